@@ -14,6 +14,8 @@ TEST_WORKERS ?= 2
 FUZZ_SECONDS ?= 270
 # Calls in the fuzzing of every RPC and route; `make test` makes 800.
 FUZZ_CALLS ?= 24000
+# Transfers in the history of the ledger under faults; `make test` sends 20,000.
+HISTORY_TRANSFERS ?= 1000000
 
 VENV := .venv
 UV := $(VENV)/bin/uv
@@ -71,6 +73,7 @@ unit: setup ## Only the tests that need no server and no database
 
 chaos: setup ## Only the crash tests: every crash point, and minutes of fuzzing events and calls
 	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) TOLLMESH_CRASH_POINTS=all \
+		TOLLMESH_HISTORY_TRANSFERS=$(HISTORY_TRANSFERS) \
 		$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
 
 bench: setup ## Measure speed and memory; prints a table with ratios

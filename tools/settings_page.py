@@ -77,8 +77,8 @@ OTHERS = (
 LOCAL = (
     Setting(
         "TOLLMESH_GATEWAY",
-        "program of the REST facade that `tollmesh up` starts",
-        "`build/gateway`, built if it is missing and Go is there",
+        "program of the REST facade that `tollmesh up` starts; it must exist, only the default is ever built",
+        "that of the wheel, else `build/gateway`, built if it is missing and Go is there",
     ),
     Setting(
         "TOLLMESH_CRASHPOINT",

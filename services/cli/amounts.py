@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
+from typing import NoReturn
 
 from payments.type.v1 import type_pb2
 
 from services.cli.errors import EXIT_USAGE, CliError
-from services.runtime.errors import DomainError
-from services.runtime.money import (
-    CONTEXT,
-    MINOR_UNITS_MAX,
-    MINOR_UNITS_MIN,
-    exponent,
-    parse_decimal,
-)
+from services.runtime.errors import UnknownCurrency
+from services.runtime.money import MINOR_UNITS_MAX, MINOR_UNITS_MIN, exponent, too_many_places
+
+_DECIMAL = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]+))?")
+# Python refuses to convert thousands of digits.
+_DIGITS_MAX = len(str(MINOR_UNITS_MAX))
 
 
 class Range(Enum):
@@ -23,6 +23,7 @@ class Range(Enum):
     POSITIVE = ("more than zero", 1, MINOR_UNITS_MAX)
     NOT_NEGATIVE = ("zero or more", 0, MINOR_UNITS_MAX)
     NOT_POSITIVE = ("zero or less", MINOR_UNITS_MIN, 0)
+    ANY = ("of either sign, or zero", MINOR_UNITS_MIN, MINOR_UNITS_MAX)
 
 
 def parse(
@@ -37,19 +38,37 @@ def parse(
         allowed: which amounts are taken.
 
     Raises:
-        CliError: it is no such amount, has more places than the currency, or the currency is unknown.
+        CliError: it is no such amount, has more places than the currency, or the currency is unknown; its reason is
+            the one that a payment request with this amount is refused with.
     """
     try:
         places = exponent(currency)
-        minor = parse_decimal(amount, "amount").scaleb(places, context=CONTEXT)
-    except (DomainError, ArithmeticError) as error:
-        told = error.message if isinstance(error, DomainError) else "it is too large"
-        raise CliError(f"{option} {amount} {currency}: {told}", exit_code=EXIT_USAGE) from error
-    words, least, most = allowed.value
+    except UnknownCurrency as error:
+        _refuse(option, f"{amount} {currency}: {error.message}", error.reason)
+    read = _DECIMAL.fullmatch(amount)
+    if read is None:
+        said = "it is not a decimal such as 12.50"
+        _refuse(option, f"{amount[:64]} {currency}: {said}", "AMOUNT_UNREADABLE")
+    sign, whole, fraction = read[1], read[2], read[3] or ""
     # As it is written, zeros too: who writes 1.000 JPY may mean a thousand.
-    if len(amount.partition(".")[2]) > places or not least <= minor <= most:
-        raise CliError(
-            f"{option} {amount} is not an amount of {currency}: {words}, with up to {places} decimal places",
-            exit_code=EXIT_USAGE,
-        )
-    return type_pb2.Money(currency_code=currency, minor_units=int(minor))
+    if len(fraction) > places:
+        reason, said = too_many_places(fraction, f"but {currency} has {places}")
+        _refuse(option, f"{amount[:64]} is not an amount of {currency}: it {said}", reason)
+    if len(whole) > _DIGITS_MAX or not _within(
+        minor := int(sign + whole + fraction.ljust(places, "0")), allowed
+    ):
+        below = sign or not (whole + fraction).strip("0")
+        is_low = allowed is Range.POSITIVE and below
+        reason = "AMOUNT_NOT_POSITIVE" if is_low else "AMOUNT_OUT_OF_RANGE"
+        said = f"{allowed.value[0]}, with up to {places} decimal places"
+        _refuse(option, f"{amount[:64]} is not an amount of {currency}: {said}", reason)
+    return type_pb2.Money(currency_code=currency, minor_units=minor)
+
+
+def _within(minor: int, allowed: Range) -> bool:
+    _, least, most = allowed.value
+    return least <= minor <= most
+
+
+def _refuse(option: str, said: str, reason: str) -> NoReturn:
+    raise CliError(f"{option} {said}", exit_code=EXIT_USAGE, reason=reason, fields=[(option, said)])

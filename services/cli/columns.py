@@ -1,9 +1,9 @@
-"""Which column of a file fills which field of an event."""
+"""Which column of a file fills which field of an event, or of a transfer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.cli.errors import EXIT_USAGE, CliError
 
@@ -21,7 +21,7 @@ class ColumnsUnclear(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Which column holds which value of an event.
+    """Which column holds which value of an item.
 
     Attributes:
         fields: field to column.
@@ -43,29 +43,41 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Where each field of an event comes from.
+    """Where each field of an item comes from.
 
     Attributes:
         columns: field to column; a field that is not named comes from the column of its own name.
-        constants: field to the value that every event gets.
+        constants: field to the value that every item gets.
+        fields: of an item.
+        required: those of them that every item needs.
+        also: other names of fields, without underscores, to theirs.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
+    fields: Sequence[str] = FIELDS
+    required: Sequence[str] = REQUIRED
+    also: Mapping[str, str] = field(default_factory=lambda: _ALSO)
 
     @classmethod
     def parse(cls, columns: list[str], constants: list[str]) -> ColumnMapping:
+        """Read the pairs of an event. Raises CliError as `parsed` does."""
+        return cls().parsed(columns, constants)
+
+    def parsed(self, columns: list[str], constants: list[str]) -> ColumnMapping:
         """Read `field=column` and `field=value` pairs.
 
         Raises:
-            CliError: a pair has no `=`, the field is none of an event's, or it is given twice.
+            CliError: a pair has no `=`, the field is none of an item's, or it is given twice.
         """
-        pairs = [*map(_pair, columns), *map(_pair, constants)]
+        pairs = [_pair(text, self.fields) for text in (*columns, *constants)]
         names = [name for name, _ in pairs]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise CliError(f"{', '.join(twice)} is given more than once", exit_code=EXIT_USAGE)
-        return cls(dict(pairs[: len(columns)]), dict(pairs[len(columns) :]))
+        return replace(
+            self, columns=dict(pairs[: len(columns)]), constants=dict(pairs[len(columns) :])
+        )
 
     def places(self, names: Sequence[str]) -> Places:
         """Find the columns among the names that records have, however these are spelt.
@@ -77,7 +89,7 @@ class ColumnMapping:
         own: dict[str, str] = {}
         for name in names:
             plain = _plain(name)
-            by_plain.setdefault(_ALSO.get(plain, plain), []).append(name)
+            by_plain.setdefault(self.also.get(plain, plain), []).append(name)
             if name.strip().lower().startswith(METADATA_PREFIX):
                 key = name.strip()[len(METADATA_PREFIX) :]
                 if key in own and METADATA_PREFIX + key not in self.columns:
@@ -85,7 +97,7 @@ class ColumnMapping:
                 own[key] = name
         fields = {
             name: column
-            for name in FIELDS
+            for name in self.fields
             if name not in self.constants and (column := self._column(name, names, by_plain))
         }
         given = [name for name in self.columns if name.startswith(METADATA_PREFIX)]
@@ -129,7 +141,7 @@ class ColumnMapping:
             places = self.places(names)
         except ColumnsUnclear as error:
             raise CliError(f"the file {error}", exit_code=EXIT_USAGE) from error
-        needed = (name for name in REQUIRED if name not in {**self.constants, **places.fields})
+        needed = (name for name in self.required if name not in {**self.constants, **places.fields})
         missing = [name for name in needed if name not in self.columns]
         if missing := [*missing, *self.absent(places)]:
             raise no_column(missing, names)
@@ -163,12 +175,12 @@ def _unclear(one: str, other: str, field_name: str) -> ColumnsUnclear:
     return ColumnsUnclear(f"has {field_name} in two columns, {one!r} and {other!r}: {hint}")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, fields: Sequence[str]) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     key = name.removeprefix(METADATA_PREFIX)
-    if not separator or (name not in FIELDS and (key == name or not key)):
+    if not separator or (name not in fields and (key == name or not key)):
         raise CliError(
-            f"{text!r} is not of the form field=value; the fields are {', '.join(FIELDS)}, metadata.<key>",
+            f"{text!r} is not of the form field=value; the fields are {', '.join(fields)}, metadata.<key>",
             exit_code=EXIT_USAGE,
         )
     return name, value

@@ -39,7 +39,7 @@ class CliError(Exception):
         hints: next steps, each a sentence.
         exit_code: one of the EXIT_ constants.
         code: name of the gRPC status code; that of the exit code unless a service answered.
-        reason: ErrorReason without prefix, where a service answered.
+        reason: ErrorReason without prefix where a service answered, or what was found in an amount, AMOUNT_AMBIGUOUS.
         metadata: the values of the reason, by name, where a service answered.
         fields: what is wrong with which field, in the order of the answer; the message names the first.
         retry_after_ms: when the same call may be made again; None where nothing was said.

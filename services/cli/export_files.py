@@ -83,7 +83,7 @@ def export(
             "Parquet is no text for a terminal", "name a file with --out", exit_code=EXIT_USAGE
         )
     rows = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         writer = _WRITERS[file_format](file, table)
         try:
             for page in pages:
@@ -101,7 +101,8 @@ def export(
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """Give a file that appears whole at the end or not at all; standard output for an empty name. Raises CliError."""
     if not path:
         try:
             yield sys.stdout.buffer

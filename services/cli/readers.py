@@ -1,4 +1,7 @@
-"""Usage events out of CSV, JSON, JSON Lines and Parquet files. What is read is read exactly, or its row is named."""
+"""Rows out of CSV, JSON, JSON Lines and Parquet files. What is read is read exactly, or its row is named.
+
+The rows are usage events, or what else a maker makes of a record.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from payments.metering.v1 import metering_pb2
@@ -85,8 +88,19 @@ class GoodRow:
     event: metering_pb2.UsageEvent
 
 
+RowT = TypeVar("RowT", bound="Numbered")
 Rows = Iterator[GoodRow | BadRow]
 Unread = Callable[[Sequence[str]], None]
+# Makes a row of its number, a record, where its values stand, and those that every row gets. Raises ValueError.
+Make = Callable[[int, Mapping[str, Any], Places, Mapping[str, str]], RowT]
+
+
+class Numbered(Protocol):
+    """A row; its number is as in BadRow."""
+
+    @property
+    def row(self) -> int:
+        """Its number."""
 
 
 def detect(path: str, chosen: FileFormat | None) -> FileFormat:
@@ -129,7 +143,19 @@ def read(
         CliError: the file cannot be opened, its columns cannot be those of events, or it ends before its end. The
             rows that were given before are right.
     """
-    records = _Records(mapping, unread)
+    yield from read_rows(path, file_format, mapping, _made, unread, meter)
+
+
+def read_rows(
+    path: str,
+    file_format: FileFormat,
+    mapping: ColumnMapping,
+    make: Make[RowT],
+    unread: Unread = lambda _: None,
+    meter: streams.Meter | None = None,
+) -> Iterator[RowT | BadRow]:
+    """Read what `make` makes of the records of a file; all else as `read` does. Raises CliError."""
+    records = _Records(mapping, make, unread)
     if file_format is FileFormat.PARQUET:
         yield from _parquet(path, records, meter)
         return
@@ -164,7 +190,7 @@ def parse_event_time(text: str) -> datetime:
 # ---- Formats
 
 
-def _csv(stream: IO[str], records: _Records) -> Rows:
+def _csv(stream: IO[str], records: _Records[RowT]) -> Iterator[RowT | BadRow]:
     # Records are bounded by their lines; the module's own bound ends in the middle of a field.
     csv.field_size_limit(2 * streams.LINE_CHARS_MAX)
     lines = streams.Lines(stream)
@@ -184,7 +210,7 @@ def _csv(stream: IO[str], records: _Records) -> Rows:
         except csv.Error as error:
             # A quote that is never closed would swallow the rows below it.
             lines.only_first()
-            yield BadRow(lines.number, f"malformed CSV: {error}")
+            yield BadRow(lines.number, f"malformed CSV: {_of_csv(error)}")
             continue
         row = lines.number
         if not values:
@@ -211,7 +237,7 @@ def _header(lines: streams.Lines) -> list[str]:
     return header
 
 
-def _json(stream: IO[str], records: _Records) -> Rows:
+def _json(stream: IO[str], records: _Records[RowT]) -> Iterator[RowT | BadRow]:
     """Read an array, or else a value a line."""
     start = strict_json.START
     while (first := stream.read(1)).isspace():
@@ -222,11 +248,13 @@ def _json(stream: IO[str], records: _Records) -> Rows:
     return records.ahead((row, _document(text, place)) for row, (text, place) in rows)
 
 
-def _json_lines(stream: IO[str], records: _Records) -> Rows:
+def _json_lines(stream: IO[str], records: _Records[RowT]) -> Iterator[RowT | BadRow]:
     return _lines(streams.Lines(stream), records)
 
 
-def _lines(lines: streams.Lines, records: _Records, column: int = 1) -> Rows:
+def _lines(
+    lines: streams.Lines, records: _Records[RowT], column: int = 1
+) -> Iterator[RowT | BadRow]:
     """Read a value a line; `column` is where the first one begins."""
     begun = lines.number + 1
     return records.ahead(
@@ -250,7 +278,9 @@ def _document(text: str | None, place: strict_json.Place) -> Mapping[str, Any] |
     return found
 
 
-def _parquet(path: str, records: _Records, meter: streams.Meter | None) -> Rows:
+def _parquet(
+    path: str, records: _Records[RowT], meter: streams.Meter | None
+) -> Iterator[RowT | BadRow]:
     if path == "-":
         raise CliError(
             "Parquet cannot be read from standard input, because its index is at the end",
@@ -268,6 +298,12 @@ def _parquet(path: str, records: _Records, meter: streams.Meter | None) -> Rows:
         yield records.row(row, record)
 
 
+def _of_csv(error: csv.Error) -> str:
+    """Say what is wrong with a line: the module's own words show quotes in quotes."""
+    found = str(error)
+    return "a closing quote is not followed by a comma" if "expected after" in found else found
+
+
 def _problem_of_text(text: str, first: str) -> str:
     if first.startswith(streams.BYTE_ORDER_MARK):
         return "begins with a byte order mark: were files concatenated?"
@@ -282,30 +318,32 @@ def _undecoded(text: str) -> bool:
 # ---- Records
 
 
-class _Records:
-    """Makes events of the records of a file."""
+class _Records(Generic[RowT]):
+    """Makes rows of the records of a file."""
 
-    def __init__(self, mapping: ColumnMapping, unread: Unread) -> None:
-        self._mapping, self._unread = mapping, unread
+    def __init__(self, mapping: ColumnMapping, make: Make[RowT], unread: Unread) -> None:
+        self._mapping, self._make, self._unread = mapping, make, unread
         self._header: Places | None = None
         self._kinds: dict[tuple[str, ...], Places] = {}
         self._told: set[str] = set()
 
     def has_header(self, names: Sequence[str]) -> Places:
-        """Say that every record has these columns. Raises CliError: they cannot be those of events."""
+        """Say that every record has these columns. Raises CliError: they cannot be those of rows."""
         self._header = self._mapping.check_header(names)
         self._tell_unread(names, self._header)
         return self._header
 
-    def row(self, number: int, record: Mapping[str, Any]) -> GoodRow | BadRow:
-        """Make an event of a record."""
+    def row(self, number: int, record: Mapping[str, Any]) -> RowT | BadRow:
+        """Make a row of a record."""
         try:
-            return GoodRow(number, _event(record, self._places(record), self._mapping.constants))
+            return self._make(number, record, self._places(record), self._mapping.constants)
         except (ValueError, OverflowError) as error:
             return BadRow(number, str(error))
 
-    def ahead(self, records: Iterator[tuple[int, Mapping[str, Any] | str]]) -> Rows:
-        """Make events of records that need not have the same columns; a text in place of one is its problem.
+    def ahead(
+        self, records: Iterator[tuple[int, Mapping[str, Any] | str]]
+    ) -> Iterator[RowT | BadRow]:
+        """Make rows of records that need not have the same columns; a text in place of one is its problem.
 
         Raises:
             CliError: no record has a column that `--map` names. Nothing was given then, unless the file is long.
@@ -359,11 +397,18 @@ class _Records:
             self._unread(others)
 
 
+def _made(
+    number: int, record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
+) -> GoodRow:
+    """Raises ValueError: the record is not a valid event."""
+    return GoodRow(number, _event(record, places, constants))
+
+
 def _event(
     record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
 ) -> metering_pb2.UsageEvent:
     """Raises ValueError: the record is not a valid event."""
-    values = {name: _field(name, record.get(column)) for name, column in places.fields.items()}
+    values = {name: field_text(name, record.get(column)) for name, column in places.fields.items()}
     values |= {name: value for name, value in constants.items() if name in FIELDS}
     missing = [name for name in REQUIRED if not values.get(name)]
     if missing:
@@ -376,7 +421,7 @@ def _event(
             project_id=values.get("project_id", ""),
             sku=values["sku"],
             quantity=values["quantity"],
-            metadata=_metadata(record, places, constants),
+            metadata=metadata_of(record, places, constants),
         )
     except UnicodeEncodeError as error:  # bytes in Parquet
         raise ValueError(NOT_UTF8) from error
@@ -394,7 +439,7 @@ def _event(
     return event
 
 
-def _metadata(
+def metadata_of(
     record: Mapping[str, Any], places: Places, constants: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the row's own metadata, overridden by `--map`, which `--set` overrides."""
@@ -435,7 +480,7 @@ def _container(record: Mapping[str, Any], places: Places) -> Mapping[str, Any]:
 # ---- Values
 
 
-def _field(name: str, value: Any) -> str:
+def field_text(name: str, value: Any) -> str:
     """Return a value as the text of a field; empty for null. Raises ValueError: it cannot be text."""
     if value is None:
         return ""

@@ -31,7 +31,13 @@ EXAMPLES_KEPT = 3
 MALFORMED = "MALFORMED"
 REASONS_MAX = 50
 OTHER = "OTHER"
-_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*")
+_QUOTED = r"(?<!\w)(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")(?!\w)"
+# Names of columns and of types, and limits, are words of the reason.
+_WORDS = rf"column {_QUOTED}|of type .*, which|longer than [\d,]+"
+# A text in quotes, or a number that stands alone: no apostrophe, and no part of UTF-8 or of a time that is an example.
+_VALUE = re.compile(
+    rf"(?P<words>{_WORDS})|{_QUOTED}|(?<![\w.,:-])-?\d+(?:[.,]\d+)*(?![\w-]|[.,:]\d)"
+)
 _REASON_CHARS_MAX = 120
 
 
@@ -86,13 +92,17 @@ class Totals:
         found = BadRow(row, problem)
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(found)
-        name = reason or f"{MALFORMED}: {_VALUE.sub('…', problem)[:_REASON_CHARS_MAX]}"
+        name = reason or f"{MALFORMED}: {_without_values(problem)[:_REASON_CHARS_MAX]}"
         if name not in self.reasons and len(self.reasons) >= REASONS_MAX:
             name = OTHER
         same = self.reasons.setdefault(name, Reason(name))
         same.count += 1
         if len(same.examples) < EXAMPLES_KEPT:
             same.examples.append(found)
+
+
+def _without_values(problem: str) -> str:
+    return _VALUE.sub(lambda found: found["words"] or "…", problem)
 
 
 _Batch = list[GoodRow]

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, CliError
 from services.local.errors import (
     GatewayNotStarted,
+    GatewayUnfit,
     LocalError,
     MeshSecretDamaged,
     SecretsKeysDamaged,
     StartRefused,
 )
+from services.local.gateway import SETTING
 from services.runtime.edge.server import PortInUse
 from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import SETTING as SECRETS_SETTING
@@ -20,6 +22,10 @@ from services.runtime.secrets import SETTING as SECRETS_SETTING
 _HINTS: Mapping[type[BaseException | None], Sequence[str]] = {
     PortInUse: ("choose another port with --grpc-port",),
     GatewayNotStarted: ("choose another port with --rest-port",),
+    GatewayUnfit: (
+        f"set {SETTING} to a program that runs here, or unset it to use the one that belongs to this tollmesh",
+        "--no-rest runs the mesh without the REST facade",
+    ),
     DatabaseTaken: (
         "use the data directory that the database was first used with (--data-dir), or copy passwords.json, "
         "mesh.secret and secrets.keys from there into this one",

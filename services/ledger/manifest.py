@@ -9,11 +9,11 @@ from services.runtime.manifests import Manifest
 CONTRACTS = (
     Contract(
         "ledger/payment-in-suspense",
-        "Payments are booked on the accounts of processor and payer",
+        "What has happened is booked on the accounts that it concerns",
         "HIGH",
         ContractKind.POLICY,
-        "An account refused what a processor had charged or refunded: it is closed, full, limited or "
-        "of another type. The money is on a suspense account until somebody moves it.",
+        "An account refused what had happened, e.g. what a processor had charged or refunded: it is closed, full, "
+        "limited or of another type. The money is on a suspense account until somebody moves it.",
     ),
 )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import grpc
@@ -16,11 +16,13 @@ from services.ledger.app.ledger import Ledger
 from services.ledger.app.posting import reverse_transfer
 from services.ledger.app.recipe_posting import RecipePoster
 from services.ledger.app.recipes import Recipes
-from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
+from services.ledger.domain.accounts import EntryPlace
+from services.ledger.domain.reads import Looked, TransferPlace
 from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.transfers import Malformed
 from services.ledger.messages import books as messages
 from services.ledger.messages import postings as posting_messages
+from services.ledger.messages import reads
 from services.ledger.messages import recipes as recipe_messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
@@ -28,8 +30,7 @@ from services.runtime.database import Database
 from services.runtime.edge import validation
 from services.runtime.edge.paging import Page
 from services.runtime.errors import InvalidField
-from services.runtime.money import exponent
-from services.runtime.turns import in_slices
+from services.runtime.turns import aside, in_slices
 from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
@@ -46,6 +47,7 @@ _REVERSE = UseCase(
 )
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+PlaceT = TypeVar("PlaceT")
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100
 
@@ -83,7 +85,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """Create accounts, each judged by itself."""
         validation.check_batch(request.accounts, BATCH_ITEMS_MAX)
         numbered = in_slices(enumerate(request.accounts), SLICE_ITEMS)
-        results = [messages.refused_account(index, item) async for index, item in numbered]
+        unreadable = dict(request.unreadable)
+        results = [
+            messages.refused_account(index, item, unreadable.get(index, ""))
+            async for index, item in numbered
+        ]
         sound = [index for index, refused in enumerate(results) if refused is None]
         self._tell_refused("CreateAccounts", [item.message for item in results if item])
         accounts = [
@@ -101,8 +107,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.PostTransfersResponse:
         """Post transfers, each judged by itself."""
         validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
+        numbered = in_slices(enumerate(request.transfers), SLICE_ITEMS)
+        unreadable = dict(request.unreadable)
         batch = [
-            messages.transfer_of(item) async for item in in_slices(request.transfers, SLICE_ITEMS)
+            messages.transfer_of(item, unreadable.get(index, "")) async for index, item in numbered
         ]
         faults = [item.message for item in batch if isinstance(item, Malformed)]
         self._tell_refused("PostTransfers", faults)
@@ -134,9 +142,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.PostRecipeRequest, context: _Context
     ) -> service_pb.PostRecipeResponse:
         """Post what a recipe makes of a fact, once."""
-        return await self._commands.run(
-            self._post_recipe, posting_messages.fact_of(request), request
-        )
+        groups = sum(len(value.list.groups) for value in request.parameters.values())
+        fact = await aside(groups, posting_messages.fact_of, request)
+        return await self._commands.run(self._post_recipe, fact, request)
 
     async def PostRecipes(
         self, request: service_pb.PostRecipesRequest, context: _Context
@@ -189,43 +197,57 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         view = await self._ledger.get_transfer(UUID(request.transfer_id))
         return service_pb.GetTransferResponse(transfer=messages.recorded_transfer(view))
 
+    async def ListTransfers(
+        self, request: service_pb.ListTransfersRequest, context: _Context
+    ) -> service_pb.ListTransfersResponse:
+        """List transfers by reference or by time."""
+        wanted = reads.transfers_wanted(request)
+        page = Page.of(request, reads.scope("transfers", request), reads.TRANSFER_PLACE)
+        after = TransferPlace(**page.after) if page.after else None
+        found = await self._ledger.list_transfers(wanted, after, page.size)
+        return service_pb.ListTransfersResponse(
+            transfers=map(messages.recorded_transfer, found.items),
+            next_page_token=_token(page, found, reads.transfer_place),
+        )
+
     async def ListAccounts(
         self, request: service_pb.ListAccountsRequest, context: _Context
     ) -> service_pb.ListAccountsResponse:
         """List accounts by id."""
-        if request.currency_code:
-            exponent(request.currency_code)
-        scope = f"accounts|{request.owner}|{request.currency_code}|{request.type}"
-        page = Page.of(request, scope, {"account_id": str})
-        wanted = AccountFilter(
-            request.owner,
-            request.currency_code,
-            AccountType(request.type) if request.type else None,
+        wanted = reads.accounts_wanted(request)
+        page = Page.of(request, reads.scope("accounts", request), {"account_id": str})
+        found = await self._ledger.list_accounts(
+            wanted, page.after.get("account_id", ""), page.size
         )
-        after = page.after.get("account_id", "")
-        found = await self._ledger.list_accounts(wanted, after, page.limit)
-        views, token = page.cut(found, lambda view: {"account_id": view.account.account_id})
         return service_pb.ListAccountsResponse(
-            accounts=map(messages.account, views), next_page_token=token
+            accounts=map(messages.account, found.items),
+            next_page_token=_token(page, found, lambda account_id: {"account_id": account_id}),
         )
 
     async def ListEntries(
         self, request: service_pb.ListEntriesRequest, context: _Context
     ) -> service_pb.ListEntriesResponse:
-        """List the entries of one account by seq."""
-        scope = f"entries|{request.account_id}|{request.newest_first}"
-        page = Page.of(request, scope, {"seq": int})
-        view, found = await self._ledger.list_entries(
-            request.account_id,
-            page.after.get("seq"),
-            page.limit,
-            newest_first=request.newest_first,
-        )
-        entries, token = page.cut(found, lambda entry: {"seq": entry.seq})
-        return service_pb.ListEntriesResponse(
-            entries=[messages.entry(entry, view.account.type) for entry in entries],
-            next_page_token=token,
-        )
+        """List entries by account and seq."""
+        wanted = reads.entries_wanted(request)
+        page = Page.of(request, reads.scope("entries", request), reads.ENTRY_PLACE)
+        after = EntryPlace(**page.after) if page.after else None
+        found = await self._ledger.list_entries(wanted, after, page.size)
+        return reads.entries(found, _token(page, found, reads.entry_place))
+
+    async def GetStatement(
+        self, request: service_pb.GetStatementRequest, context: _Context
+    ) -> service_pb.GetStatementResponse:
+        """Make a statement, or go on with one."""
+        wanted = reads.statement_wanted(request)
+        page = Page.of(request, reads.scope("statement", request), reads.STATEMENT_PLACE)
+        if page.after:
+            head = await self._ledger.statement_head(wanted.account_id)
+            statement, after = reads.statement_of(wanted, head, page.after)
+            found = await self._ledger.statement_lines(statement, after, page.size)
+        else:
+            statement, found = await self._ledger.statement(wanted, page.size)
+        token = _token(page, found, lambda place: reads.statement_place(statement, place))
+        return reads.statement(statement, found, token)
 
     async def ExportEntries(
         self, request: service_pb.ExportEntriesRequest, context: _Context
@@ -257,3 +279,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         if faults:
             message = f"{method}: {len(faults)} items break their rules, the first: {faults[0]}"
             self._violations.tell(REQUEST_VALIDATION, "LOW", message, f"/{SERVICE}/{method}")
+
+
+def _token(
+    page: Page,
+    found: Looked[Any, PlaceT],
+    write: Callable[[PlaceT], Mapping[str, str | int]],
+) -> str:
+    """Return the token of the page behind; empty when there is none."""
+    return "" if found.place is None else page.token([found.place], write, more=True)

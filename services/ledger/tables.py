@@ -7,10 +7,12 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Integer,
     MetaData,
     SmallInteger,
     Table,
     Text,
+    Uuid,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -43,4 +45,42 @@ balance = Table(
     Column("debits_pending", BigInteger, nullable=False),
     Column("credits_pending", BigInteger, nullable=False),
     Column("closed", Boolean, nullable=False),
+)
+
+transfer = Table(
+    "transfer",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("transfer_id", Uuid, primary_key=True),
+    Column("batch_no", BigInteger, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("debit_account_id", Text, nullable=False),
+    Column("credit_account_id", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("kind", SmallInteger, nullable=False),
+    Column("linked", Boolean, nullable=False),
+    Column("effective_at", DateTime(timezone=True), nullable=False),
+    Column("recorded_at", DateTime(timezone=True), primary_key=True),
+    Column("metadata", JSONB, nullable=False),
+    Column("pending_id", Uuid),
+    Column("timeout_ms", BigInteger, nullable=False),
+    Column("flags", SmallInteger, nullable=False),
+    Column("asked_all", Boolean, nullable=False),
+    Column("reverses_id", Uuid),
+    Column("reference_kind", Text),
+    Column("reference_id", Text),
+    Column("reference_part", Text),
+    Column("posting_id", Uuid),
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("transfer_id", Uuid, primary_key=True),
+    Column("remaining_minor", BigInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
 )

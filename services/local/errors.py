@@ -10,7 +10,7 @@ class LocalError(Exception):
 
 
 class StartRefused(LocalError):
-    """A port, the data directory or the database is unavailable; `__cause__` is the original error."""
+    """A port, the data directory, the database or the machine refuses; `__cause__` is the original error."""
 
 
 class GatewayNotStarted(LocalError):
@@ -18,6 +18,14 @@ class GatewayNotStarted(LocalError):
 
     def __init__(self, listen: str) -> None:
         super().__init__(f"the REST gateway did not start on {listen}: see its error above")
+
+
+class GatewayUnfit(LocalError):
+    """The program of the REST facade cannot be run: it is missing, not executable, or for another machine."""
+
+    def __init__(self, program: Path, why: str, setting: str = "") -> None:
+        named = f", which {setting} names" if setting else ""
+        super().__init__(f"cannot run the REST gateway {program}{named}: {why}")
 
 
 class MeshSecretDamaged(LocalError):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services.local.errors import GatewayNotStarted
+from services.local.errors import GatewayNotStarted, GatewayUnfit
 from services.local.postgres.processes import exited
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,8 @@ BINARY = ROOT / "build" / "gateway"
 # Where a wheel has it.
 PACKAGED = Path(__file__).with_name("bin") / "gateway"
 SOURCE = ROOT / "services" / "gateway"
+# Names another program.
+SETTING = "TOLLMESH_GATEWAY"
 START_SECONDS = 15.0
 VERSION_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -28,7 +30,7 @@ STOP_SECONDS = 10.0
 
 def find() -> Path | None:
     """Return the gateway's program: the one that TOLLMESH_GATEWAY names, a wheel's, or what was built; else None."""
-    chosen = os.environ.get("TOLLMESH_GATEWAY")
+    chosen = os.environ.get(SETTING)
     if chosen:
         return Path(chosen)
     return next((path for path in (PACKAGED, BINARY) if path.exists()), None)
@@ -64,6 +66,18 @@ async def find_or_build() -> Path | None:
     if go is None or not SOURCE.is_dir():
         return None
     sys.stderr.write("Building the REST facade (only once) ...\n")
+    try:
+        said = await _build(go)
+    except OSError as error:  # an installation that is not ours to write to
+        said = str(error)
+    if said:
+        sys.stderr.write(f"the REST gateway could not be built:\n{said}\n")
+        return None
+    return BINARY
+
+
+async def _build(go: str) -> str:
+    """Build the program; returns what went wrong, empty when nothing did."""
     BINARY.parent.mkdir(exist_ok=True)
     # Moved to its place whole: a build that is cut short leaves nothing that would be run.
     new = BINARY.with_name(f"{BINARY.name}.{os.getpid()}")
@@ -84,24 +98,32 @@ async def find_or_build() -> Path | None:
         await building.wait()
         raise
     if building.returncode != 0:
-        text = said.decode(errors="replace")[-2000:]
-        sys.stderr.write(f"the REST gateway could not be built:\n{text}\n")
-        return None
+        return said.decode(errors="replace")[-2000:] or f"exit code {building.returncode}"
     new.replace(BINARY)
-    return BINARY
+    return ""
 
 
 class Gateway:
-    """A running gateway. It watches its parent and ends by itself when that is gone."""
+    """A running gateway. It watches its parent and ends by itself when that is gone.
+
+    Raises:
+        GatewayUnfit: its program cannot be run.
+        GatewayNotStarted: it does not listen.
+    """
 
     def __init__(self, program: Path, listen: str, grpc_address: str) -> None:
         self._program, self._grpc_address = program, grpc_address
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [str(program), "--listen", listen, "--grpc", grpc_address, "--exit-with-parent"],
-            stdout=subprocess.PIPE,
-            # Its complaints go where ours go: a pipe that nobody empties would block it one day.
-            stderr=None,
-        )
+        arguments = ("--listen", listen, "--grpc", grpc_address, "--exit-with-parent")
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                [str(program), *arguments],
+                stdout=subprocess.PIPE,
+                # Its complaints go where ours go: a pipe that nobody empties would block it one day.
+                stderr=None,
+            )
+        except OSError as error:
+            setting = SETTING if os.environ.get(SETTING) else ""
+            raise GatewayUnfit(program, error.strerror or str(error), setting) from error
         self.address = self._await_listening(listen)
 
     def _await_listening(self, listen: str) -> str:
@@ -122,6 +144,7 @@ class Gateway:
         """Start another one in the place of one that ended.
 
         Raises:
+            GatewayUnfit: its program cannot be run any more.
             GatewayNotStarted: it does not listen.
         """
         return Gateway(self._program, self.address, self._grpc_address)

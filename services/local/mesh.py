@@ -102,7 +102,7 @@ class LocalMesh:
         """Start everything in order; returns once calls are answered.
 
         Raises:
-            LocalError: StartRefused, GatewayNotStarted or a damaged file; what was started is stopped.
+            LocalError: StartRefused, GatewayUnfit, GatewayNotStarted or a damaged file; what was started is stopped.
         """
         try:
             urls = await self._prepare_database()
@@ -115,7 +115,9 @@ class LocalMesh:
             ended = "" if self._postgres is None else self._postgres.why_ended()
             await self.stop()
             said = (
-                f"Postgres stopped while the mesh was starting: {ended}" if ended else _said(error)
+                f"Postgres stopped while the mesh was starting: {ended}"
+                if ended
+                else _said(error, self._options.data_dir)
             )
             raise StartRefused(said) from error
         except BaseException:
@@ -126,7 +128,7 @@ class LocalMesh:
         """Keep the parts alive; runs until cancelled.
 
         Raises:
-            GatewayNotStarted: the REST facade ended and does not start again.
+            GatewayUnfit, GatewayNotStarted: the REST facade ended and does not start again.
         """
         await asyncio.gather(self._keep_postgres(), self._keep_gateway())
         await asyncio.Event().wait()
@@ -312,16 +314,25 @@ def load_services() -> None:
         service.load()
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception, data_dir: Path) -> str:
     """What an error of the start says; the first line of what a driver says holds it all."""
     if isinstance(error, psycopg.Error):
         return f"the database refused: {' '.join(str(error).split())[:500]}"
     if isinstance(error, TimeoutError):
         return "the database did not answer in time"
     if isinstance(error, DBAPIError):
-        return _said(error.orig) if isinstance(error.orig, psycopg.Error) else str(error)
+        return _said(error.orig, data_dir) if isinstance(error.orig, psycopg.Error) else str(error)
     if isinstance(error, grpc.aio.AioRpcError):
         return f"the mesh started but does not answer: {error.details()}"
     if isinstance(error, OSError):
-        return f"cannot use the data directory: {error}"
+        return _said_of_machine(error, data_dir)
     return str(error).strip()
+
+
+def _said_of_machine(error: OSError, data_dir: Path) -> str:
+    """Name the data directory only where it is at fault: sockets, programs and certificates fail in the same way."""
+    if isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(
+        data_dir.absolute()
+    ):
+        return f"cannot use the data directory: {error}"
+    return f"the operating system refused: {error}"

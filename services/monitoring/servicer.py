@@ -38,8 +38,9 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         """Register contracts, each judged by itself."""
         validation.check_batch(request.contracts, BATCH_ITEMS_MAX)
         faults = [
-            [*validation.violations(item, nul_too=False), *messages.severity_faults(item)]
-            for item in request.contracts
+            validation.unreadable(request, index)
+            or [*validation.violations(item, nul_too=False), *messages.severity_faults(item)]
+            for index, item in enumerate(request.contracts)
         ]
         sound = [item for item, fault in zip(request.contracts, faults, strict=True) if not fault]
         done = iter(await self._monitor.register([messages.contract_of(item) for item in sound]))
@@ -71,7 +72,10 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         sound: list[tuple[int, Violation]] = []
         now = self._clock.now()
         async for index, item in in_slices(enumerate(request.violations), SLICE_ITEMS):
-            fault = [*validation.violations(item, nul_too=False), *messages.severity_faults(item)]
+            fault = validation.unreadable(request, index) or [
+                *validation.violations(item, nul_too=False),
+                *messages.severity_faults(item),
+            ]
             if fault:
                 response.problems.append(messages.refused_violation(index, fault))
             else:

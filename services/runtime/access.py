@@ -33,6 +33,8 @@ MESH_TOKEN_SECONDS = 60
 MESH_TOKEN_SECONDS_MAX = 300
 # By how much the clocks of two machines of a mesh may differ.
 MESH_LEEWAY_SECONDS = 5
+# What a token of ours says; one that says more was made for something else.
+_CLAIMS = frozenset({"aud", "sub", "tenant", "scopes", "correlation", "causation", "iat", "exp"})
 _TENANT = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TEXT_MAX = 256
 _SCOPES_MAX = 100
@@ -218,6 +220,10 @@ class MeshTokens:
 
 def _principal_of(claims: Mapping[str, Any]) -> Principal:
     """Read the claims of a token whose signature is good."""
+    if not claims.keys() <= _CLAIMS:
+        raise _odd("it has claims that ours have not")
+    if claims["aud"] != MESH_AUDIENCE:  # a list of audiences that names it among others
+        raise _odd(f"aud must be {MESH_AUDIENCE!r} alone")
     issued_at, expires_at = claims["iat"], claims["exp"]
     if type(issued_at) is not int or type(expires_at) is not int:
         raise _odd("iat and exp must be whole seconds")

@@ -2,8 +2,8 @@
 
 A run of digits is a card number when an issuer's prefix, a length that this issuer gives, and the check digit of
 ISO/IEC 7812 agree. Up to 8 characters that are neither letter nor digit may stand between two digits; modifier
-letters, which are marks to whoever reads them, count with those. Ranges and
-exceptions, and what they cost: docs/decisions/0085-card-numbers.md.
+letters, which are marks to whoever reads them, count with those. Digits that are ornaments too, such as ² and ②, are
+read both ways. Ranges and exceptions, and what they cost: docs/decisions/0085-card-numbers.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from urllib.parse import unquote
 
@@ -70,6 +72,10 @@ _NO_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u00aa\u00ba")
 _NO_LETTER_CATEGORIES = frozenset({"Lm", "No"})
 # Text that was encoded more often than this hides more than a card number.
 _DECODINGS_MAX = 3
+# What tells the digits of one kind apart in their names: CIRCLED DIGIT ONE.
+_NUMERALS = frozenset(
+    ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"]
+)
 # How JSON and most languages write a character inside of a text.
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrt])")
 # UUIDs, and hexadecimal ids of 24, 32, 40 and 64 digits: with a letter among them they are no card numbers.
@@ -128,10 +134,10 @@ def _escaped(escape: re.Match[str]) -> str:
 
 def _spans(text: str) -> list[tuple[int, int]]:
     """Return start and end of each stretch of card numbers; some may overlap, and then they are one stretch."""
-    found = _hits(_flat(text))
+    found = _found(text)
     if found:
         # Rarely needed, so it comes second.
-        found = _hits(_flat(_IDS.sub(lambda known: "x" * len(known[0]), text)))
+        found = _found(_IDS.sub(lambda known: "x" * len(known[0]), text))
     spans: list[tuple[int, int]] = []
     for start, end in found:
         if spans and start < spans[-1][1]:
@@ -152,14 +158,49 @@ def _hits(flat: str) -> list[tuple[int, int]]:
     ]
 
 
-def _flat(text: str) -> str:
-    """Return the text with digits of any script as 0-9, letters as x and all else as spaces, place by place."""
+def _found(text: str) -> list[tuple[int, int]]:
+    return sorted({hit for flat in _readings(text) for hit in _hits(flat)})
+
+
+def _readings(text: str) -> Iterator[str]:
+    """Give the text with digits of any script as 0-9, letters as x and all else as spaces, place by place.
+
+    Ornate digits are read as digits, as marks, and, where there are several kinds, those of the commonest kind as
+    digits among marks: what stands for an ornament hides nothing.
+    """
     if text.isascii():
-        return text.translate(_FLAT_ASCII)
-    return "".join(map(_flat_character, text))
+        yield text.translate(_FLAT_ASCII)
+        return
+    yield _flat(text, lambda _: True)
+    kind_of = {ornate: _kind(ornate) for ornate in set(text) if _is_ornate(ornate)}
+    if not kind_of:
+        return
+    yield _flat(text, lambda _: False)
+    kinds = Counter(kind_of[character] for character in text if character in kind_of)
+    if len(kinds) > 1:
+        commonest = kinds.most_common(1)[0][0]
+        yield _flat(text, lambda ornate: kind_of[ornate] == commonest)
 
 
-def _flat_character(character: str) -> str:
+def _is_ornate(character: str) -> bool:
+    """True of digits with no place in a number, such as exponents and those in a circle."""
+    return unicodedata.digit(character, -1) >= 0 > unicodedata.decimal(character, -1)
+
+
+def _kind(ornate: str) -> str:
+    return " ".join(word for word in unicodedata.name(ornate).split() if word not in _NUMERALS)
+
+
+def _flat(text: str, counts: Callable[[str], bool]) -> str:
+    """Read a text; an ornate digit is one when it counts."""
+    characters = {
+        character: " " if _is_ornate(character) and not counts(character) else _flat_one(character)
+        for character in set(text)
+    }
+    return "".join(map(characters.__getitem__, text))
+
+
+def _flat_one(character: str) -> str:
     digit = unicodedata.digit(character, -1)
     if digit >= 0:
         return str(digit)

@@ -46,6 +46,23 @@ class DocumentTooLong(DocumentUnfit):
     """A text is longer than any document may be."""
 
 
+class _Double(float):
+    """A number that Python would write otherwise."""
+
+    written: str
+
+
+class _Whole(int):
+    """A whole number that Python would write otherwise."""
+
+    written: str
+
+
+def as_written(number: float | Decimal) -> str:
+    """Return a number as it stands in the document that `read` took it from: 1e3, and not 1000.0."""
+    return number.written if isinstance(number, _Double | _Whole) else str(number)
+
+
 def read(content: bytes) -> Any:
     """Read JSON, or YAML with the scalars of JSON. A byte order mark at the start is no part of it.
 
@@ -140,14 +157,21 @@ def _double(text: str) -> float:
         raise DocumentUnfit(
             f"{text[:60]} cannot be represented exactly as a double: write it as a string, in quotes"
         )
+    if repr(value) != text:
+        value = _Double(value)
+        value.written = text
     return value
 
 
 def _whole(text: str) -> int:
     try:
-        return int(text)
+        value = int(text)
     except ValueError as error:  # thousands of digits
         raise DocumentUnfit(f"{text[:60]}… has too many digits") from error
+    if text == "-0":
+        value = _Whole(value)
+        value.written = text
+    return value
 
 
 def _constant(text: str) -> float:
@@ -268,5 +292,7 @@ for _tag, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_tag, _pattern, _first)
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
 _Dumper.add_representer(str, _Dumper.text)
+_Dumper.add_representer(_Double, _Dumper.represent_float)
+_Dumper.add_representer(_Whole, _Dumper.represent_int)
 _Loader.add_constructor(f"{_TAG}int", _placed(_whole))
 _Loader.add_constructor(f"{_TAG}float", _placed(_double))

@@ -279,6 +279,15 @@ class IdempotencyKeyMismatch(DomainError):
     field: str
 
 
+class IdempotencyKeyUnused(DomainError):
+    """Header Idempotency-Key came with a call that has no request_id to take it, and changes something."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "IDEMPOTENCY_KEY_UNUSED"
+    state_dependent = False
+    method: str
+
+
 class InvalidPageToken(DomainError):
     """A page_token that this List did not give for these arguments."""
 

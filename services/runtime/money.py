@@ -119,6 +119,22 @@ def parse_decimal(text: str, field: str = "decimal") -> Decimal:
     return Decimal(text)
 
 
+def too_many_places(fraction: str, has: str) -> tuple[str, str]:
+    """Return the reason, and the words, that refuse an amount with more places than its currency has.
+
+    Args:
+        fraction: digits after the point as they were written, zeros too.
+        has: how many there may be, `but EUR has 2`.
+    """
+    # 1.080 is a thousand and eighty to many: no other excess has a second reading.
+    if len(fraction) == 3:
+        return (
+            "AMOUNT_AMBIGUOUS",
+            f"has three digits after the point, {has}: is it a fraction or thousands?",
+        )
+    return "AMOUNT_PRECISION", f"has too many decimal places, {has}"
+
+
 def format_decimal(value: Decimal) -> str:
     """Write a decimal without exponent and without trailing zeros after the point."""
     text = format(value, "f")

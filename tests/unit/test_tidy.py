@@ -39,6 +39,7 @@ KEYED_BY_CONTENT = {
     "payments.events.v1.EventService.PublishEvents": "id of each event",
     "payments.events.v1.EventService.RegisterEventTypes": "subject and version",
     "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",
+    "payments.ledger.v1.LedgerService.PostRecipes": "recipe and reference of each posting",
     "payments.ledger.v1.LedgerService.PostTransfers": "transfer_id",
     "payments.metering.v1.MeteringService.IngestEvents": "request_id of each event",
     "payments.metering.v1.MeteringService.StreamEvents": "request_id of each event",

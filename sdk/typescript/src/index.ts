@@ -3,6 +3,7 @@
  */
 import createFetchClient, { type Client } from "openapi-fetch";
 
+import { keyed } from "./keyed.js";
 import type { components, paths } from "./schema.js";
 
 export type { components, operations, paths } from "./schema.js";
@@ -57,7 +58,10 @@ export class TollmeshError extends Error {
   }
 }
 
-/** Makes a client. Calls that change something get an Idempotency-Key, so that they can be made again safely. */
+/**
+ * Makes a client. Calls that change something get an Idempotency-Key, so that they can be made again safely; batches get
+ * none, since their items are recognised by ids of their own.
+ */
 export function createTollmesh(options: Options): Tollmesh {
   const settings: Settings = {
     retriesMax: 3,
@@ -71,7 +75,17 @@ export function createTollmesh(options: Options): Tollmesh {
     headers: { Authorization: `Bearer ${settings.apiKey}` },
     fetch: (request) => send(request, settings),
   });
+  client.use({ onRequest: ({ request, schemaPath }) => withKey(request, schemaPath) });
   return Object.assign(client, { settings });
+}
+
+/** Gives a call a key that takes one and has none. */
+async function withKey(request: Request, path: string): Promise<Request> {
+  const takesKey = keyed.has(`${request.method} ${path}`) && !request.headers.has("Idempotency-Key");
+  if (takesKey && !namesItself(await request.clone().arrayBuffer())) {
+    request.headers.set("Idempotency-Key", crypto.randomUUID());
+  }
+  return request;
 }
 
 /** The answer of a call. Throws a TollmeshError for one that failed. */
@@ -93,14 +107,9 @@ function asStatus(error: unknown): Status | undefined {
 /** Makes a call, and again what can be made again: the mesh did nothing, or does the same request only once. */
 async function send(request: Request, settings: Settings): Promise<Response> {
   const body = request.body === null ? undefined : await request.arrayBuffer();
-  const headers = new Headers(request.headers);
-  const reads = request.method === "GET" || request.method === "HEAD";
-  if (!reads && !headers.has("Idempotency-Key") && !namesItself(body)) {
-    headers.set("Idempotency-Key", crypto.randomUUID());
-  }
   for (let tries = 0; ; tries += 1) {
     const signal = AbortSignal.any([request.signal, AbortSignal.timeout(settings.timeoutMs)]);
-    const { method, url } = request;
+    const { headers, method, url } = request;
     const last = tries >= settings.retriesMax;
     try {
       const answer = await settings.fetch(new Request(url, { method, headers, signal, ...(body && { body }) }));
@@ -115,8 +124,7 @@ async function send(request: Request, settings: Settings): Promise<Response> {
 }
 
 /** Tells whether a body has a `request_id` of its own, beside which a key would be a contradiction. */
-function namesItself(body: ArrayBuffer | undefined): boolean {
-  if (!body) return false;
+function namesItself(body: ArrayBuffer): boolean {
   try {
     const content: unknown = JSON.parse(new TextDecoder().decode(body));
     return typeof content === "object" && content !== null && "request_id" in content;

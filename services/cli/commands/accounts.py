@@ -172,11 +172,14 @@ def list_(
     owner: Annotated[str, typer.Option(help="only this owner's accounts")] = "",
     currency: Annotated[str, typer.Option(help="only accounts in this currency")] = "",
     account_type: _TypeOption = None,
+    prefix: Annotated[str, typer.Option(help="only accounts whose names begin so")] = "",
     limit: LimitOption = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List accounts with their balances, by id."""
-    request = ledger_service_pb2.ListAccountsRequest(owner=owner, currency_code=currency)
+    request = ledger_service_pb2.ListAccountsRequest(
+        owner=owner, currency_code=currency, account_prefix=prefix
+    )
     if account_type is not None:
         request.type = ledger_pb2.AccountType.Value(f"ACCOUNT_TYPE_{account_type.upper()}")
     with Client(Session.find()) as client:

@@ -1,4 +1,4 @@
-"""`tollmesh ledger balances|entries|transfer|trial-balance`, with its other commands, and `tollmesh accounts`."""
+"""`tollmesh ledger balances|transfer|reverse|trial-balance`, with its other commands, and `tollmesh accounts`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
+from services.cli import references
 from services.cli.client import Client, Session
 from services.cli.commands import accounts as accounts_group
-from services.cli.commands import holds, transfers
+from services.cli.commands import books, holds, posting, recipes, statements, transfers
 from services.cli.output import (
     Format,
     OutputOption,
@@ -77,37 +78,6 @@ def show_balances(found: list[ledger_pb2.Account]) -> None:
     print_table("", columns, rows, right=numbers, optional=optional)
 
 
-@ledger.command("entries")
-def entries(
-    account_id: Annotated[str, typer.Argument(help="account")],
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="maximum number of entries")] = 50,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Show the newest entries of an account."""
-    request = ledger_service_pb2.ListEntriesRequest(
-        account_id=account_id, newest_first=True, page_size=limit
-    )
-    with Client(Session.find()) as client:
-        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-        response = client.call(stub.ListEntries, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    rows = [
-        (
-            str(entry.seq),
-            when(entry.recorded_at),
-            enum_name(entry, "direction"),
-            money(entry.amount),
-            money(entry.balance_after),
-            entry.counter_account_id,
-        )
-        for entry in response.entries
-    ]
-    columns = ("seq", "recorded at, UTC", "side", "amount", "balance after", "other account")
-    print_table(account_id, columns, rows, right=("seq", "amount", "balance after"))
-
-
 @ledger.command("transfer")
 def transfer(
     transfer_id: Annotated[str, typer.Argument(help="id of the transfer, or of the hold")],
@@ -147,6 +117,7 @@ def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
         "debit account": shown.debit_account_id,
         "credit account": shown.credit_account_id,
         "of hold": shown.pending_id,
+        "reference": references.written(shown.reference),
         "reverses": found.reverses_transfer_id,
         "reversed by": found.reversed_by_transfer_id,
         "hold": enum_name(hold, "state") if found.HasField("hold") else "",
@@ -154,7 +125,15 @@ def _show_transfer(found: ledger_pb2.RecordedTransfer, output: Format) -> None:
         "expires at, UTC": when(hold.expires_at),
         "recorded at, UTC": when(found.recorded_at),
     }
-    optional = ("of hold", "reverses", "reversed by", "hold", "left", "expires at, UTC")
+    optional = (
+        "of hold",
+        "reference",
+        "reverses",
+        "reversed by",
+        "hold",
+        "left",
+        "expires at, UTC",
+    )
     numbers = ("amount", "left")
     print_table(shown.transfer_id, [*cells], [[*cells.values()]], right=numbers, optional=optional)
     for key, value in sorted(shown.metadata.items()):
@@ -202,7 +181,10 @@ def show_trial_balance(found: ledger_pb2.TrialBalance) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    transfers.register(ledger)
+    books.register(ledger)
+    statements.register(ledger)
+    posting.register(ledger)
     holds.register(ledger)
+    recipes.register(ledger)
     accounts_group.register(app)
     app.add_typer(ledger, name="ledger")

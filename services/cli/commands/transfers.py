@@ -1,4 +1,4 @@
-"""`tollmesh ledger post`, and how a transfer of one's own is made and posted."""
+"""How a transfer of one's own is made, named and posted, and what came of it is told."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
 
-from services.cli import amounts, durations, items, periods
+from services.cli import amounts, durations, references
 from services.cli.batches import CALL_BYTES_MAX, ITEM_BYTES
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_INCOMPLETE, EXIT_USAGE, CliError, Resumable
+from services.cli.errors import EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
     JsonWriter,
-    OutputOption,
     as_dict,
     enum_name,
     money,
     note,
-    print_table,
     say,
 )
-from services.cli.pairs import metadata_of
 from services.runtime.ids import derived_uuid
 
 TRANSFERS_PER_CALL = 8_190
 # Each transfer without an id of its own is remembered, so that the second of two equal ones gets another.
 DERIVED_IDS_MAX = 200_000
-PROBLEMS_SHOWN = 20
 
-_OK = ledger_service_pb2.TRANSFER_RESULT_OK
-_EXISTS = ledger_service_pb2.TRANSFER_RESULT_EXISTS
+OK = ledger_service_pb2.TRANSFER_RESULT_OK
+EXISTS = ledger_service_pb2.TRANSFER_RESULT_EXISTS
 _FAILED_BEFORE = ledger_service_pb2.TRANSFER_RESULT_ID_ALREADY_FAILED
 _NO_ACCOUNT = (
     ledger_service_pb2.TRANSFER_RESULT_DEBIT_ACCOUNT_NOT_FOUND,
@@ -120,24 +115,6 @@ _HELP = {
     ),
 }
 
-_BURNING_NAMES = {
-    ledger_service_pb2.TransferResult.Name(result).removeprefix("TRANSFER_RESULT_").lower()
-    for result in BURNING
-}
-_BURNT = (
-    "the same command will not post those that hang on their accounts later either: once that is put right, post them "
-    "from a file of their own with --again"
-)
-
-
-class TransferKind(StrEnum):
-    """What a transfer does."""
-
-    POSTED = "posted"
-    PENDING = "pending"
-    POST_PENDING = "post-pending"
-    VOID_PENDING = "void-pending"
-
 
 @dataclass(frozen=True, slots=True)
 class _Words:
@@ -172,6 +149,7 @@ _WORDS = {
 DebitOption = Annotated[str, typer.Option(help="account that is debited")]
 CreditOption = Annotated[str, typer.Option(help="account that is credited")]
 CurrencyOption = Annotated[str, typer.Option(help="ISO 4217 code")]
+ReferenceOption = Annotated[str, typer.Option(help=f"what it is for: {references.HELP}")]
 CodeOption = Annotated[int, typer.Option(min=0, max=65_535, help="your own number for its reason")]
 TimeoutOption = Annotated[
     str,
@@ -202,111 +180,6 @@ MetadataOption = Annotated[list[str] | None, typer.Option(help="key=value; may b
 RequestIdOption = Annotated[
     str, typer.Option(help="UUID; by default the ids derive from the transfers themselves")
 ]
-
-
-def post(
-    file: Annotated[
-        str,
-        typer.Argument(
-            help="transfers in the shape of payments.ledger.v1.Transfer, as YAML, JSON or JSON Lines, optionally "
-            "gzipped; - for standard input"
-        ),
-    ] = "",
-    debit: DebitOption = "",
-    credit: CreditOption = "",
-    amount: Annotated[
-        str,
-        typer.Option(
-            help="amount in major units, e.g. 56.84; without one a balancing transfer moves all that it can, and the "
-            "end of a hold what is left of it"
-        ),
-    ] = "",
-    currency: CurrencyOption = "USD",
-    kind: Annotated[
-        TransferKind | None,
-        typer.Option(
-            help="pending holds the amount, post-pending captures a hold and void-pending gives it up: the same as "
-            "`ledger hold`, `ledger capture` and `ledger void`; posted by default"
-        ),
-    ] = None,
-    pending_id: Annotated[
-        str, typer.Option(help="the hold that is captured or voided, by its transfer_id")
-    ] = "",
-    timeout: TimeoutOption = "",
-    multi_capture: MultiCaptureOption = False,
-    balancing_debit: Annotated[
-        bool,
-        typer.Option(
-            "--balancing-debit",
-            help="move at most what brings the debits of the debit account, holds counted, up to its credits",
-        ),
-    ] = False,
-    balancing_credit: Annotated[
-        bool,
-        typer.Option(
-            "--balancing-credit",
-            help="move at most what brings the credits of the credit account, holds counted, up to its debits",
-        ),
-    ] = False,
-    closing_debit: ClosingDebitOption = False,
-    closing_credit: ClosingCreditOption = False,
-    code: CodeOption = 0,
-    effective_at: Annotated[
-        str, typer.Option(help="when it takes effect, ISO 8601; when it is recorded by default")
-    ] = "",
-    metadata: MetadataOption = None,
-    request_id: RequestIdOption = "",
-    again: Annotated[
-        bool, typer.Option("--again", help="post again what the same command has already posted")
-    ] = False,
-    output: OutputOption = Format.TABLE,
-) -> None:
-    """Post a transfer, or the transfers of a file.
-
-    Repeating a command posts nothing twice: a transfer without a transfer_id gets one that follows from what it moves,
-    and the second of two equal ones in a file another. --again posts them once more on purpose. Linked transfers are
-    posted together or not at all. A transfer that cannot be read ends the command; those before it are posted.
-    """
-    of_one = (debit, credit, amount, kind, pending_id, timeout, code, effective_at, metadata)
-    flags = (multi_capture, balancing_debit, balancing_credit, closing_debit, closing_credit)
-    if file:
-        if any(of_one) or any(flags):
-            raise CliError(
-                "the options of a single transfer do not go with a file: write them into it",
-                exit_code=EXIT_USAGE,
-            )
-        salt = salt_of(request_id, again=again)
-        _post_file(file, salt, f"--request-id {salt}" if again else "", output)
-        return
-    if kind in (TransferKind.POST_PENDING, TransferKind.VOID_PENDING):
-        if not pending_id:
-            raise CliError("give the hold with --pending-id", exit_code=EXIT_USAGE)
-    elif not (debit and credit and (amount or balancing_debit or balancing_credit)):
-        raise CliError("give a file, or --debit, --credit and --amount", exit_code=EXIT_USAGE)
-    transfer = ledger_pb2.Transfer(
-        debit_account_id=debit,
-        credit_account_id=credit,
-        code=code,
-        pending_id=uuid_of(pending_id),
-        multi_capture=multi_capture,
-        balancing_debit=balancing_debit,
-        balancing_credit=balancing_credit,
-        closing_debit=closing_debit,
-        closing_credit=closing_credit,
-        metadata=metadata_of(metadata or []),
-    )
-    if kind is not None:
-        transfer.kind = ledger_pb2.Kind.Value(f"KIND_{kind.name}")
-    if effective_at:
-        try:
-            transfer.effective_at.FromDatetime(periods.moment(effective_at))
-        except (ValueError, OverflowError) as error:
-            raise CliError(
-                f"{effective_at!r} is not a time: {error}", exit_code=EXIT_USAGE
-            ) from error
-    set_amount(transfer, amount, currency)
-    set_timeout(transfer, timeout)
-    post_one(transfer, request_id, again=again, output=output)
 
 
 def set_amount(transfer: ledger_pb2.Transfer, amount: str, currency: str) -> None:
@@ -413,9 +286,10 @@ def batches(transfers: Iterable[ledger_pb2.Transfer]) -> Iterator[list[ledger_pb
         raise failure
 
 
-def _posted(
+def posted(
     client: Client, transfers: Iterable[ledger_pb2.Transfer]
 ) -> Iterator[ledger_service_pb2.PostTransferResult]:
+    """Post transfers, call by call, and give the verdicts, numbered through. Raises CliError."""
     stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
     done = 0
     for batch in batches(transfers):
@@ -445,19 +319,19 @@ def post_one(
     transfer.transfer_id = salt or transfer.transfer_id
     words = _WORDS.get(transfer.kind, _POSTED)
     with Client(Session.find()) as client, Resumable(f"--request-id {salt}" if again else ""):
-        (result,) = _posted(client, [transfer])
+        (result,) = posted(client, [transfer])
     if output is Format.JSON:
         with JsonWriter() as document:
             document.add_list("results", [result])
-    is_there = result.result in (_OK, _EXISTS)
+    is_there = result.result in (OK, EXISTS)
     if is_there and output is Format.TABLE:
         say(f"{words.done} {_told(transfer)}  ({transfer.transfer_id})")
-        if result.result == _OK:
+        if result.result == OK:
             _tell_more(transfer)
-    if result.result == _EXISTS:
+    if result.result == EXISTS:
         note(words.before)
     if not is_there:
-        raise CliError(f"not {words.done}: {_why(result)}", *_hints(result, transfer))
+        raise CliError(f"not {words.done}: {why(result)}", *_hints(result, transfer))
 
 
 def _told(transfer: ledger_pb2.Transfer) -> str:
@@ -489,60 +363,8 @@ def _tell_more(transfer: ledger_pb2.Transfer) -> None:
         say(f"how much that was: tollmesh ledger transfer {transfer.transfer_id}")
 
 
-def _post_file(file: str, salt: str, to_repeat: str, output: Format) -> None:
-    counts: Counter[str] = Counter()
-    problems: list[str] = []
-
-    def counted(client: Client) -> Iterator[ledger_service_pb2.PostTransferResult]:
-        read = items.messages(file, "transfers", ledger_pb2.Transfer)
-        for result in _posted(client, with_ids(read, salt)):
-            counts[enum_name(result, "result")] += 1
-            if result.result not in (_OK, _EXISTS) and len(problems) < PROBLEMS_SHOWN:
-                problems.append(
-                    f"transfer {result.index + 1}, {result.transfer_id}: {_why(result)}"
-                )
-            yield result
-
-    failure: CliError | None = None
-    try:
-        with Client(Session.find()) as client, Resumable(to_repeat):
-            if output is Format.JSON:
-                with JsonWriter() as document:
-                    document.add_list("results", counted(client))
-            else:
-                for _ in counted(client):
-                    pass
-    except CliError as error:
-        failure = error
-    if output is Format.TABLE:
-        _show_counts(counts, problems)
-    if failure is not None:
-        raise failure
-    refused = sum(counts.values()) - counts["ok"] - counts["exists"]
-    if counts["exists"]:
-        note(
-            f"{counts['exists']:,} transfers were posted before: nothing more was posted for them;"
-            " --again posts them once more"
-        )
-    if refused:
-        what = "1 transfer was" if refused == 1 else f"{refused:,} transfers were"
-        raise CliError(
-            f"{what} not posted",
-            *([_BURNT] if counts.keys() & _BURNING_NAMES else []),
-            exit_code=EXIT_INCOMPLETE,
-        )
-
-
-def _show_counts(counts: Counter[str], problems: list[str]) -> None:
-    rows = [(name, f"{count:,}") for name, count in sorted(counts.items())]
-    print_table("", ("result", "transfers"), rows, right=("transfers",))
-    for line in problems:
-        say(line)
-    if sum(counts.values()) - counts["ok"] - counts["exists"] > len(problems):
-        say("… more with --output json")
-
-
-def _why(result: ledger_service_pb2.PostTransferResult) -> str:
+def why(result: ledger_service_pb2.PostTransferResult) -> str:
+    """Say why a transfer is not in the books."""
     if result.result == _FAILED_BEFORE:
         return f"it was refused before, with {enum_name(result, 'original_result')}"
     return f"{enum_name(result, 'result')}{result.message and ': '}{result.message}"
@@ -576,8 +398,3 @@ def uuid_of(text: str) -> str:
         return str(UUID(text)) if text else ""
     except ValueError as error:
         raise CliError(f"{text!r} is not a UUID", exit_code=EXIT_USAGE) from error
-
-
-def register(ledger: typer.Typer) -> None:
-    """Add the command to `tollmesh ledger`."""
-    ledger.command("post")(post)

@@ -38,7 +38,10 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
         """Register types, each judged by itself."""
         asked = request.event_types
         validation.check_batch(asked, TYPES_PER_CALL_MAX, field="event_types")
-        faults = [messages.type_faults(item) async for item in in_slices(asked, 1)]
+        faults = [
+            validation.unreadable(request, index) or messages.type_faults(item)
+            async for index, item in in_slices(enumerate(asked), 1)
+        ]
         sound = [
             messages.type_of(item) for item, fault in zip(asked, faults, strict=True) if not fault
         ]

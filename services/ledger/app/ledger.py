@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from services.ledger.app import reads, statements
 from services.ledger.app.accounts import create_accounts
 from services.ledger.app.posting import post_transfers
 from services.ledger.domain.accounts import (
@@ -16,19 +17,31 @@ from services.ledger.domain.accounts import (
     EntryColumns,
     EntryFilter,
     EntryPlace,
-    EntryView,
 )
 from services.ledger.domain.holds import TransferView
 from services.ledger.domain.posting import Verdict
+from services.ledger.domain.reads import (
+    EntriesWanted,
+    Looked,
+    TransferPlace,
+    TransfersWanted,
+    TypedEntry,
+)
+from services.ledger.domain.statements import (
+    Line,
+    LinePlace,
+    Statement,
+    StatementHead,
+    StatementWanted,
+)
 from services.ledger.domain.transfers import Malformed, Transfer, can_share
 from services.ledger.domain.trial_balance import CurrencySums, add_up
-from services.ledger.store import accounts, entries, posting
+from services.ledger.store import accounts, entries, posting, transfers
 from services.runtime.commands import Commands
 from services.runtime.contracts import INVARIANT
 from services.runtime.database import Database
 from services.runtime.errors import NotFound
 from services.runtime.groups import Groups
-from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.violations import ViolationReporter
 
 # Of transfers that come one by one: what is posted in one transaction.
@@ -82,24 +95,50 @@ class Ledger:
         return found
 
     async def list_accounts(
-        self, wanted: AccountFilter, after: str, limit: int
-    ) -> list[AccountView]:
+        self, wanted: AccountFilter, after: str, size: int
+    ) -> Looked[AccountView, str]:
         """List accounts behind `after`, by id."""
         async with self._database.read() as work:
-            return await accounts.list_accounts(work, wanted, after, limit)
+            return await accounts.list_accounts(work, wanted, after, size)
 
     async def list_entries(
-        self, account_id: str, after: int | None, limit: int, *, newest_first: bool
-    ) -> tuple[AccountView, list[EntryView]]:
-        """List entries of an account behind place `after`; None begins at the first. Raises NotFound."""
-        if after is None:
-            after = MINOR_UNITS_MAX if newest_first else 0
+        self, wanted: EntriesWanted, after: EntryPlace | None, size: int
+    ) -> Looked[TypedEntry, EntryPlace]:
+        """List entries behind a place; None begins before the first. Raises NotFound: there is no such account."""
         async with self._database.read() as work:
-            account = _existing(await accounts.read_account(work, account_id), account_id)
-            found = await entries.list_entries(
-                work, account_id, after, limit, newest_first=newest_first
-            )
-        return account, found
+            return await reads.list_entries(work, wanted, after, size)
+
+    async def list_transfers(
+        self, wanted: TransfersWanted, after: TransferPlace | None, size: int
+    ) -> Looked[TransferView, TransferPlace]:
+        """List transfers behind a place; None begins before the first."""
+        async with self._database.read() as work:
+            return await transfers.list_transfers(work, wanted, after, size)
+
+    async def statement(
+        self, wanted: StatementWanted, size: int
+    ) -> tuple[Statement, Looked[Line, LinePlace]]:
+        """Make a statement, with its first lines.
+
+        Raises:
+            NotFound: there is no such account.
+            InvalidField: the account has not so many entries.
+        """
+        async with self._database.read() as work:
+            found = await statements.make_statement(work, wanted)
+            return found, await statements.list_lines(work, found, None, size)
+
+    async def statement_lines(
+        self, found: Statement, after: LinePlace, size: int
+    ) -> Looked[Line, LinePlace]:
+        """List lines of a statement behind a place."""
+        async with self._database.read() as work:
+            return await statements.list_lines(work, found, after, size)
+
+    async def statement_head(self, account_id: str) -> StatementHead:
+        """Return what statements of an account say of it. Raises NotFound."""
+        async with self._database.read() as work:
+            return await statements.head_of(work, account_id)
 
     async def export_entries(
         self, wanted: EntryFilter, after: EntryPlace, limit: int

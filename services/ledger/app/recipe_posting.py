@@ -30,7 +30,7 @@ from services.ledger.store import posting as transfers_store
 from services.ledger.store import postings as store
 from services.runtime.database import UnitOfWork
 from services.runtime.errors import BatchTooLarge, DomainError
-from services.runtime.turns import in_slices
+from services.runtime.turns import aside, in_slices
 
 # A posting passes over ids that somebody else has taken, and over accounts that somebody else makes, but not for ever.
 TRIES_MAX = 100
@@ -117,7 +117,7 @@ class RecipePoster:
                 recipe = recipes.get((fact.recipe, fact.version))
                 if recipe is None:
                     raise RecipeNotFound.of(fact.recipe, fact.version)
-                items.append(_item(index, fact, recipe, work.tenant_id))
+                items.append(await aside(fact.size, _item, index, fact, recipe, work.tenant_id))
             except DomainError as refusal:
                 outcomes[index] = refusal
         return items, outcomes
@@ -165,7 +165,9 @@ class _Segment:
                     self._outcomes[item.index] = _answered(existing, item)
                 else:
                     earlier = standing | self._earlier(item, known)
-                    plans[item.index] = evaluate(item.recipe, item.fact, item.values, earlier)
+                    plans[item.index] = await aside(
+                        item.fact.size, evaluate, item.recipe, item.fact, item.values, earlier
+                    )
             except DomainError as refusal:
                 self._outcomes[item.index] = refusal
         _check_size(plans.values())
@@ -215,7 +217,7 @@ class _Segment:
         judged: dict[int, Judged] = {}
         async for index, plan in in_slices(sorted(plans.items()), SLICE_ITEMS):
             try:
-                judged[index] = judge(plan, books, round_no)
+                judged[index] = await aside(len(plan.moves), judge, plan, books, round_no)
             except RecipeRefused as refusal:
                 self._outcomes[index] = refusal
         return judged

@@ -136,11 +136,12 @@ class EntryView:
 
 @dataclass(frozen=True, slots=True)
 class AccountFilter:
-    """Which accounts to list; None and empty mean any."""
+    """Which accounts to list; None and empty mean any. `prefix` is what their names begin with."""
 
     owner: str = ""
     currency_code: str = ""
     type: AccountType | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,13 @@ class Reversal:
     reason: str
 
 
+def reversal_id(transfer_id: UUID) -> UUID:
+    """Return the id of the transfer that reverses one; each has its own, so that no two can."""
+    return derived_uuid("ledger.reversal", str(transfer_id))
+
+
 def opposite(transfer: Transfer, reason: str) -> Transfer:
-    """Return the transfer that reverses one; each has its own, so that no two can.
+    """Return the transfer that reverses one.
 
     Raises:
         TransferNotReversible: it posted nothing.
@@ -62,7 +67,7 @@ def opposite(transfer: Transfer, reason: str) -> Transfer:
             kind=transfer.kind.name,
         )
     return Transfer(
-        transfer_id=derived_uuid("ledger.reversal", str(transfer.transfer_id)),
+        transfer_id=reversal_id(transfer.transfer_id),
         debit_account_id=transfer.credit_account_id,
         credit_account_id=transfer.debit_account_id,
         currency_code=transfer.currency_code,

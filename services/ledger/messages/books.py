@@ -46,8 +46,16 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 # ---- In
 
 
-def refused_account(index: int, item: pb.Account) -> service_pb.CreateAccountResult | None:
-    """Write why an account is refused as it stands; None for one that may be created."""
+def refused_account(
+    index: int, item: pb.Account, unreadable: str = ""
+) -> service_pb.CreateAccountResult | None:
+    """Write why an account is refused as it stands; None for one that may be created.
+
+    `unreadable` says why it could not be read from what its sender wrote; it is empty for one that was.
+    """
+    if unreadable:
+        message = f"the account cannot be read: {unreadable}"
+        return account_result(index, item.account_id, AccountResult.INVALID_ACCOUNT, message)
     broken = validation.violations(item)
     if broken:
         message = "; ".join(f"{v.field}: {v.description}" for v in broken[:5])
@@ -98,8 +106,13 @@ _PLAIN = re.compile(
 _CODE_MAX = 65535
 
 
-def transfer_of(item: pb.Transfer) -> Transfer | Malformed:
-    """Read a transfer, or what is wrong with it."""
+def transfer_of(item: pb.Transfer, unreadable: str = "") -> Transfer | Malformed:
+    """Read a transfer, or what is wrong with it.
+
+    `unreadable` says why it could not be read from what its sender wrote; it is empty for one that was.
+    """
+    if unreadable:
+        return Malformed(f"the transfer cannot be read: {unreadable}", item.linked)
     return _plain_transfer_of(item) or _transfer_of(item)
 
 

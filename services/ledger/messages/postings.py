@@ -18,6 +18,7 @@ from services.runtime.edge import validation
 from services.runtime.edge import values as edge
 from services.runtime.errors import DomainError, InvalidField
 from services.runtime.money import Money, format_decimal, parse_decimal
+from services.runtime.turns import aside
 
 
 class _Fact(Protocol):
@@ -95,9 +96,9 @@ def posting(shown: PostingView) -> posting_pb2.Posting:
     )
 
 
-def posted(shown: PostingView) -> service_pb.PostRecipeResponse:
+async def posted(shown: PostingView) -> service_pb.PostRecipeResponse:
     """Write a posting that was asked for."""
-    return service_pb.PostRecipeResponse(posting=posting(shown))
+    return service_pb.PostRecipeResponse(posting=await aside(len(shown.legs), posting, shown))
 
 
 def result(index: int, outcome: PostingView | DomainError) -> service_pb.PostRecipeResult:

@@ -37,3 +37,10 @@ SELECT a.account_id, a.currency_code, a.type, a.debits_must_not_exceed_credits, 
   FROM ledger.account a
   JOIN ledger.balance b ON b.tenant_id = a.tenant_id AND b.account_id = a.account_id
  WHERE a.tenant_id = %(tenant_id)s AND a.account_id = %(account_id)s;
+
+-- @accounts_from
+SELECT account_id, type
+  FROM ledger.account
+ WHERE tenant_id = %(tenant_id)s AND account_id >= %(start)s AND account_id < %(behind)s
+ ORDER BY account_id
+ LIMIT %(limit)s;

@@ -6,29 +6,74 @@ Reading the books.
 SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);
 
 -- @list_entries_oldest_first
--- The page is cut before the join: a page costs its own rows, however long the account's history is.
-SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
+-- Account by account, in the order of the array. The page is cut before the join: it costs what it looks at, however long
+-- the accounts' history is. Its last place comes with every row, and with an empty one where nothing was found.
+WITH looked_at AS MATERIALIZED (
+  SELECT e.*
+    FROM unnest(%(account_ids)s::text[]) AS a (account_id)
+   CROSS JOIN LATERAL
+         (SELECT *
+            FROM ledger.entry
+           WHERE tenant_id = %(tenant_id)s AND account_id = a.account_id
+             AND seq > CASE WHEN a.account_id = %(after_account_id)s THEN %(after_seq)s::bigint ELSE 0 END
+             AND recorded_at >= %(month_from)s::timestamptz AND recorded_at < %(month_before)s::timestamptz
+           ORDER BY seq
+           LIMIT %(looked_at)s) AS e
+   LIMIT %(looked_at)s
+), found AS (
+  SELECT *
+    FROM looked_at
+   WHERE (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
+     AND (%(recorded_before)s::timestamptz IS NULL OR recorded_at < %(recorded_before)s)
+     AND (%(effective_from)s::timestamptz IS NULL OR effective_at >= %(effective_from)s)
+     AND (%(effective_before)s::timestamptz IS NULL OR effective_at < %(effective_before)s)
+     AND (%(code)s::integer IS NULL OR code = %(code)s)
+   ORDER BY account_id, seq
+   LIMIT %(limit)s
+)
+SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_account_id, last.seq AS last_seq,
+       e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
        e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
-  FROM (SELECT *
-          FROM ledger.entry
-         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq > %(after)s
-         ORDER BY seq
-         LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
- ORDER BY e.seq;
+  FROM (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq DESC LIMIT 1) AS last
+  LEFT JOIN (found AS e
+             JOIN ledger.transfer AS t
+               ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at)
+    ON true
+ ORDER BY e.account_id, e.seq;
 
 -- @list_entries_newest_first
-SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
+WITH looked_at AS MATERIALIZED (
+  SELECT e.*
+    FROM unnest(%(account_ids)s::text[]) AS a (account_id)
+   CROSS JOIN LATERAL
+         (SELECT *
+            FROM ledger.entry
+           WHERE tenant_id = %(tenant_id)s AND account_id = a.account_id
+             AND seq < CASE WHEN a.account_id = %(after_account_id)s THEN %(after_seq)s::bigint ELSE 9223372036854775807 END
+             AND recorded_at >= %(month_from)s::timestamptz AND recorded_at < %(month_before)s::timestamptz
+           ORDER BY seq DESC
+           LIMIT %(looked_at)s) AS e
+   LIMIT %(looked_at)s
+), found AS (
+  SELECT *
+    FROM looked_at
+   WHERE (%(recorded_from)s::timestamptz IS NULL OR recorded_at >= %(recorded_from)s)
+     AND (%(recorded_before)s::timestamptz IS NULL OR recorded_at < %(recorded_before)s)
+     AND (%(effective_from)s::timestamptz IS NULL OR effective_at >= %(effective_from)s)
+     AND (%(effective_before)s::timestamptz IS NULL OR effective_at < %(effective_before)s)
+     AND (%(code)s::integer IS NULL OR code = %(code)s)
+   ORDER BY account_id, seq DESC
+   LIMIT %(limit)s
+)
+SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_account_id, last.seq AS last_seq,
+       e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor, e.counter_account_id, e.currency_code,
        e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
-  FROM (SELECT *
-          FROM ledger.entry
-         WHERE tenant_id = %(tenant_id)s AND account_id = %(account_id)s AND seq < %(after)s
-         ORDER BY seq DESC
-         LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
- ORDER BY e.seq DESC;
+  FROM (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq LIMIT 1) AS last
+  LEFT JOIN (found AS e
+             JOIN ledger.transfer AS t
+               ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at)
+    ON true
+ ORDER BY e.account_id, e.seq DESC;
 
 -- @export_entries
 -- By account and place, a page at a time: what is looked at is bounded, be it in the period or not, and in the months of

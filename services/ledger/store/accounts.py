@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from services.ledger.domain.accounts import (
     Account,
@@ -15,6 +15,7 @@ from services.ledger.domain.accounts import (
     AccountView,
     Flags,
 )
+from services.ledger.domain.reads import LOOKED_AT_MAX, Looked, behind_prefix
 from services.ledger.store.rows import limits_of, parts
 from services.ledger.tables import account as account_table
 from services.ledger.tables import balance as balance_table
@@ -68,13 +69,16 @@ async def read_accounts(work: UnitOfWork, account_ids: Collection[str]) -> dict[
 
 
 async def list_accounts(
-    work: UnitOfWork, wanted: AccountFilter, after: str, limit: int
-) -> list[AccountView]:
+    work: UnitOfWork, wanted: AccountFilter, after: str, size: int
+) -> Looked[AccountView, str]:
     """List accounts with balances behind `after`, by id."""
-    table, sums = account_table, balance_table
+    is_filtered = bool(wanted.currency_code or wanted.type is not None)
+    most = LOOKED_AT_MAX if is_filtered else size + 1
+    looked_at = accounts_looked_at(work.tenant_id, wanted, after, most)
+    near, sums = looked_at.subquery("a"), balance_table
     query = (
         select(
-            table,
+            near,
             sums.c.debits_posted,
             sums.c.credits_posted,
             sums.c.debits_pending,
@@ -83,19 +87,55 @@ async def list_accounts(
         )
         .join(
             sums,
-            (sums.c.tenant_id == table.c.tenant_id) & (sums.c.account_id == table.c.account_id),
+            (sums.c.tenant_id == near.c.tenant_id) & (sums.c.account_id == near.c.account_id),
         )
-        .where(table.c.tenant_id == work.tenant_id, table.c.account_id > after)
+        .order_by(near.c.account_id)
+        .limit(size + 1)
+    )
+    if wanted.currency_code:
+        query = query.where(near.c.currency_code == wanted.currency_code)
+    if wanted.type is not None:
+        query = query.where(near.c.type == int(wanted.type))
+    found = [_view(row) for row in await work.execute(query)]
+    if len(found) > size:
+        return Looked(found[:size], found[size - 1].account.account_id)
+    if not is_filtered:
+        return Looked(found, None)
+    ids = looked_at.with_only_columns(account_table.c.account_id)
+    row = (await work.execute(ids.limit(1).offset(most - 1))).one_or_none()
+    return Looked(found, None if row is None else row.account_id)
+
+
+def accounts_looked_at(
+    tenant_id: str, wanted: AccountFilter, after: str, limit: int
+) -> Select[Any]:
+    """Compose the statement of the accounts that a page looks at: those that an index finds, by id."""
+    table = account_table
+    query = (
+        select(table)
+        .where(table.c.tenant_id == tenant_id, table.c.account_id > after)
         .order_by(table.c.account_id)
         .limit(limit)
     )
-    if wanted.owner:
-        query = query.where(table.c.owner == wanted.owner)
-    if wanted.currency_code:
-        query = query.where(table.c.currency_code == wanted.currency_code)
-    if wanted.type is not None:
-        query = query.where(table.c.type == int(wanted.type))
-    return [_view(row) for row in await work.execute(query)]
+    if wanted.prefix:
+        query = query.where(
+            table.c.account_id >= wanted.prefix, table.c.account_id < behind_prefix(wanted.prefix)
+        )
+    return query.where(table.c.owner == wanted.owner) if wanted.owner else query
+
+
+async def accounts_from(
+    work: UnitOfWork, prefix: str, start: str, limit: int
+) -> dict[str, AccountType]:
+    """Read the types of the accounts of a prefix by id, beginning with account `start`."""
+    keys = {
+        "tenant_id": work.tenant_id,
+        "start": max(prefix, start),
+        "behind": behind_prefix(prefix),
+        "limit": limit,
+    }
+    rows = await work.execute(_SQL["accounts_from"], keys)
+    return {row.account_id: AccountType(row.type) for row in rows}
 
 
 async def find_account(database: Database, account_id: str) -> AccountView | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from services.ledger.domain.accounts import (
     AccountType,
@@ -12,28 +12,50 @@ from services.ledger.domain.accounts import (
     EntryView,
 )
 from services.ledger.domain.months import month_after, month_of
+from services.ledger.domain.reads import LOOKED_AT_MAX, EntriesWanted
 from services.ledger.domain.trial_balance import TypeSums
-from services.ledger.store.rows import reference_of
+from services.ledger.store.rows import entry_of
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
 
 _SQL = sql.load("services.ledger", "queries/entries.sql")
+BY_INDEX = _SQL["by_index"]
 _GROW_BY_DEBIT = [int(each) for each in AccountType if each.grows_by_debit]
 
 
 async def list_entries(
-    work: UnitOfWork, account_id: str, after: int, limit: int, *, newest_first: bool
-) -> list[EntryView]:
-    """List entries of an account behind (or, newest first, before) place `after`."""
-    statement = "list_entries_newest_first" if newest_first else "list_entries_oldest_first"
+    work: UnitOfWork,
+    wanted: EntriesWanted,
+    account_ids: Sequence[str],
+    after: EntryPlace,
+    limit: int,
+) -> tuple[list[EntryView], EntryPlace | None]:
+    """List entries of these accounts, which are in order, behind a place, and say behind which place more may stand."""
+    recorded, effective = wanted.recorded_in, wanted.effective_in
+    looked_at = LOOKED_AT_MAX if wanted.is_filtered else limit
     parameters = {
         "tenant_id": work.tenant_id,
-        "account_id": account_id,
-        "after": after,
+        "account_ids": list(account_ids),
+        "after_account_id": after.account_id,
+        "after_seq": after.seq,
         "limit": limit,
+        "looked_at": looked_at,
+        "recorded_from": recorded and recorded.start_at,
+        "recorded_before": recorded and recorded.end_at,
+        "effective_from": effective and effective.start_at,
+        "effective_before": effective and effective.end_at,
+        "code": wanted.code,
+        "month_from": month_of(recorded.start_at) if recorded else "-infinity",
+        "month_before": month_after(recorded.end_at) if recorded else "infinity",
     }
-    _, found = await work.execute_all((_SQL["by_index"], {}), (_SQL[statement], parameters))
-    return [_entry(row) for row in found]
+    order = "newest_first" if wanted.newest_first else "oldest_first"
+    _, rows = await work.execute_all((BY_INDEX, {}), (_SQL[f"list_entries_{order}"], parameters))
+    page = list(rows)
+    if not page:
+        return [], None
+    found = [entry_of(row) for row in page if row.account_id is not None]
+    place = EntryPlace(page[0].last_account_id, page[0].last_seq)
+    return found, place if page[0].looked_at == looked_at else None
 
 
 async def export_entries(
@@ -58,7 +80,7 @@ async def export_entries(
         if wanted.recorded_before
         else "infinity",
     }
-    _, rows = await work.execute_all((_SQL["by_index"], {}), (_SQL["export_entries"], parameters))
+    _, rows = await work.execute_all((BY_INDEX, {}), (_SQL["export_entries"], parameters))
     ((looked_at, account_id, seq, *columns),) = rows.tuples()
     entries = EntryColumns(*(column or [] for column in columns))
     return entries, EntryPlace(account_id, seq) if looked_at == limit else None
@@ -77,20 +99,3 @@ async def sum_accounts(work: UnitOfWork) -> list[TypeSums]:
         )
         for row in rows
     ]
-
-
-def _entry(row: Any) -> EntryView:
-    return EntryView(
-        account_id=row.account_id,
-        seq=row.seq,
-        transfer_id=row.transfer_id,
-        amount_minor=row.amount_minor,
-        balance_after_minor=row.balance_after_minor,
-        currency_code=row.currency_code,
-        counter_account_id=row.counter_account_id,
-        code=row.code,
-        recorded_at=row.recorded_at,
-        effective_at=row.effective_at,
-        metadata=row.metadata,
-        reference=reference_of(row),
-    )

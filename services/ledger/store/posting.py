@@ -186,19 +186,20 @@ async def read_views(work: UnitOfWork, transfer_ids: Sequence[UUID]) -> dict[UUI
     for ids in parts(transfer_ids):
         keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
         for row in await work.execute(_SQL["read_views"], keys):
-            found[row.transfer_id] = _view(row)
+            found[row.transfer_id] = transfer_view(row, row.reversed_by_id)
     return found
 
 
 def _transfer_view(row: Any) -> TransferView | None:
-    return None if row is None else _view(row)
+    return None if row is None else transfer_view(row, row.reversed_by_id)
 
 
-def _view(row: Any) -> TransferView:
+def transfer_view(row: Any, reversed_by_id: UUID | None) -> TransferView:
+    """Read a transfer, and how it stands if it is a hold."""
     hold = None
     if row.state is not None:
         hold = HoldView(HoldState(row.state), row.remaining_minor, row.expires_at)
-    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, row.reversed_by_id)
+    return TransferView(_transfer(row), row.effective_at, row.recorded_at, hold, reversed_by_id)
 
 
 async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, Flags, Limits
+from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, EntryView, Flags, Limits
 from services.ledger.domain.transfers import Reference
 from services.runtime.database import UnitOfWork
 
@@ -63,3 +63,21 @@ def reference_of(row: Any) -> Reference | None:
     if row.reference_kind is None:
         return None
     return Reference(row.reference_kind, row.reference_id, row.reference_part)
+
+
+def entry_of(row: Any) -> EntryView:
+    """Read an entry with what its transfer says."""
+    return EntryView(
+        account_id=row.account_id,
+        seq=row.seq,
+        transfer_id=row.transfer_id,
+        amount_minor=row.amount_minor,
+        balance_after_minor=row.balance_after_minor,
+        currency_code=row.currency_code,
+        counter_account_id=row.counter_account_id,
+        code=row.code,
+        recorded_at=row.recorded_at,
+        effective_at=row.effective_at,
+        metadata=row.metadata,
+        reference=reference_of(row),
+    )

@@ -13,7 +13,7 @@ from decimal import Decimal
 from services.orchestration.domain import fields
 from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.tree import Number, Object, Tree
-from services.runtime.money import CONTEXT, MINOR_UNITS_MAX, exponent
+from services.runtime.money import CONTEXT, MINOR_UNITS_MAX, exponent, too_many_places
 
 # More digits than a double holds: sender and receiver may have different numbers before them.
 SIGNIFICANT_DIGITS_MAX = 15
@@ -191,13 +191,7 @@ class Reader:
         has = "but minor units have none"
         if not minor_only:
             has = f"but {self.currency} has {exponent(self.currency)}"
-        if len(fraction) == 3:
-            return self._refuse(
-                path,
-                "AMOUNT_AMBIGUOUS",
-                f"has three digits after the point, {has}: is it a fraction or thousands?",
-            )
-        return self._refuse(path, "AMOUNT_PRECISION", f"has too many decimal places, {has}")
+        return self._refuse(path, *too_many_places(fraction, has))
 
     def _whole(self, path: str, digits: str) -> int | None:
         significant = digits.lstrip("0")

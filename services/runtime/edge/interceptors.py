@@ -30,6 +30,7 @@ from services.runtime.errors import (
     DeadlineExceeded,
     DomainError,
     IdempotencyKeyMismatch,
+    IdempotencyKeyUnused,
     Internal,
     InvalidField,
     Overloaded,
@@ -391,6 +392,12 @@ class Pipeline(grpc.aio.ServerInterceptor):
             ) from error
         if call.method.has_request_id:
             _adopt_idempotency_key(call, request)
+        elif call.method.mutates and call.idempotency_key:
+            raise IdempotencyKeyUnused(
+                "this call takes no Idempotency-Key, its items are recognised by ids of their own: give them ids that "
+                "stay the same, leave the header out, and repeat the call as it is",
+                method=call.method.path,
+            )
         if call.method.validated:
             await validation.check_in_turns(request)
         return request

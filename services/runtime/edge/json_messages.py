@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from services.runtime import moments
+from services.runtime import documents, moments
 
 DEPTH_MAX = 64
 _MessageT = TypeVar("_MessageT", bound=Message)
@@ -48,12 +48,12 @@ class NumberForText(NotThisMessage):
 
     Attributes:
         place: where it stands.
-        number: what stands there.
+        number: what stands there, as it was written.
     """
 
     def __init__(self, place: str, number: float | Decimal) -> None:
         super().__init__(f"{place} must be a string")
-        self.place, self.number = place, number
+        self.place, self.number = place, documents.as_written(number)
 
 
 def parse(document: Any, message: _MessageT) -> _MessageT:

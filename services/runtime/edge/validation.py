@@ -168,6 +168,12 @@ def _kept(field: FieldDescriptor) -> int | None:
     return None if rules.ByteSize() else kept
 
 
+def unreadable(request: Any, index: int) -> list[FieldViolation]:
+    """Say why an item of a batch could not be read from what its sender wrote; nothing of one that was."""
+    why = request.unreadable.get(index, "")
+    return [FieldViolation("item", f"it cannot be read: {why}")] if why else []
+
+
 def check_batch(items: Sized, items_max: int, *, field: str = "items") -> None:
     """Refuse a batch that is empty or longer than `items_max`; `field` is what the caller calls it.
 

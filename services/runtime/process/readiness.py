@@ -18,13 +18,15 @@ import structlog
 from services.runtime.conditions import Conditions
 from services.runtime.loops import Backoff, Loop
 
-# From the last answer to NOT_SERVING at the latest; with a look and the facade's memory that is below three seconds.
+# From the last answer to NOT_SERVING at the latest; with a look, and the question and the memory of the facade's
+# /readyz (0.7 s), that is below three seconds, for the database as for the feed.
 ANSWER_SECONDS_MAX = 2.0
 PROBE_SECONDS = 0.75
 PROBE_AGAIN_SECONDS = 0.25
-LOOK_SECONDS = 0.2
-# Failures of the feed that are told of: those that outlast a session that is opened again.
-FEED_FAILING_SECONDS_MAX = 1.5
+LOOK_SECONDS = 0.1
+# Failures of the feed that are told of: those that outlast a session that is opened again. An idle feed notices half a
+# second late that its session has ended.
+FEED_FAILING_SECONDS_MAX = 1.0
 # After the database came back the feed, and the timers, get so long before anything is said, or done, about it.
 FEED_GRACE_SECONDS = 1.0
 TIMERS_STALL_SECONDS_MAX = 15.0

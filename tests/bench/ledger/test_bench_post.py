@@ -1,6 +1,5 @@
-"""Transfers a second over gRPC in batches of 1,000, against what one raw connection writes of the same rows.
-
-No target is set: the ratio shows what the service adds, on the day it is read.
+"""Transfers a second over gRPC, in batches of 1,000, against what a raw connection writes of the same rows; one a call
+from 64 callers; both against a ledger of functions on the same Postgres.
 """
 
 from __future__ import annotations
@@ -8,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import grpc
@@ -25,6 +25,7 @@ from services.runtime.access import MeshTokens, Principal
 from services.runtime.ids import new_uuid
 from services.runtime.postgres import roles
 from services.runtime.postgres.roles import DatabaseUrls, Passwords
+from tests.bench.ledger import peer
 from tests.support.measures.figures import tell
 from tests.support.mesh.process import service
 from tests.support.mesh.serving import MESH_SECRET
@@ -32,6 +33,7 @@ from tests.support.mesh.serving import MESH_SECRET
 BATCH = 1_000
 BATCHES = 20
 ACCOUNTS = 1_000
+CALLERS = 64
 
 _FLOOR = """
 WITH asked AS (
@@ -142,17 +144,120 @@ def transfer(row: Row) -> pb.Transfer:
     )
 
 
+def peer_rate(urls: DatabaseUrls, accounts: dict[str, str], batches: list[list[Row]]) -> float:
+    """Transfers a second that the ledger of functions posts by its call with arrays."""
+    with psycopg.connect(urls.owner_admin) as connection:
+        started = time.perf_counter()
+        for batch in batches:
+            connection.execute(
+                "SELECT count(*) FROM peer.post_all(%s::uuid[], %s::uuid[], %s::numeric[])",
+                (
+                    [accounts[debit] for _, debit, _, _ in batch],
+                    [accounts[credit] for _, _, credit, _ in batch],
+                    [amount for _, _, _, amount in batch],
+                ),
+            )
+            connection.commit()
+        return BATCH * len(batches) / (time.perf_counter() - started)
+
+
+async def peer_singles(urls: DatabaseUrls, accounts: dict[str, str], rows: list[Row]) -> Latencies:
+    """Post one transfer a call by function, from a connection a caller."""
+    connections = [
+        await psycopg.AsyncConnection.connect(urls.owner_admin, autocommit=True)
+        for _ in range(CALLERS)
+    ]
+
+    async def post_one(caller: int, row: Row) -> None:
+        _, debit, credit, amount = row
+        await connections[caller].execute(
+            "SELECT peer.post(%s::uuid, %s::uuid, %s)", (accounts[debit], accounts[credit], amount)
+        )
+
+    try:
+        return await timed(rows, post_one)
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+async def service_singles(address: str, rows: list[Row]) -> Latencies:
+    """Post one transfer a call over gRPC, all callers on one channel."""
+    token = MeshTokens(MESH_SECRET).issue(Principal("bench", "bench", frozenset({"*"})))
+    headers = (("authorization", f"Mesh {token}"),)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = LedgerServiceStub(channel)
+
+        async def post_one(_caller: int, row: Row) -> None:
+            await post(stub, [service_pb.PostTransfersRequest(transfers=[transfer(row)])], headers)
+
+        return await timed(rows, post_one)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """What callers saw."""
+
+    rate: float
+    p50_ms: float
+    p99_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.rate:,.0f}/s, p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms"
+
+
+async def timed(rows: list[Row], post_one: Callable[[int, Row], Awaitable[None]]) -> Latencies:
+    """Have all callers post their share of the rows, one after the other."""
+    waited: list[float] = []
+
+    async def call(caller: int) -> None:
+        for row in rows[caller::CALLERS]:
+            began = time.perf_counter()
+            await post_one(caller, row)
+            waited.append((time.perf_counter() - began) * 1000)
+
+    started = time.perf_counter()
+    await asyncio.gather(*[call(caller) for caller in range(CALLERS)])
+    rate = len(rows) / (time.perf_counter() - started)
+    waited.sort()
+    return Latencies(rate, waited[len(waited) // 2], waited[len(waited) * 99 // 100])
+
+
 async def test_transfers_a_second(urls: DatabaseUrls) -> None:
     dice = random.Random(1)
-    warm, timed = make_batches(dice)[:4], make_batches(dice)
+    warm, measured = make_batches(dice)[:4], make_batches(dice)
+    singles = [row for batch in make_batches(dice)[:8] for row in batch]
     with service(urls, "services.ledger") as (address, _):
         await service_rate(address, warm)
-        served = await service_rate(address, timed)
+        served = await service_rate(address, measured)
+        served_singles = await service_singles(address, singles)
     floor = floor_rate(urls, make_batches(dice))
+    accounts = peer.build(urls.owner_admin, ACCOUNTS)
+    of_peer = peer_rate(urls, accounts, make_batches(dice)[:5])
+    of_peer_singles = await peer_singles(urls, accounts, singles)
+    what = f"PostTransfers, batches of {BATCH:,}"
+    rate = f"{served:,.0f} transfers/s"
     tell(
         "ledger",
-        f"PostTransfers, batches of {BATCH:,}",
-        f"{served:,.0f} transfers/s",
+        what,
+        rate,
         floor=f"raw Postgres, same rows: {floor:,.0f}/s",
         ratio=f"{served / floor:.2f}",
+        target="0.60",
+    )
+    tell(
+        "ledger",
+        what,
+        rate,
+        floor=f"functions in Postgres, an array a call: {of_peer:,.0f}/s",
+        ratio=f"{served / of_peer:.2f}",
+        target="5",
+    )
+    tell(
+        "ledger",
+        f"PostTransfers, one transfer a call, {CALLERS} callers",
+        str(served_singles),
+        floor=f"functions in Postgres, one a call: {of_peer_singles}",
+        ratio=f"{served_singles.rate / of_peer_singles.rate:.2f}",
+        target="1.5",
     )

@@ -17,7 +17,13 @@ from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
 from payments.events.v1 import events_pb2, events_service_pb2, events_service_pb2_grpc
-from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.ledger.v1 import (
+    ledger_pb2,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    posting_pb2,
+    recipe_pb2,
+)
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
     orchestration_pb2,
@@ -29,6 +35,7 @@ from payments.type.v1 import type_pb2
 from services.cli.client import Client, Session
 from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.errors import CliError
+from services.runtime.edge import json_messages
 from tests.support.billing import books
 
 EVENTS = 300
@@ -39,6 +46,8 @@ COMMISSION_MINOR = 1_500
 BACK_MINOR = 5_000
 SHORT_MINOR = 5
 HELD_MINOR = 4
+MOVED_MINOR = 3
+MOVES = 3
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
 SETTLE_SECONDS = 30.0
@@ -90,6 +99,22 @@ CATALOG = {
 }
 
 
+_RECIPE = {
+    "name": "move",
+    "parameters": [{"name": "amount", "type": "PARAMETER_TYPE_AMOUNT"}],
+    "accounts": [
+        {
+            "name": name,
+            "account_id": f"moved:{name}:{{amount.currency}}",
+            "currency": "{amount.currency}",
+            "type": "ACCOUNT_TYPE_ASSET",
+        }
+        for name in ("from", "to")
+    ],
+    "legs": [{"name": "moved", "debit": "to", "credit": "from", "amount": "amount"}],
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """The job of one tenant; its requests have the same ids at every run.
@@ -118,6 +143,7 @@ class Scenario:
             self._charge_refused(client)
             self._pay(client)
             self._hold(client)
+            self._post_by_recipe(client)
             self._watch(client)
             self._tell(client)
             self._revoke(client)
@@ -349,6 +375,34 @@ class Scenario:
         )
         client.call(stub.ReverseTransfer, reverse)
 
+    def _post_by_recipe(self, client: Client) -> None:
+        """Post by a recipe of its own, once alone and once in a batch."""
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        put = ledger_service_pb2.PutRecipeRequest(
+            request_id=self.request_id("recipe"),
+            recipe=json_messages.parse(_RECIPE, recipe_pb2.Recipe()),
+        )
+        assert client.call(stub.PutRecipe, put).recipe.version == 1
+        amount = posting_pb2.Parameter(
+            amount=type_pb2.Money(currency_code="USD", minor_units=MOVED_MINOR)
+        )
+        alone = ledger_service_pb2.PostRecipeRequest(
+            request_id=self.request_id("alone"),
+            recipe="move",
+            parameters={"amount": amount},
+            reference=ledger_pb2.Reference(kind="move", id="alone"),
+        )
+        assert len(client.call(stub.PostRecipe, alone).posting.legs) == 1
+        batch = ledger_service_pb2.PostRecipesRequest()
+        for name in ("alone", "second", "third"):
+            batch.postings.add(
+                recipe="move",
+                parameters={"amount": amount},
+                reference=ledger_pb2.Reference(kind="move", id=name),
+            )
+        for result in client.call(stub.PostRecipes, batch).results:
+            assert len(result.posting.legs) == 1, result
+
     def _revoke(self, client: Client) -> None:
         """Make a key and revoke it."""
         stub = client.stub(access_service_pb2_grpc.AccessServiceStub)
@@ -450,17 +504,27 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     "transfers": (
         "SELECT count(*), sum(amount_minor)::bigint FROM ledger.transfer WHERE tenant_id = %(t)s",
         # Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds,
-        # what was posted of one, and its reversal.
+        # what was posted of one, and its reversal; what a recipe moved.
         (
-            7 + 4,
+            7 + 4 + MOVES,
             TOTAL_MINOR
             + COMMISSION_MINOR
             + TOTAL_MINOR
             + 700
             + 2 * BACK_MINOR
             + SHORT_MINOR
-            + 3 * HELD_MINOR,
+            + 3 * HELD_MINOR
+            + MOVES * MOVED_MINOR,
         ),
+    ),
+    "recipes": (
+        "SELECT count(*), max(version) FROM ledger.recipe WHERE tenant_id = %(t)s",
+        (1, 1),
+    ),
+    "postings": (
+        "SELECT count(*), count(DISTINCT reference_id), sum(cardinality(transfer_ids))::bigint FROM ledger.posting"
+        " WHERE tenant_id = %(t)s AND recipe = 'move'",
+        (MOVES, MOVES, MOVES),
     ),
     "holds": (
         "SELECT count(*), sum(remaining_minor)::bigint, array_agg(state ORDER BY state) FROM ledger.hold"
@@ -514,13 +578,14 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
 # The same without the payment whose answer gets lost.
 _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
     "transfers": (
-        6 + 4,
+        6 + 4 + MOVES,
         TOTAL_MINOR
         + COMMISSION_MINOR
         + TOTAL_MINOR
         + 2 * BACK_MINOR
         + SHORT_MINOR
-        + 3 * HELD_MINOR,
+        + 3 * HELD_MINOR
+        + MOVES * MOVED_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "bookings": (4, 4),

@@ -180,6 +180,17 @@ def test_a_transfer_that_was_refused_says_what_helps(tollmesh: Tollmesh, wallet:
     ):
         done = tollmesh("ledger", "post", *arguments)
         assert (done.exit_code, done.out) == (EXIT_USAGE, ""), arguments
+    for move in (("ledger", "post", *one), ("ledger", "hold", *one)):
+        for amount, currency, reason in (
+            ("1.080", "EUR", "AMOUNT_AMBIGUOUS"),
+            ("1.000", "JPY", "AMOUNT_AMBIGUOUS"),
+            ("5.0", "JPY", "AMOUNT_PRECISION"),
+        ):
+            told = tollmesh(*move, "--amount", amount, "--currency", currency, "-o", "json")
+            assert (told.exit_code, told.json()["error"]["reason"]) == (EXIT_USAGE, reason)
+    opened = ("accounts", "create", f"{wallet}x", "--type", "liability", "--currency", "USD")
+    told = tollmesh(*opened, "--floor", "-1.080", "-o", "json")
+    assert told.json()["error"]["reason"] == "AMOUNT_AMBIGUOUS"
     assert balance(tollmesh, wallet) == (300, 300)
 
 

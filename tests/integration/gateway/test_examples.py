@@ -29,6 +29,7 @@ from tests.support.timers.journeys import start_seasoning
 from tests.support.webhooks.lab import receiving
 
 WRITES = bool(os.environ.get("TOLLMESH_WRITE_EXAMPLES"))
+ALWAYS = "period.start_at=2026-01-01T00:00:00Z&period.end_at=2100-01-01T00:00:00Z"
 PERIOD = f"period.start_at={JANUARY['start_at']}&period.end_at={JANUARY['end_at']}"
 SETTLES_WITHIN_S = 30
 
@@ -80,7 +81,13 @@ def transfers_of_every_form() -> list[dict[str, Any]]:
     back = {"debit_account_id": "fees:USD", "credit_account_id": "cash:USD"}
     of_old = {"debit_account_id": "old:USD", "credit_account_id": "fees:USD"}
     forms: list[dict[str, Any]] = [
-        {**sides, "amount": usd(1250), "code": 7, "kind": "KIND_POSTED"},
+        {
+            **sides,
+            "amount": usd(1250),
+            "code": 7,
+            "kind": "KIND_POSTED",
+            "reference": {"kind": "order", "id": "o-1", "part": "line-1"},
+        },
         {
             "transfer_id": held,
             "kind": "KIND_PENDING",
@@ -124,10 +131,66 @@ async def books(play: Any) -> None:
     held = await play("GET", f"/v1/ledger/transfers/{forms[1]['transfer_id']}")
     assert (held["hold"]["state"], held["hold"]["remaining"]) == ("HOLD_STATE_OPEN", usd(200))
     await play("GET", "/v1/ledger/accounts/cash:USD/entries?newest_first=true")
+    await play("GET", "/v1/ledger/entries?account_prefix=cash:&code=7&page_size=1")
+    await play("GET", "/v1/ledger/transfers?reference_kind=order&reference_id=o-1")
+    await play("GET", f"/v1/ledger/accounts/cash:USD/statement?{ALWAYS}&by=TIME_EFFECTIVE")
     await play("GET", "/v1/ledger/entries:export?account_ids=cash:USD")
     await play("GET", "/v1/ledger/trial-balance")
+    await recipes(play)
     reversal = {"request_id": new_id(), "reason": "booked twice"}
     await play("POST", f"/v1/ledger/transfers/{forms[0]['transfer_id']}:reverse", reversal)
+
+
+async def recipes(play: Any) -> None:
+    """A recipe of one's own, and what it makes of facts."""
+    account = {"currency": "{price.currency}", "type": "ACCOUNT_TYPE_LIABILITY"}
+    recipe = {
+        "name": "sale",
+        "description": "A sale at a market: ten percent are ours.",
+        "reference_kind": "order",
+        "parameters": [
+            {"name": "seller", "type": "PARAMETER_TYPE_PARTY"},
+            {"name": "price", "type": "PARAMETER_TYPE_AMOUNT"},
+        ],
+        "accounts": [
+            {"name": "escrow", "account_id": "escrow:{price.currency}", **account},
+            {
+                "name": "seller",
+                "account_id": "payable:{seller}:{price.currency}",
+                "owner": "{seller}",
+                **account,
+            },
+            {
+                "name": "fees",
+                "account_id": "market-fees:{price.currency}",
+                **account,
+                "type": "ACCOUNT_TYPE_INCOME",
+            },
+        ],
+        "allocations": [
+            {
+                "name": "split",
+                "of": "price",
+                "residual_owner": "seller",
+                "parts": [{"name": "fee", "percent": "10"}, {"name": "seller", "rest": True}],
+            }
+        ],
+        "legs": [
+            {"name": "seller", "debit": "escrow", "credit": "seller", "amount": "split.seller"},
+            {"name": "fee", "debit": "escrow", "credit": "fees", "amount": "split.fee"},
+        ],
+    }
+    await play("POST", "/v1/ledger/recipes", {"request_id": new_id(), "recipe": recipe})
+    await play("GET", "/v1/ledger/recipes/sale")
+    await play("GET", "/v1/ledger/recipes?page_size=2")
+    values = {"seller": {"text": "ada"}, "price": {"amount": usd(1999)}}
+    fact = {"parameters": values, "reference": {"kind": "order", "id": "o-7"}}
+    posted = await play("POST", "/v1/ledger/recipes/sale:post", {"request_id": new_id(), **fact})
+    assert [leg["leg"] for leg in posted["legs"]] == ["seller", "fee"]
+    another = {"recipe": "sale", "parameters": values, "reference": {"kind": "order", "id": "o-8"}}
+    missing = {**another, "recipe": "sail"}
+    answer = await play("POST", "/v1/ledger/recipes:post", {"postings": [another, missing]})
+    assert answer["results"][1]["refusal"]["reason"] == "RECIPE_NOT_FOUND"
 
 
 async def payments(play: Any) -> None:

@@ -215,6 +215,89 @@ async def test_idempotency_key(rest: Rest) -> None:
     ]
 
 
+async def test_one_item_that_does_not_read_never_fails_its_batch(rest: Rest) -> None:
+    await opened(rest)
+    half = {"k": "\ud800"}
+    accounts: list[dict[str, Any]] = [
+        {"account_id": name, "currency_code": "USD", "type": "ACCOUNT_TYPE_ASSET"}
+        for name in ("halves:a", "halves:b", "halves:c")
+    ]
+    accounts[1] |= {"metadata": half}
+    body = json.dumps({"accounts": accounts}).encode()
+    made = (await rest.acall("POST", "/v1/ledger/accounts", body)).json()["results"]
+    assert [item["result"] for item in made] == [
+        *("ACCOUNT_RESULT_OK", "ACCOUNT_RESULT_INVALID_ACCOUNT", "ACCOUNT_RESULT_OK")
+    ]
+    assert made[1]["account_id"] == "halves:b"
+    assert "the account cannot be read: " in made[1]["message"]
+
+    subjects = ("halves.one", "halves.two", "halves.three")
+    types = [
+        {"subject": subject, "owner": "o", "versions": [{"version": 1, "json_schema": "{}"}]}
+        for subject in subjects
+    ]
+    types[1]["description"] = "\ud800"
+    contracts = [{"contract_id": f"halves/{n}", "severity": "LOW", "owner": "o"} for n in range(3)]
+    contracts[1]["title"] = "\ud800"
+    for path, name, batch, kept in (
+        ("/v1/event-types", "event_types", types, subjects[1]),
+        ("/v1/monitoring/contracts", "contracts", contracts, "halves/1"),
+    ):
+        told = (await rest.acall("POST", path, json.dumps({name: batch}).encode())).json()
+        assert [item["outcome"] for item in told["results"]] == [
+            *("OUTCOME_ACCEPTED", "OUTCOME_REJECTED", "OUTCOME_ACCEPTED")
+        ], told
+        assert kept in told["results"][1].values()
+        assert "it cannot be read: " in told["results"][1]["message"]
+    violations = [{"contract_id": "halves/0", "request_id": name} for name in ("a", "\ud800", "c")]
+    body = json.dumps({"violations": violations}).encode()
+    told = (await rest.acall("POST", "/v1/monitoring/violations", body)).json()
+    assert (told["accepted"], told["rejected"], told["problems"][0]["index"]) == (2, 1, 1)
+
+    def transfer(**more: Any) -> dict[str, Any]:
+        return {
+            "transfer_id": new_id(),
+            "debit_account_id": "halves:a",
+            "credit_account_id": "halves:c",
+            "amount": {"currency_code": "USD", "minor_units": "5"},
+        } | more
+
+    bad = transfer(metadata=half, linked=True)
+    batch = [transfer(), transfer(linked=True), bad, transfer(), transfer()]
+    body = json.dumps({"transfers": batch}).encode()
+    posted = (await rest.acall("POST", "/v1/ledger/transfers", body)).json()["results"]
+    assert [item["result"].removeprefix("TRANSFER_RESULT_") for item in posted] == [
+        *("OK", "LINKED_EVENT_FAILED", "INVALID_TRANSFER", "LINKED_EVENT_FAILED", "OK")
+    ]
+    assert posted[2]["transfer_id"] == bad["transfer_id"]
+    assert "the transfer cannot be read: " in posted[2]["message"]
+    # Its id is not burnt: what its sender meant can be posted.
+    mended = transfer(transfer_id=bad["transfer_id"])
+    again = await rest.acall("POST", "/v1/ledger/transfers", {"transfers": [mended]})
+    assert again.json()["results"][0]["result"] == "TRANSFER_RESULT_OK"
+
+
+async def test_a_key_is_refused_where_items_have_ids_of_their_own(rest: Rest) -> None:
+    await opened(rest)
+    key = {"Idempotency-Key": new_id()}
+    published = {"events": [{"id": "e1", "subject": "order.created", "data": {}}]}
+    for path, body in (
+        ("/v1/events", published),
+        ("/v1/events:cloudevents", [{"id": "e1"}]),
+        ("/v1/event-types", {"event_types": []}),
+        ("/v1/metering/events", [event("kk", 10)]),
+        ("/v1/ledger/accounts", {"accounts": []}),
+        ("/v1/ledger/transfers", {"transfers": []}),
+        ("/v1/monitoring/contracts", {"contracts": []}),
+        ("/v1/monitoring/violations", {"violations": []}),
+    ):
+        refused = await rest.acall("POST", path, body, key)
+        assert (refused.status, refused.reason) == (400, "IDEMPOTENCY_KEY_UNUSED"), path
+        assert "leave the header out" in refused.json()["message"]
+    accepted = await rest.acall("POST", "/v1/metering/events", [event("kk", 10)])
+    assert int(accepted.json()["accepted"]) == 1
+
+
 async def test_long_keys_are_told_apart_to_their_end(rest: Rest) -> None:
     await opened(rest)
     wanted = {"org_id": "acme", "period": JANUARY}

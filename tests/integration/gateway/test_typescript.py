@@ -44,6 +44,23 @@ const listed = await unwrap(client.GET("/v1/access/keys", {}));
 console.log(listed.api_keys.filter((key) => key.name === "once").length, new Set(keys).size, keys.length);
 console.log(made.api_key?.name);
 
+// A key goes with what takes one and has none, and with nothing else.
+const sent: string[] = [];
+const noted = createTollmesh({ ...settings, fetch: async (request) => {
+  const key = request.headers.get("Idempotency-Key");
+  sent.push(key === null ? "none" : key.length === 36 ? "new" : key);
+  return fetch(request);
+} });
+const usage = { request_id: "keyless", org_id: "acme", sku: "none", quantity: "1", time: new Date().toISOString() };
+await unwrap(noted.POST("/v1/metering/events", { body: [usage] }));
+const spent = { period: { start_at: "2025-01-01T00:00:00Z", end_at: "2025-01-02T00:00:00Z" }, org_id: "nobody" };
+await noted.POST("/v1/billing/charges", { body: spent });
+await noted.POST("/v1/billing/charges", { body: { ...spent, request_id: crypto.randomUUID() } });
+await noted.POST("/v1/billing/charges", { body: spent, headers: { "Idempotency-Key": "mine" } });
+await noted.POST("/v1/pricing/estimate", { body: { org_id: "nobody", leads: "1" } });
+await noted.GET("/v1/billing/charges", {});
+console.log(sent.join());
+
 // A connection that ends after each event.
 let connections = 0;
 const cut = createTollmesh({ ...settings, fetch: async (request) => {
@@ -139,6 +156,7 @@ async def test_the_packed_client_bills_usage(mesh: Mesh, rest: Rest, tmp_path: P
         "404 NOT_FOUND charge true",
         "1 1 3",
         "once",
+        "none,new,none,mine,none,none",
         "one,two,three 3",
     ]
     with facade("127.0.0.1:9") as alone:

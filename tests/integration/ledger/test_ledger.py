@@ -161,6 +161,14 @@ async def test_accounts_are_created_once_and_answered_one_by_one(books: Books) -
     assert (got.account.owner, dict(got.account.metadata)) == ("acme", {"k": "v"})
 
 
+async def test_a_key_that_would_be_passed_over_is_refused(books: Books) -> None:
+    request = service_pb.CreateAccountsRequest(accounts=[account("keyed")])
+    await books.stub.CreateAccounts(request, metadata=(("idempotency-key", ""),))
+    with pytest.raises(grpc.aio.AioRpcError, match="leave the header out") as refused:
+        await books.stub.CreateAccounts(request, metadata=(("idempotency-key", "k"),))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_transfer_shows_in_balances_entries_and_trial_balance(books: Books) -> None:
     await books.open("cash", "clearing")
     effective = datetime(2026, 1, 31, 23, 59, 59, 123456, tzinfo=UTC)

@@ -13,6 +13,8 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.runtime import migrations
+from tests.support.ledger.posting_recipes import moving
+from tests.support.ledger.recipes import RecipeBooks, recipe, reference, usd
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -90,3 +92,69 @@ async def test_books_with_holds_go_down_and_up_again(
             service_pb.TRANSFER_RESULT_EXISTS,
             service_pb.TRANSFER_RESULT_OK,
         ]
+
+
+_INDEXES = """
+SELECT indexname FROM pg_indexes WHERE schemaname = 'ledger' AND tablename IN ('transfer', 'entry') ORDER BY 1
+"""
+
+
+async def test_the_indexes_of_lists_come_and_go_and_no_row_changes(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        accounts = [
+            pb.Account(account_id=name, currency_code="USD", type=pb.ACCOUNT_TYPE_ASSET)
+            for name in ("a", "b")
+        ]
+        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
+        batch = [transfer(amount) for amount in (1, 2, 3)]
+        await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=batch))
+        listed = await stub.ListTransfers(service_pb.ListTransfersRequest())
+    with psycopg.connect(urls.owner_admin) as owner:
+        books, indexes = owner.execute(_BOOKS).fetchall(), owner.execute(_INDEXES).fetchall()
+        assert {("transfer_by_time",), ("entry_by_effective",)} <= set(indexes)
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0005")
+    with psycopg.connect(urls.owner_admin) as owner:
+        left = owner.execute(_INDEXES).fetchall()
+        assert set(indexes) - set(left) == {("transfer_by_time",), ("entry_by_effective",)}
+        assert owner.execute(_BOOKS).fetchall() == books
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_INDEXES).fetchall() == indexes
+        assert owner.execute(_BOOKS).fetchall() == books
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        stub = LedgerServiceStub(mesh.channel("t"))
+        assert await stub.ListTransfers(service_pb.ListTransfersRequest()) == listed
+
+
+async def test_what_recipes_posted_stays_when_the_release_before_knows_none(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    order, owed = reference("order", "o-1"), {"debtor": "acme", "amount": usd(5)}
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        books = RecipeBooks(LedgerServiceStub(mesh.channel("t")))
+        await books.put(recipe(**moving()))
+        posted = await books.post("write-off", order, owed)
+        await books.post("move", order, {"amount": usd(7)})
+    with psycopg.connect(urls.owner_admin) as owner:
+        before = owner.execute(_BOOKS).fetchall()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0004")
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_BOOKS).fetchall() == before
+        tables = "SELECT to_regclass('ledger.recipe'), to_regclass('ledger.posting')"
+        assert owner.execute(tables).fetchone() == (None, None)
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        books = RecipeBooks(LedgerServiceStub(mesh.channel("t")))
+        refusal = await books.refusal("move", order, {"amount": usd(7)})
+        assert refusal.reason == "RECIPE_NOT_FOUND", "recipes of tenants went with it"
+        again = await books.post("write-off", order, owed)
+        assert again.posting_id == posted.posting_id
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute(_BOOKS).fetchall() == before, (
+            "what is in the books is not posted again"
+        )

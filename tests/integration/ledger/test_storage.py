@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -12,8 +15,14 @@ from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
+from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 from services.ledger import manifest as ledger
+from services.ledger.domain.accounts import AccountFilter
+from services.ledger.domain.reads import Span, TransferPlace, TransfersWanted
+from services.ledger.store.accounts import accounts_looked_at
+from services.ledger.store.transfers import transfers_looked_at
 from services.runtime.postgres import sql
 from tests.support.mesh.serving import running
 from tests.support.postgres.server import DatabaseUrls
@@ -22,7 +31,9 @@ QUERIES = {
     **sql.load("services.ledger", "queries/posting.sql"),
     **sql.load("services.ledger", "queries/entries.sql"),
     **sql.load("services.ledger", "queries/accounts.sql"),
+    **sql.load("services.ledger", "queries/statements.sql"),
 }
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +58,7 @@ async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
                 debit_account_id="a0",
                 credit_account_id=f"a{n % 1999 + 1}",
                 amount=Money(currency_code="USD", minor_units=1),
+                reference=pb.Reference(kind="charge", id=f"c{n % 9}"),
             )
             for n in range(4000)
         ]
@@ -73,12 +85,121 @@ def plan(connection: psycopg.Connection, statement: str, parameters: Mapping[str
 def test_entries_are_read_by_their_key(
     service: psycopg.Connection, tenant: str, order: str
 ) -> None:
-    parameters = {"tenant_id": tenant, "account_id": "a0", "after": 2000, "limit": 100}
+    parameters = {
+        "tenant_id": tenant,
+        "account_ids": ["a0", "a7"],
+        "after_account_id": "a0",
+        "after_seq": 2000,
+        "limit": 100,
+        "looked_at": 5000,
+        "recorded_from": None,
+        "recorded_before": None,
+        "effective_from": NOON,
+        "effective_before": None,
+        "code": 7,
+        "month_from": "-infinity",
+        "month_before": "infinity",
+    }
     found = plan(service, QUERIES[f"list_entries_{order}"], parameters)
     assert re.search(r"Index Scan( Backward)? using entry_y\d+m\d+_pkey", found), found
-    assert re.search(r"Index Cond: .*account_id = 'a0'.*seq [<>] ", found), found
+    assert re.search(r"Index Cond: .*account_id = a.account_id.*seq [<>] ", found), found
     assert "Seq Scan on entry" not in found, found
     assert "Sort Key: entry.seq" not in found or "Merge Append" in found, found
+
+
+def compiled(query: Select[Any]) -> str:
+    dialect: Any = psycopg_dialect
+    return str(query.compile(dialect=dialect(), compile_kwargs={"literal_binds": True}))
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (TransfersWanted(), "tenant_id_recorded_at_batch_no_positi"),
+        (TransfersWanted(account_id="a7"), "tenant_id_recorded_at_batch_no_positi"),
+        (
+            TransfersWanted(recorded_in=Span(NOON, NOON + timedelta(days=9000))),
+            "tenant_id_recorded_at_batch_no_positi",
+        ),
+        (
+            TransfersWanted(reference_kind="charge", reference_id="c7"),
+            "tenant_id_reference_kind_reference_id",
+        ),
+    ],
+)
+@pytest.mark.parametrize("has_place", [False, True])
+def test_transfers_are_read_by_time_or_by_reference(
+    service: psycopg.Connection,
+    tenant: str,
+    wanted: TransfersWanted,
+    index: str,
+    newest_first: bool,
+    has_place: bool,
+) -> None:
+    after = TransferPlace(NOON, 5, 6) if has_place else None
+    asked = replace(wanted, newest_first=newest_first)
+    found = plan(service, compiled(transfers_looked_at(tenant, asked, after, 100)), {})
+    assert re.search(rf"Index Scan( Backward)? using transfer_(y\d+m\d+|rest)_{index}", found), (
+        found
+    )
+    assert "Seq Scan on transfer" not in found, found
+    assert "Sort Key: transfer" not in found or "Merge Append" in found, found
+    if has_place:
+        assert re.search(r"Index Cond: .*ROW\(.*batch_no", found), found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (AccountFilter(prefix="a19"), "account_pkey"),
+        (AccountFilter(prefix="a19", owner="owner-7"), "account_by_owner"),
+    ],
+)
+def test_accounts_of_a_prefix_are_read_by_their_key(
+    service: psycopg.Connection, tenant: str, wanted: AccountFilter, index: str
+) -> None:
+    found = plan(service, compiled(accounts_looked_at(tenant, wanted, "a1", 100)), {})
+    assert index in found, found
+    assert re.search(r"Index Cond: .*account_id >= .a19.*account_id < .a1:", found), found
+    keys = {"tenant_id": tenant, "start": "a19", "behind": "a1:", "limit": 100}
+    found = plan(service, QUERIES["accounts_from"], keys)
+    assert re.search(r"Index Cond: .*account_id >= .a19.*account_id < .a1:", found), found
+
+
+@pytest.mark.parametrize(
+    ("statement", "index", "condition"),
+    [
+        ("net_recorded_before", "pkey", "account_id = 'a0'.*seq = "),
+        ("net_effective_from", "tenant_id_account_id_effective_at_seq_idx", "effective_at >= "),
+        # All of the account in the months of the period, by either index.
+        ("sums_recorded", "(pkey|tenant_id_account_id)", "account_id = 'a0'"),
+        ("sums_effective", "tenant_id_account_id_effective_at_seq_idx", "effective_at >= "),
+        ("lines_recorded", "pkey", "seq > "),
+        ("lines_effective", "tenant_id_account_id_effective_at_seq_idx", r"ROW\(effective_at, seq"),
+    ],
+)
+def test_statements_are_read_by_number_or_by_effect(
+    service: psycopg.Connection, tenant: str, statement: str, index: str, condition: str
+) -> None:
+    parameters = {
+        "tenant_id": tenant,
+        "account_id": "a0",
+        "last_seq": 3000,
+        "before": NOON + timedelta(days=9000),
+        "start_at": NOON,
+        "end_at": NOON + timedelta(days=9000),
+        "recorded_before": NOON + timedelta(days=9000),
+        "after_at": NOON,
+        "after_seq": 7,
+        "limit": 100,
+    }
+    found = plan(service, QUERIES[statement], parameters)
+    assert re.search(rf"Index (Only )?Scan using entry_y\d+m\d+_{index}", found), found
+    assert re.search(rf"Index Cond: .*{condition}", found), found
+    assert "Seq Scan on entry" not in found, found
+    is_page = statement.startswith("lines_")
+    assert not is_page or "Sort Key: entry." not in found or "Merge Append" in found, found
 
 
 @pytest.mark.parametrize("owner", ["", "owner-7"])

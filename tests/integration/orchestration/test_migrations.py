@@ -120,7 +120,7 @@ async def test_what_is_booked_is_booked_once_however_often_the_releases_change(
     charged = [attempt.attempt_id for attempt in payment.attempts]
 
     migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0007")
-    migrations.downgrade(urls.owner_admin, LEDGER, "0005")
+    migrations.downgrade(urls.owner_admin, LEDGER, "0009")
     with psycopg.connect(urls.owner_admin) as owner:
         # Else the reaction of the release before would book it again.
         handled = [row[0] for row in owner.execute(_HANDLED).fetchall()]

@@ -19,7 +19,12 @@ from payments.events.v1 import (
     timers_pb2,
     webhooks_pb2,
 )
-from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, ledger_service_pb2_grpc
+from payments.ledger.v1 import (
+    ledger_pb2,
+    ledger_service_pb2,
+    ledger_service_pb2_grpc,
+    recipe_pb2,
+)
 from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.orchestration.v1 import (
     orchestration_pb2,
@@ -33,6 +38,7 @@ from services.cli.client import Client, Session
 from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.commands.charges import create_charge
 from services.cli.commands.payments import create_payment, external_request
+from services.runtime.edge import json_messages
 
 PERIOD = periods.parse("2026-01")
 USED_AT = datetime(2026, 1, 15, tzinfo=UTC)
@@ -93,6 +99,7 @@ class Estate:
             self.ids["charge"] = charge.charge_id
             self.ids |= {f"transfer {n}": text for n, text in enumerate(charge.transfer_ids)}
             self._open_account(client)
+            self._put_recipe(client)
             self._pay(client)
             self._watch(client)
             self._register(client)
@@ -253,6 +260,41 @@ class Estate:
         posting = ledger_service_pb2.PostTransfersRequest(transfers=[hold])
         (posted,) = client.call(stub.PostTransfers, posting).results
         assert posted.result == ledger_service_pb2.TRANSFER_RESULT_OK
+
+    def recipe(self) -> recipe_pb2.Recipe:
+        """A recipe of its own."""
+        account = {"currency": "{amount.currency}", "type": "ACCOUNT_TYPE_ASSET"}
+        amount = {"name": "amount", "type": "PARAMETER_TYPE_AMOUNT"}
+        document = {
+            "name": self.name("recipe"),
+            "description": self.marker,
+            "parameters": [amount],
+            "accounts": [
+                {"name": name, "account_id": f"{self.name(name)}:{{amount.currency}}", **account}
+                for name in ("from", "to")
+            ],
+            "legs": [{"name": "moved", "debit": "to", "credit": "from", "amount": "amount"}],
+        }
+        return json_messages.parse(document, recipe_pb2.Recipe())
+
+    def fact(self) -> ledger_service_pb2.RecipePosting:
+        """What it posts by its recipe."""
+        fact = ledger_service_pb2.RecipePosting(
+            recipe=self.name("recipe"),
+            reference=ledger_pb2.Reference(kind="move", id=self.name("move")),
+        )
+        amount = fact.parameters["amount"].amount
+        amount.CopyFrom(type_pb2.Money(currency_code="USD", minor_units=self.uses))
+        return fact
+
+    def _put_recipe(self, client: Client) -> None:
+        stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
+        put = ledger_service_pb2.PutRecipeRequest(request_id=str(uuid4()), recipe=self.recipe())
+        assert client.call(stub.PutRecipe, put).recipe.version == 1
+        post = ledger_service_pb2.PostRecipesRequest(postings=[self.fact()])
+        (result,) = client.call(stub.PostRecipes, post).results
+        self.ids["posting"] = result.posting.posting_id
+        assert self.ids["posting"], result
 
     def _pay(self, client: Client) -> None:
         body = external_request(

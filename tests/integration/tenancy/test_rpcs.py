@@ -24,7 +24,7 @@ from payments.billing.v1 import charge_service_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
 from payments.events.v1 import events_service_pb2
-from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
+from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, posting_pb2
 from payments.metering.v1 import metering_service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
@@ -126,6 +126,14 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "ledger.v1.LedgerService.GetTransfer": lambda own: ledger_service_pb2.GetTransferRequest(
         transfer_id=own.ids["hold"]
     ),
+    "ledger.v1.LedgerService.ListTransfers": lambda own: ledger_service_pb2.ListTransfersRequest(
+        page_size=1000
+    ),
+    "ledger.v1.LedgerService.GetStatement": lambda own: statement_of("commission:USD"),
+    "ledger.v1.LedgerService.GetRecipe": lambda own: ledger_service_pb2.GetRecipeRequest(
+        name=own.name("recipe")
+    ),
+    "ledger.v1.LedgerService.ListRecipes": lambda own: ledger_service_pb2.ListRecipesRequest(),
     "ledger.v1.LedgerService.ExportEntries": lambda own: ledger_service_pb2.ExportEntriesRequest(),
     "ledger.v1.LedgerService.GetTrialBalance": lambda own: (
         ledger_service_pb2.GetTrialBalanceRequest()
@@ -259,6 +267,18 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         OWN["ledger.v1.LedgerService.GetTransfer"],
         "NOT_FOUND",
     ),
+    "ledger.v1.LedgerService.ListTransfers": (
+        lambda other: ledger_service_pb2.ListTransfersRequest(account_id=receivable(other)),
+        "",
+    ),
+    "ledger.v1.LedgerService.GetStatement": (
+        lambda other: statement_of(receivable(other)),
+        "NOT_FOUND",
+    ),
+    "ledger.v1.LedgerService.GetRecipe": (
+        OWN["ledger.v1.LedgerService.GetRecipe"],
+        "RECIPE_NOT_FOUND",
+    ),
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
         "NOT_FOUND",
@@ -369,8 +389,8 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, the partner's tenth of it, and the payment.
-        assert dollars.debits.minor_units == own.total_minor * 21 // 10
+        # The charge, the partner's tenth of it, the payment, and what its recipe moved.
+        assert dollars.debits.minor_units == own.total_minor * 21 // 10 + own.uses
 
 
 # ---- Writes: what another tenant does to things that are named as ours leaves ours as they are.
@@ -482,6 +502,21 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         ledger_service_pb2.ReverseTransferRequest(
             request_id=str(uuid4()), transfer_id=other.ids["transfer 0"], reason="not ours"
         )
+    ),
+    "ledger.v1.LedgerService.PutRecipe": lambda other: ledger_service_pb2.PutRecipeRequest(
+        request_id=str(uuid4()), recipe=other.recipe()
+    ),
+    "ledger.v1.LedgerService.PostRecipes": lambda other: ledger_service_pb2.PostRecipesRequest(
+        postings=[other.fact()]
+    ),
+    "ledger.v1.LedgerService.PostRecipe": lambda other: ledger_service_pb2.PostRecipeRequest(
+        request_id=str(uuid4()),
+        recipe="write-off",
+        reference=ledger_pb2.Reference(kind="move", id=other.name("move")),
+        parameters={
+            "debtor": posting_pb2.Parameter(text=other.name("org")),
+            "amount": posting_pb2.Parameter(amount=usd(1)),
+        },
     ),
     "ledger.v1.LedgerService.PostTransfers": lambda other: ledger_service_pb2.PostTransfersRequest(
         transfers=[
@@ -673,6 +708,13 @@ def usage_of(org_id: str) -> metering_service_pb2.QueryUsageRequest:
     return metering_service_pb2.QueryUsageRequest(
         org_id=org_id, period=PERIOD, aggregation=type_pb2.AGGREGATION_SUM
     )
+
+
+def statement_of(account_id: str) -> ledger_service_pb2.GetStatementRequest:
+    found = ledger_service_pb2.GetStatementRequest(account_id=account_id)
+    found.period.start_at.FromJsonString("2001-01-01T00:00:00Z")
+    found.period.end_at.FromJsonString("2101-01-01T00:00:00Z")
+    return found
 
 
 def receivable(own: Estate) -> str:

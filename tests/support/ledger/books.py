@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from services.ledger.domain.accounts import NO_LIMITS, AccountType, Flags, Limits
+from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, AccountType, Flags, Limits
 from services.ledger.domain.holds import Hold, HoldState
 from services.ledger.domain.posting import (
     Balance,
@@ -21,7 +21,6 @@ from services.ledger.domain.posting import (
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved
 from tests.support.ledger.model import Account, Done, Held, Model
 
-NO_ACCOUNT_FLAGS = Flags()
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import grpc
@@ -60,9 +60,10 @@ def recipe(**content: Any) -> recipe_pb2.Recipe:
     return json_messages.parse(content, recipe_pb2.Recipe())
 
 
-def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """Return what a refusal says of itself."""
-    status = rpc_status.from_call(error)  # type: ignore[no-untyped-call]
+    status = rpc_status.from_call(cast("Any", error))
+    assert status is not None
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in status.details)
     return info
@@ -97,7 +98,7 @@ class RecipeBooks:
         """Post a fact that is refused, and return why."""
         try:
             posting = await self.post(recipe, for_, values, **more)
-        except grpc.RpcError as error:
+        except grpc.aio.AioRpcError as error:
             return error_info(error)
         raise AssertionError(f"it was posted: {posting}")
 

@@ -42,7 +42,7 @@ def test_what_yaml_does_not_keep_as_text_is_named_with_its_place(file: Path, val
     error = refused.value
     assert error.exit_code == EXIT_USAGE
     assert "plans[0].prices[0].price.flat.amount" in error.message
-    assert "quotes" in error.hints[0]
+    assert f'write "{value}", with the quotes' in error.hints[0]
 
 
 @pytest.mark.parametrize("value", ["010", "12:30", "1_000", "no", "on", "2023-01-01", ".5", "0x10"])

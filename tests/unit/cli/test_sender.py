@@ -213,6 +213,52 @@ def test_rows_that_fail_alike_are_one_reason_with_a_count_and_examples() -> None
     assert len(totals.problems) == sender.PROBLEMS_KEPT
 
 
+@pytest.mark.parametrize(
+    ("problem", "reason"),
+    [
+        ("has bytes that aren't UTF-8", "has bytes that aren't UTF-8"),
+        ("the row isn't 'x', and doesn't end", "the row isn't …, and doesn't end"),
+        (
+            "event_time: 'noon' is not a time like 2026-01-15T12:00:00Z",
+            "event_time: … is not a time like 2026-01-15T12:00:00Z",
+        ),
+        (
+            "event_time is a number: write it like 2026-01-15T12:00:00Z",
+            "event_time is a number: write it like 2026-01-15T12:00:00Z",
+        ),
+        ('source: "o\'clock" is not one of API', "source: … is not one of API"),
+        (r"source: 'it\'s' is not one of API", "source: … is not one of API"),
+        (
+            "metadata.tier2 differs between metadata and column 'tier 2'",
+            "metadata.tier2 differs between metadata and column 'tier 2'",
+        ),
+        (
+            "is not valid JSON: a colon is expected at line 7, column 12",
+            "is not valid JSON: a colon is expected at line …, column …",
+        ),
+        (
+            "is not valid JSON: the key 'a' appears twice in one object",
+            "is not valid JSON: the key … appears twice in one object",
+        ),
+        ("is longer than 2,097,152 characters", "is longer than 2,097,152 characters"),
+        (
+            "has 4,567,890 bytes, more than fits into a call",
+            "has … bytes, more than fits into a call",
+        ),
+        (
+            "quantity is of type decimal128(38, 9), which cannot be used here",
+            "quantity is of type decimal128(38, 9), which cannot be used here",
+        ),
+        ("is -1.5, and 0 is the least", "is …, and … is the least"),
+    ],
+)
+def test_only_values_are_masked_in_a_reason(problem: str, reason: str) -> None:
+    totals = sender.Totals()
+    totals.note(1, problem)
+    assert [*totals.reasons] == [f"MALFORMED: {reason}"]
+    assert totals.problems[0].problem == problem
+
+
 def test_reasons_are_bounded() -> None:
     totals = sender.Totals()
     for number in range(10 * sender.REASONS_MAX):

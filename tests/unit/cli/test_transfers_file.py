@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,28 @@ def test_the_place_of_what_is_wrong_is_named(
     with pytest.raises(CliError, match=told) as refused:
         list(items.messages(str(file), "transfers", ledger_pb2.Transfer))
     assert refused.value.exit_code == EXIT_USAGE
+
+
+@pytest.mark.parametrize("number", ["1e3", "1000", "1.50", "-0", "1E+2", "0.5"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "transfers: [{debit_account_id: %s}]",
+        "transfers: [{metadata: {k: %s}}]",
+        '[{"debit_account_id": %s}]',
+        '{"debit_account_id": %s}',
+    ],
+)
+def test_the_advice_to_quote_a_number_keeps_what_was_written(
+    tmp_path: Path, form: str, number: str
+) -> None:
+    file = tmp_path / "transfers.yaml"
+    file.write_text(form % number)
+    with pytest.raises(CliError, match=re.escape(f"is the number {number},")) as refused:
+        [*items.messages(str(file), "transfers", ledger_pb2.Transfer)]
+    assert refused.value.hints == (
+        f'ids, amounts and quantities are strings: write "{number}", with the quotes',
+    )
+    file.write_text(form % f'"{number}"')
+    (found,) = items.messages(str(file), "transfers", ledger_pb2.Transfer)
+    assert number in (found.debit_account_id, found.metadata["k"])

@@ -15,8 +15,10 @@ import pytest
 
 from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE
 from services.cli.start_errors import cli_error
+from services.local import gateway as facade
 from services.local.errors import (
     GatewayNotStarted,
+    GatewayUnfit,
     MeshSecretDamaged,
     SecretsKeysDamaged,
     StartRefused,
@@ -30,7 +32,7 @@ from services.local.secrets import (
 )
 from services.runtime.edge.server import PortInUse
 from services.runtime.errors import DatabaseUnavailable
-from services.runtime.postgres.roles import DatabaseTaken
+from services.runtime.postgres.roles import DatabaseTaken, DatabaseUrls
 from services.runtime.secrets import new_key, parse_keys
 
 
@@ -170,7 +172,15 @@ def test_the_environment_stands_above_the_file(
         (psycopg.OperationalError("Connection refused"), "Connection refused"),
         (DatabaseUnavailable("it gave up"), "it gave up"),
         (TimeoutError(), "the database did not answer in time"),
-        (PermissionError("not yours"), "cannot use the data directory: not yours"),
+        (PermissionError("not yours"), "the operating system refused: not yours"),
+        (
+            FileNotFoundError(2, "gone", "/etc/ssl/ca.pem"),
+            "the operating system refused: [Errno 2]",
+        ),
+        (
+            ConnectionRefusedError(111, "refused"),
+            "the operating system refused: [Errno 111] refused",
+        ),
     ],
 )
 async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
@@ -187,6 +197,77 @@ async def test_a_start_that_fails_tells_why_postgres_ended_when_it_did(
         await local.start()
     assert cli_error(refused.value).exit_code == EXIT_UNAVAILABLE
     assert postgres.stopped
+
+
+async def test_the_data_directory_is_blamed_for_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for data_dir in (tmp_path / "data", Path("data")):
+        local = mesh(data_dir)
+
+        async def prepare(file: Path = data_dir / "mesh.secret") -> None:
+            raise PermissionError(13, "Permission denied", str(file))
+
+        local._prepare_database = prepare
+        with pytest.raises(StartRefused, match=r"^cannot use the data directory: .*mesh.secret"):
+            await local.start()
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("missing", "No such file or directory"),
+        ("not executable", "Permission denied"),
+        ("directory", "Permission denied"),
+        ("no program", "Exec format error"),
+    ],
+)
+async def test_a_facade_that_cannot_be_run_is_named_with_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, why: str, chosen: bool
+) -> None:
+    program = tmp_path / "gw"
+    if kind == "directory":
+        program.mkdir()
+    elif kind != "missing":
+        program.write_bytes(b"\0")
+        program.chmod(0o755 if kind == "no program" else 0o644)
+    if chosen:
+        monkeypatch.setenv("TOLLMESH_GATEWAY", str(program))
+    else:
+        monkeypatch.delenv("TOLLMESH_GATEWAY", raising=False)
+        monkeypatch.setattr(facade, "find", lambda: program)
+    local = mesh(tmp_path / "data")
+
+    async def prepare() -> DatabaseUrls:
+        return DatabaseUrls("admin", "service", "relay")
+
+    async def start_node(_: DatabaseUrls) -> None: ...
+
+    local._prepare_database, local._start_node = prepare, start_node
+    with pytest.raises(GatewayUnfit) as unfit:
+        await local.start()
+    told = cli_error(unfit.value)
+    assert str(program) in str(told)
+    assert str(told).endswith(why)
+    assert ("TOLLMESH_GATEWAY" in str(told)) == chosen
+    assert "TOLLMESH_GATEWAY" in told.hints[0]
+    assert told.exit_code == EXIT_UNAVAILABLE
+    with pytest.raises(GatewayUnfit):
+        facade.Gateway(program, "127.0.0.1:0", "127.0.0.1:1")
+
+
+async def test_a_build_that_may_not_be_written_leaves_the_mesh_without_a_facade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("TOLLMESH_GATEWAY", raising=False)
+    monkeypatch.setattr(facade, "PACKAGED", tmp_path / "none")
+    monkeypatch.setattr(facade, "BINARY", tmp_path / "file" / "gateway")
+    monkeypatch.setattr(facade, "_go", lambda: "/none/go")
+    assert await facade.find_or_build() is None
+    assert "could not be built" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,20 @@ def test_numbers_of_issuers(number: str) -> None:
         r"4242\n4242\t4242\x204242",
         r"\u0026nbsp;4242\u0026nbsp;4242\u0026nbsp;4242\u0026nbsp;4242",
         "42424242-4242-4242-8242-424242424242",
+        "4242 4242 4242 4242¹",
+        "¹4242424242424242",
+        "①4242424242424242",
+        "4242424242424242❶",
+        "5555➀5555➀5555➀4444",
+        "5555²5555₃5555⑴4444",
+        "①5555②5555③5555④4444⑤",
+        "⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵",
+        "⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵⑷⑵¹",
+        "⁴²⁴²⁴²⁴²⁴²⁴²⁴²⁴²",
+        "①⁴²⁴²⁴²⁴²①⁴²⁴²⁴²⁴²",
+        "42424242①42424242",
+        "4242 4242 4242 424②",
+        r"4242\u00b9424242424242",
     ],
 )
 def test_however_it_is_written(text: str) -> None:
@@ -215,12 +229,62 @@ def test_every_modifier_letter_may_stand_between() -> None:
         assert not holds_card_number(letter.join(["4242"] * 4))
 
 
+ORNATE = [
+    c
+    for c in map(chr, range(0x110000))
+    if unicodedata.digit(c, -1) >= 0 > unicodedata.decimal(c, -1)
+]
+
+
+def test_no_ornate_digit_hides_the_groups_that_it_stands_by() -> None:
+    assert len(ORNATE) > 100
+    for mark in ORNATE:
+        for written in (
+            f"{VISA}{mark}",
+            f"{mark}{VISA}",
+            f"{mark} {VISA} {mark}",
+            mark.join(["5555", "5555", "5555", "4444"]),
+        ):
+            assert holds_card_number(written), (written, hex(ord(mark)))
+            assert not holds_card_number(without_card_numbers(written))
+
+
+@given(numbers(), st.sampled_from(ORNATE), st.sets(st.integers(1, 18), max_size=3))
+def test_a_mark_between_digits_hides_none(number: str, mark: str, places: set[int]) -> None:
+    marked = "".join(mark + digit if at in places else digit for at, digit in enumerate(number))
+    assert holds_card_number(marked)
+    assert not holds_card_number(without_card_numbers(marked))
+
+
+@given(numbers(), st.sampled_from("①⑴⒈❶➀➊⓵"), st.sampled_from(["", "¹", "₃", "⑨", "፩"]))
+def test_a_number_of_ornate_digits_is_one(number: str, one: str, mark: str) -> None:
+    ornate = "".join(digit if digit == "0" else chr(ord(one) - 1 + int(digit)) for digit in number)
+    assert holds_card_number(ornate)
+    assert holds_card_number(f"{number} {mark}")
+    if "0" not in number and mark != "⑨":
+        assert holds_card_number(f"{mark}{ornate}{mark}")
+
+
+@given(
+    st.integers(1_000_000_000_000, 1_999_999_999_999),
+    st.sampled_from(ORNATE),
+    st.sampled_from(ORNATE),
+)
+def test_milliseconds_with_a_footnote_pass(value: int, before: str, after: str) -> None:
+    assert not holds_card_number(f"since {value} ms{after}")
+    assert not holds_card_number(f"{value}{after}")
+    assert not holds_card_number(f"{before} {value}")
+
+
 def test_a_search_ends_soon() -> None:
     """Where every place may begin a number, and none does."""
     text = "4 " * 100_000
     assert not holds_card_number(text)
     assert without_card_numbers(text, 64) == text[:64]
     assert SPAN_MAX < 200
+    for ornate in ("4 ²" * 50_000, "①②③ 4" * 30_000, "".join(ORNATE) * 500):
+        assert without_card_numbers(ornate, 0) == ""
+        holds_card_number(ornate)
 
 
 def test_the_check_digit_counts() -> None:

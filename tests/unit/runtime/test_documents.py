@@ -141,3 +141,17 @@ def test_what_has_no_one_reading_is_refused(content: bytes, told: str) -> None:
 def test_a_byte_order_mark_is_no_part_of_a_document() -> None:
     for content in (b"a: 1", b'{"a": 1}'):
         assert documents.read(b"\xef\xbb\xbf" + content) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["1e3", "1.50", "-0", "-0.0", "0", "12", "1E+2", "0.5", "1e-7"])
+@pytest.mark.parametrize("form", ["%s", "[%s]", "k: %s"])
+def test_a_number_is_told_as_it_was_written(text: str, form: str) -> None:
+    value = documents.read((form % text).encode())
+    number = (
+        value[0] if isinstance(value, list) else value["k"] if isinstance(value, dict) else value
+    )
+    assert documents.as_written(number) == text
+    # It counts as any other number, to whoever calculates with it or writes it.
+    assert number == json.loads(text)
+    assert json.loads(json.dumps(number)) == json.loads(text)
+    assert documents.read(documents.write({"k": number}).encode()) == {"k": number}

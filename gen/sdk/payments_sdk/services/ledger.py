@@ -84,6 +84,13 @@ _GET_TRANSFER = Method(
     repeatable=True,
     has_request_id=False,
 )
+_LIST_TRANSFERS = Method(
+    "/payments.ledger.v1.LedgerService/ListTransfers",
+    ledger_v1.ListTransfersRequest,
+    ledger_v1.ListTransfersResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _LIST_ACCOUNTS = Method(
     "/payments.ledger.v1.LedgerService/ListAccounts",
     ledger_v1.ListAccountsRequest,
@@ -95,6 +102,13 @@ _LIST_ENTRIES = Method(
     "/payments.ledger.v1.LedgerService/ListEntries",
     ledger_v1.ListEntriesRequest,
     ledger_v1.ListEntriesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_GET_STATEMENT = Method(
+    "/payments.ledger.v1.LedgerService/GetStatement",
+    ledger_v1.GetStatementRequest,
+    ledger_v1.GetStatementResponse,
     repeatable=True,
     has_request_id=False,
 )
@@ -230,11 +244,36 @@ class LedgerService:
         """
         return self._caller.unary(_GET_TRANSFER, request, timeout)
 
+    def list_transfers(
+        self, request: ledger_v1.ListTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListTransfersResponse:
+        """ListTransfers lists transfers, all that are in the books or those of a reference, an
+        account, a code or a time, oldest first unless asked otherwise: by recorded_at and the place
+        in the books; those of a reference by the place alone. An answer looks at 5,000 transfers at
+        most, so one may come without any, and others follow all the same. INVALID_FIELD for half a
+        reference.
+        """
+        return self._caller.unary(_LIST_TRANSFERS, request, timeout)
+
+    def all_transfers(
+        self, request: ledger_v1.ListTransfersRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.RecordedTransfer]:
+        """Yield the transfers of all pages of list_transfers, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.ListTransfersRequest) -> ledger_v1.ListTransfersResponse:
+            return self.list_transfers(asked, timeout=timeout)
+
+        return items(page, request, "transfers", BY_TOKEN)
+
     def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListAccountsResponse:
         """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an
-        unknown currency.
+        unknown currency. With a filter an answer looks at 5,000 accounts at most, so one may come
+        without any, and others follow all the same.
         """
         return self._caller.unary(_LIST_ACCOUNTS, request, timeout)
 
@@ -254,8 +293,10 @@ class LedgerService:
     def list_entries(
         self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListEntriesResponse:
-        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such
-        account.
+        """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin
+        alike, by account_id and seq. With a filter an answer looks at 5,000 entries at most, so one
+        may come without any, and others follow all the same. NOT_FOUND when there is no such
+        account; INVALID_FIELD unless either an account or a prefix is given.
         """
         return self._caller.unary(_LIST_ENTRIES, request, timeout)
 
@@ -269,6 +310,32 @@ class LedgerService:
 
         def page(asked: ledger_v1.ListEntriesRequest) -> ledger_v1.ListEntriesResponse:
             return self.list_entries(asked, timeout=timeout)
+
+        return items(page, request, "entries", BY_TOKEN)
+
+    def get_statement(
+        self, request: ledger_v1.GetStatementRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetStatementResponse:
+        """GetStatement returns what happened on an account in a period: opening balance, entries with
+        the balance behind each, closing balance, and the sums of debits and credits. A statement is
+        made once and read page by page; what is posted meanwhile is not in it. Asked again with the
+        recorded_at and the last_seq that it names, it is the same for ever.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the
+        account has not reached.
+        """
+        return self._caller.unary(_GET_STATEMENT, request, timeout)
+
+    def all_get_statement(
+        self, request: ledger_v1.GetStatementRequest, *, timeout: float | None = None
+    ) -> Iterator[ledger_v1.StatementEntry]:
+        """Yield the entries of all pages of get_statement, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: ledger_v1.GetStatementRequest) -> ledger_v1.GetStatementResponse:
+            return self.get_statement(asked, timeout=timeout)
 
         return items(page, request, "entries", BY_TOKEN)
 
@@ -407,11 +474,36 @@ class AsyncLedgerService:
         """
         return await self._caller.unary(_GET_TRANSFER, request, timeout)
 
+    async def list_transfers(
+        self, request: ledger_v1.ListTransfersRequest, *, timeout: float | None = None
+    ) -> ledger_v1.ListTransfersResponse:
+        """ListTransfers lists transfers, all that are in the books or those of a reference, an
+        account, a code or a time, oldest first unless asked otherwise: by recorded_at and the place
+        in the books; those of a reference by the place alone. An answer looks at 5,000 transfers at
+        most, so one may come without any, and others follow all the same. INVALID_FIELD for half a
+        reference.
+        """
+        return await self._caller.unary(_LIST_TRANSFERS, request, timeout)
+
+    def all_transfers(
+        self, request: ledger_v1.ListTransfersRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.RecordedTransfer]:
+        """Yield the transfers of all pages of list_transfers, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.ListTransfersRequest) -> ledger_v1.ListTransfersResponse:
+            return await self.list_transfers(asked, timeout=timeout)
+
+        return items_async(page, request, "transfers", BY_TOKEN)
+
     async def list_accounts(
         self, request: ledger_v1.ListAccountsRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListAccountsResponse:
         """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an
-        unknown currency.
+        unknown currency. With a filter an answer looks at 5,000 accounts at most, so one may come
+        without any, and others follow all the same.
         """
         return await self._caller.unary(_LIST_ACCOUNTS, request, timeout)
 
@@ -431,8 +523,10 @@ class AsyncLedgerService:
     async def list_entries(
         self, request: ledger_v1.ListEntriesRequest, *, timeout: float | None = None
     ) -> ledger_v1.ListEntriesResponse:
-        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such
-        account.
+        """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin
+        alike, by account_id and seq. With a filter an answer looks at 5,000 entries at most, so one
+        may come without any, and others follow all the same. NOT_FOUND when there is no such
+        account; INVALID_FIELD unless either an account or a prefix is given.
         """
         return await self._caller.unary(_LIST_ENTRIES, request, timeout)
 
@@ -446,6 +540,32 @@ class AsyncLedgerService:
 
         async def page(asked: ledger_v1.ListEntriesRequest) -> ledger_v1.ListEntriesResponse:
             return await self.list_entries(asked, timeout=timeout)
+
+        return items_async(page, request, "entries", BY_TOKEN)
+
+    async def get_statement(
+        self, request: ledger_v1.GetStatementRequest, *, timeout: float | None = None
+    ) -> ledger_v1.GetStatementResponse:
+        """GetStatement returns what happened on an account in a period: opening balance, entries with
+        the balance behind each, closing balance, and the sums of debits and credits. A statement is
+        made once and read page by page; what is posted meanwhile is not in it. Asked again with the
+        recorded_at and the last_seq that it names, it is the same for ever.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the
+        account has not reached.
+        """
+        return await self._caller.unary(_GET_STATEMENT, request, timeout)
+
+    def all_get_statement(
+        self, request: ledger_v1.GetStatementRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[ledger_v1.StatementEntry]:
+        """Yield the entries of all pages of get_statement, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: ledger_v1.GetStatementRequest) -> ledger_v1.GetStatementResponse:
+            return await self.get_statement(asked, timeout=timeout)
 
         return items_async(page, request, "entries", BY_TOKEN)
 

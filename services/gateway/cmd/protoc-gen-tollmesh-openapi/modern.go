@@ -28,7 +28,8 @@ strings. Decimals are strings, and may be written as numbers of up to 15 signifi
 
 **Repeating a call.** What changes something takes a ` + "`request_id`" + ` in its body, or any text in the header ` + "`Idempotency-Key`" + `.
 The same id with the same content gets the first answer again; with another content it is refused with 409
-(REQUEST_ID_REUSED). So a call whose answer was lost is simply made again.
+(REQUEST_ID_REUSED). So a call whose answer was lost is simply made again. Calls that take many items at once have neither:
+their items are recognised by ids of their own, and a call with the header is refused with 400 (IDEMPOTENCY_KEY_UNUSED).
 
 **Errors** are a google.rpc.Status. Its first detail is a google.rpc.ErrorInfo with the domain ` + "`tollmesh.dev`" + `, whose
 ` + "`reason`" + ` programs can rely on; a google.rpc.BadRequest names the fields at fault, and a google.rpc.RetryInfo says when

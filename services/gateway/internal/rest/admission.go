@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
+	optionsv1 "tollmesh.dev/gen/go/payments/options/v1"
 )
 
 const (
@@ -97,7 +98,12 @@ func admitTimeout(header http.Header) error {
 	if found == nil {
 		return invalid(timeoutHeader, fmt.Sprintf("%q is not a time span such as 500m (milliseconds) or 20S", shown(value)))
 	}
-	if hours, err := strconv.Atoi(found[1]); err == nil && found[2] == "H" && hours > hoursMax {
+	switch span, err := strconv.Atoi(found[1]); {
+	case err != nil:
+		return err // eight digits at most are a number
+	case span == 0:
+		header.Set(timeoutHeader, "1n") // over, as gRPC has it; the runtime takes zero for none
+	case found[2] == "H" && span > hoursMax:
 		header.Set(timeoutHeader, fmt.Sprintf("%dH", hoursMax))
 	}
 	return nil
@@ -164,6 +170,43 @@ func refuseQueries() runtime.Middleware {
 			next(w, r, path)
 		}
 	}
+}
+
+// refuseKeys keeps changes that have no request_id from passing over an Idempotency-Key: who sends one must not be taken
+// to have made the call safe to repeat.
+func refuseKeys() runtime.Middleware {
+	without := map[string]string{}
+	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		if mutates(method) && method.Input().Fields().ByName("request_id") == nil {
+			verb, template := methodAndPath(rule)
+			without[verb+" "+patternOf(template)] = "/" + string(method.Parent().FullName()) + "/" + string(method.Name())
+		}
+	})
+	return func(next runtime.HandlerFunc) runtime.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request, path map[string]string) {
+			pattern, known := runtime.HTTPPattern(r.Context())
+			if known && r.Header.Get(idempotencyKeyHeader) != "" {
+				if method := without[r.Method+" "+pattern.String()]; method != "" {
+					writeError(r.Context(), nil, nil, w, r, keyUnused(method))
+					return
+				}
+			}
+			next(w, r, path)
+		}
+	}
+}
+
+// mutates tells whether a successful call changes state.
+func mutates(method protoreflect.MethodDescriptor) bool {
+	rule, ok := proto.GetExtension(method.Options(), optionsv1.E_Access).(*optionsv1.AccessRule)
+	return ok && rule.GetMutates()
+}
+
+func keyUnused(method string) error {
+	return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_UNUSED,
+		"this call takes no Idempotency-Key, its items are recognised by ids of their own: give them ids that "+
+			"stay the same, leave the header out, and repeat the call as it is",
+		map[string]string{"method": method}).Err()
 }
 
 // noBody is what a body may be where none is read.

@@ -24,7 +24,8 @@ const (
 	violationsMax = 20
 	// itemsMax is the largest batch that any call takes: what stands behind it is not looked at.
 	itemsMax = 10_000
-	// unreadableField is where an item says why it could not be read, of messages whose service judges item by item.
+	// unreadableField is where an item, or its batch, says why it could not be read, of messages whose service judges item
+	// by item.
 	unreadableField = "unreadable"
 	// unreadableMax is how many bytes it may say.
 	unreadableMax = 500
@@ -80,7 +81,11 @@ func (c *codec) NewDecoder(source io.Reader) runtime.Decoder {
 
 func (c *codec) decode(text []byte, target any) error {
 	if message, ok := target.(proto.Message); ok {
-		return c.decodeMessage(text, message)
+		err := c.decodeMessage(text, message)
+		if fault := (decodeFault{}); errors.As(err, &fault) {
+			return c.decodeItems(text, message, err)
+		}
+		return err
 	}
 	if list := reflect.ValueOf(target); list.Kind() == reflect.Pointer && list.Elem().Kind() == reflect.Slice {
 		if _, ok := reflect.Zero(list.Elem().Type().Elem()).Interface().(proto.Message); ok {

@@ -189,6 +189,10 @@ func TestHeadersThatContradictThemselvesOrAreNotRead(t *testing.T) {
 		list + "Grpc-Timeout: 5\r\n\r\n":                                                                          "400 INVALID_FIELD",
 		list + "Grpc-Timeout: -5S\r\n\r\n":                                                                        "400 INVALID_FIELD",
 		list + "Grpc-Timeout: 123456789S\r\n\r\n":                                                                 "400 INVALID_FIELD",
+		list + "Grpc-Timeout: 0S\r\n\r\n":                                                                         "504 DEADLINE_EXCEEDED",
+		list + "Grpc-Timeout: 00000000n\r\n\r\n":                                                                  "504 DEADLINE_EXCEEDED",
+		charge + "Grpc-Timeout: 0m\r\n\r\n{}":                                                                     "504 DEADLINE_EXCEEDED",
+		"GET /v1/events:tail HTTP/1.1\r\nHost: a\r\nGrpc-Timeout: 0H\r\n\r\n":                                     "504 DEADLINE_EXCEEDED",
 		list + "Grpc-Timeout: 99999999H\r\n\r\n":                                                                  "200",
 		list + "Grpc-Timeout: 5S\r\n\r\n":                                                                         "200",
 		list + "X-Forwarded-For: \x80\r\n\r\n":                                                                    "200",
@@ -411,6 +415,46 @@ func TestBodiesThatContradictTheirPathAreRefused(t *testing.T) {
 	})
 	if fields < 5 {
 		t.Errorf("%d fields", fields)
+	}
+}
+
+// A change that has no request_id cannot be recognised by a key; one that was taken in silence would be taken for a promise.
+func TestKeysThatNobodyReadsAreRefused(t *testing.T) {
+	mesh := newMesh(t, nil)
+	client := newClient(t, mesh.address, defaults)
+	with, without := 0, 0
+	eachRule(func(descriptor protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
+		method, template := methodAndPath(rule)
+		path := pathVariable.ReplaceAllString(template, "x")
+		body := map[string]string{"": "", "*": "{}"}[rule.GetBody()]
+		if field := descriptor.Input().Fields().ByName(protoreflect.Name(rule.GetBody())); field != nil {
+			body = map[bool]string{true: "[]", false: "{}"}[field.IsList()]
+		}
+		before := mesh.count()
+		if descriptor.Input().Fields().ByName("request_id") != nil || !mutates(descriptor) {
+			with++
+			client.do(method, path, body, "Idempotency-Key", "k")
+			if mesh.count() != before+1 {
+				t.Errorf("%s %s: the request did not reach the mesh", method, path)
+			}
+			return
+		}
+		without++
+		answer := client.do(method, path, body, "Idempotency-Key", "k")
+		info := answer.wantReason(400, "IDEMPOTENCY_KEY_UNUSED")["ErrorInfo"]["metadata"].(map[string]any)
+		if want := "/" + string(descriptor.Parent().FullName()) + "/" + string(descriptor.Name()); info["method"] != want {
+			t.Errorf("%s %s: %v", method, path, info)
+		}
+		if mesh.count() != before {
+			t.Errorf("%s %s: a refused request reached the mesh", method, path)
+		}
+		client.do(method, path, body, "Idempotency-Key", "")
+		if mesh.count() != before+1 {
+			t.Errorf("%s %s: an empty key names nothing", method, path)
+		}
+	})
+	if with < 20 || without < 8 {
+		t.Errorf("%d routes with a key, %d without", with, without)
 	}
 }
 

@@ -175,7 +175,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		runtime.WithRoutingErrorHandler(writeRoutingError),
 		runtime.WithStreamErrorHandler(streamError),
 		runtime.SetQueryParameterParser(strictQuery{}),
-		runtime.WithMiddlewares(refuseQueries(), refuseBodies(), refuseMediaTypes(), notePath),
+		runtime.WithMiddlewares(refuseKeys(), refuseQueries(), refuseBodies(), refuseMediaTypes(), notePath),
 		// A form is no request of this API, so POST never stands in for GET.
 		runtime.WithDisablePathLengthFallback(),
 	)

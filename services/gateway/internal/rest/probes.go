@@ -21,9 +21,9 @@ const (
 	// readyPath tells whether calls would be served now.
 	readyPath = "/readyz"
 	// readyTimeout bounds one question to the mesh, and readyMemory how long its answer counts: with the
-	// mesh's own two seconds a change is seen within three.
+	// mesh's own 2.1 seconds a change is seen within three.
 	readyTimeout = 500 * time.Millisecond
-	readyMemory  = 400 * time.Millisecond
+	readyMemory  = 200 * time.Millisecond
 )
 
 // probes answer who asks how the facade is. They need no key, tell nothing else, and take no slot: a facade that is

@@ -45,6 +45,11 @@ class Fact:
     reference: Reference
     effective_at: datetime | None = None
 
+    @property
+    def size(self) -> int:
+        """How many groups its lists have: what it takes to work on it grows with that."""
+        return sum(len(value) for value in self.parameters.values() if isinstance(value, tuple))
+
     def posting_id(self, tenant_id: str) -> UUID:
         """Return the id of its posting."""
         return posting_id(tenant_id, self.recipe, self.reference)

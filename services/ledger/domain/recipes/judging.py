@@ -119,8 +119,9 @@ def judge(plan: Plan, books: OpenBooks, round_no: int) -> Judged:
         RecipeRefused: an account does not take a leg, and nothing may stand in for it; the books are as before.
     """
     refused: _Refused = {}
+    posting_id = plan.fact.posting_id(books.tenant_id)
     while True:
-        chain = _Chain(plan, books, refused, round_no)
+        chain = _Chain(plan, books, refused, round_no, posting_id)
         chain.build()
         fault = chain.post()
         if fault is None:
@@ -161,6 +162,7 @@ class _Chain:
     books: OpenBooks
     refused: _Refused
     round_no: int
+    posting_id: UUID
     links: list[_Link] = field(default_factory=list)
     made: list[Made] = field(default_factory=list)
     missing: dict[str, Account] = field(default_factory=dict)
@@ -209,7 +211,7 @@ class _Chain:
         """Return the posting, once it is posted."""
         return Judged(
             self.plan,
-            self.plan.fact.posting_id(self.books.tenant_id),
+            self.posting_id,
             tuple(self.made),
             tuple(self.missing.values()),
             tuple(self.suspended),
@@ -335,7 +337,7 @@ class _Chain:
                     timeout_ms=leg.timeout_ms,
                     flags=_MULTI_CAPTURE if leg.multi_capture else NO_FLAGS,
                     reference=fact.reference,
-                    posting_id=fact.posting_id(self.books.tenant_id),
+                    posting_id=self.posting_id,
                 ),
             )
         )

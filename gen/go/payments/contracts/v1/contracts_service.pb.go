@@ -31,7 +31,11 @@ const (
 type RegisterContractsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 1,000 contracts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Contracts     []*Contract `protobuf:"bytes,1,rep,name=contracts,proto3" json:"contracts,omitempty"`
+	Contracts []*Contract `protobuf:"bytes,1,rep,name=contracts,proto3" json:"contracts,omitempty"`
+	// Why contracts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// rejected alone, with INVALID_FIELD and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -69,6 +73,13 @@ func (*RegisterContractsRequest) Descriptor() ([]byte, []int) {
 func (x *RegisterContractsRequest) GetContracts() []*Contract {
 	if x != nil {
 		return x.Contracts
+	}
+	return nil
+}
+
+func (x *RegisterContractsRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -325,7 +336,11 @@ func (x *ListContractsResponse) GetNextPageToken() string {
 type RecordViolationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 1,000 violations; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Violations    []*ContractViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
+	Violations []*ContractViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Why violations could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// rejected alone, with INVALID_FIELD and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +378,13 @@ func (*RecordViolationsRequest) Descriptor() ([]byte, []int) {
 func (x *RecordViolationsRequest) GetViolations() []*ContractViolation {
 	if x != nil {
 		return x.Violations
+	}
+	return nil
+}
+
+func (x *RecordViolationsRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -672,9 +694,15 @@ var File_payments_contracts_v1_contracts_service_proto protoreflect.FileDescript
 
 const file_payments_contracts_v1_contracts_service_proto_rawDesc = "" +
 	"\n" +
-	"-payments/contracts/v1/contracts_service.proto\x12\x15payments.contracts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%payments/contracts/v1/contracts.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"a\n" +
+	"-payments/contracts/v1/contracts_service.proto\x12\x15payments.contracts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%payments/contracts/v1/contracts.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x9c\x02\n" +
 	"\x18RegisterContractsRequest\x12E\n" +
-	"\tcontracts\x18\x01 \x03(\v2\x1f.payments.contracts.v1.ContractB\x06\xbaH\x03\xd8\x01\x03R\tcontracts\"\xd0\x01\n" +
+	"\tcontracts\x18\x01 \x03(\v2\x1f.payments.contracts.v1.ContractB\x06\xbaH\x03\xd8\x01\x03R\tcontracts\x12z\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v2?.payments.contracts.v1.RegisterContractsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x01\n" +
 	"\x16RegisterContractResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1f\n" +
 	"\vcontract_id\x18\x02 \x01(\tR\n" +
@@ -692,11 +720,17 @@ const file_payments_contracts_v1_contracts_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"~\n" +
 	"\x15ListContractsResponse\x12=\n" +
 	"\tcontracts\x18\x01 \x03(\v2\x1f.payments.contracts.v1.ContractR\tcontracts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa5\x02\n" +
 	"\x17RecordViolationsRequest\x12P\n" +
 	"\n" +
 	"violations\x18\x01 \x03(\v2(.payments.contracts.v1.ContractViolationB\x06\xbaH\x03\xd8\x01\x03R\n" +
-	"violations\"\x8f\x01\n" +
+	"violations\x12y\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v2>.payments.contracts.v1.RecordViolationsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
 	"\x10ViolationProblem\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x123\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x19.payments.type.v1.OutcomeR\aoutcome\x12\x16\n" +
@@ -747,7 +781,7 @@ func file_payments_contracts_v1_contracts_service_proto_rawDescGZIP() []byte {
 	return file_payments_contracts_v1_contracts_service_proto_rawDescData
 }
 
-var file_payments_contracts_v1_contracts_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_payments_contracts_v1_contracts_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_payments_contracts_v1_contracts_service_proto_goTypes = []any{
 	(*RegisterContractsRequest)(nil),  // 0: payments.contracts.v1.RegisterContractsRequest
 	(*RegisterContractResult)(nil),    // 1: payments.contracts.v1.RegisterContractResult
@@ -759,34 +793,38 @@ var file_payments_contracts_v1_contracts_service_proto_goTypes = []any{
 	(*RecordViolationsResponse)(nil),  // 7: payments.contracts.v1.RecordViolationsResponse
 	(*ListViolationsRequest)(nil),     // 8: payments.contracts.v1.ListViolationsRequest
 	(*ListViolationsResponse)(nil),    // 9: payments.contracts.v1.ListViolationsResponse
-	(*Contract)(nil),                  // 10: payments.contracts.v1.Contract
-	(v1.Outcome)(0),                   // 11: payments.type.v1.Outcome
-	(*ContractViolation)(nil),         // 12: payments.contracts.v1.ContractViolation
-	(*v1.Period)(nil),                 // 13: payments.type.v1.Period
+	nil,                               // 10: payments.contracts.v1.RegisterContractsRequest.UnreadableEntry
+	nil,                               // 11: payments.contracts.v1.RecordViolationsRequest.UnreadableEntry
+	(*Contract)(nil),                  // 12: payments.contracts.v1.Contract
+	(v1.Outcome)(0),                   // 13: payments.type.v1.Outcome
+	(*ContractViolation)(nil),         // 14: payments.contracts.v1.ContractViolation
+	(*v1.Period)(nil),                 // 15: payments.type.v1.Period
 }
 var file_payments_contracts_v1_contracts_service_proto_depIdxs = []int32{
-	10, // 0: payments.contracts.v1.RegisterContractsRequest.contracts:type_name -> payments.contracts.v1.Contract
-	11, // 1: payments.contracts.v1.RegisterContractResult.outcome:type_name -> payments.type.v1.Outcome
-	1,  // 2: payments.contracts.v1.RegisterContractsResponse.results:type_name -> payments.contracts.v1.RegisterContractResult
-	10, // 3: payments.contracts.v1.ListContractsResponse.contracts:type_name -> payments.contracts.v1.Contract
-	12, // 4: payments.contracts.v1.RecordViolationsRequest.violations:type_name -> payments.contracts.v1.ContractViolation
-	11, // 5: payments.contracts.v1.ViolationProblem.outcome:type_name -> payments.type.v1.Outcome
-	6,  // 6: payments.contracts.v1.RecordViolationsResponse.problems:type_name -> payments.contracts.v1.ViolationProblem
-	13, // 7: payments.contracts.v1.ListViolationsRequest.period:type_name -> payments.type.v1.Period
-	12, // 8: payments.contracts.v1.ListViolationsResponse.violations:type_name -> payments.contracts.v1.ContractViolation
-	0,  // 9: payments.contracts.v1.ContractMonitorService.RegisterContracts:input_type -> payments.contracts.v1.RegisterContractsRequest
-	3,  // 10: payments.contracts.v1.ContractMonitorService.ListContracts:input_type -> payments.contracts.v1.ListContractsRequest
-	5,  // 11: payments.contracts.v1.ContractMonitorService.RecordViolations:input_type -> payments.contracts.v1.RecordViolationsRequest
-	8,  // 12: payments.contracts.v1.ContractMonitorService.ListViolations:input_type -> payments.contracts.v1.ListViolationsRequest
-	2,  // 13: payments.contracts.v1.ContractMonitorService.RegisterContracts:output_type -> payments.contracts.v1.RegisterContractsResponse
-	4,  // 14: payments.contracts.v1.ContractMonitorService.ListContracts:output_type -> payments.contracts.v1.ListContractsResponse
-	7,  // 15: payments.contracts.v1.ContractMonitorService.RecordViolations:output_type -> payments.contracts.v1.RecordViolationsResponse
-	9,  // 16: payments.contracts.v1.ContractMonitorService.ListViolations:output_type -> payments.contracts.v1.ListViolationsResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	12, // 0: payments.contracts.v1.RegisterContractsRequest.contracts:type_name -> payments.contracts.v1.Contract
+	10, // 1: payments.contracts.v1.RegisterContractsRequest.unreadable:type_name -> payments.contracts.v1.RegisterContractsRequest.UnreadableEntry
+	13, // 2: payments.contracts.v1.RegisterContractResult.outcome:type_name -> payments.type.v1.Outcome
+	1,  // 3: payments.contracts.v1.RegisterContractsResponse.results:type_name -> payments.contracts.v1.RegisterContractResult
+	12, // 4: payments.contracts.v1.ListContractsResponse.contracts:type_name -> payments.contracts.v1.Contract
+	14, // 5: payments.contracts.v1.RecordViolationsRequest.violations:type_name -> payments.contracts.v1.ContractViolation
+	11, // 6: payments.contracts.v1.RecordViolationsRequest.unreadable:type_name -> payments.contracts.v1.RecordViolationsRequest.UnreadableEntry
+	13, // 7: payments.contracts.v1.ViolationProblem.outcome:type_name -> payments.type.v1.Outcome
+	6,  // 8: payments.contracts.v1.RecordViolationsResponse.problems:type_name -> payments.contracts.v1.ViolationProblem
+	15, // 9: payments.contracts.v1.ListViolationsRequest.period:type_name -> payments.type.v1.Period
+	14, // 10: payments.contracts.v1.ListViolationsResponse.violations:type_name -> payments.contracts.v1.ContractViolation
+	0,  // 11: payments.contracts.v1.ContractMonitorService.RegisterContracts:input_type -> payments.contracts.v1.RegisterContractsRequest
+	3,  // 12: payments.contracts.v1.ContractMonitorService.ListContracts:input_type -> payments.contracts.v1.ListContractsRequest
+	5,  // 13: payments.contracts.v1.ContractMonitorService.RecordViolations:input_type -> payments.contracts.v1.RecordViolationsRequest
+	8,  // 14: payments.contracts.v1.ContractMonitorService.ListViolations:input_type -> payments.contracts.v1.ListViolationsRequest
+	2,  // 15: payments.contracts.v1.ContractMonitorService.RegisterContracts:output_type -> payments.contracts.v1.RegisterContractsResponse
+	4,  // 16: payments.contracts.v1.ContractMonitorService.ListContracts:output_type -> payments.contracts.v1.ListContractsResponse
+	7,  // 17: payments.contracts.v1.ContractMonitorService.RecordViolations:output_type -> payments.contracts.v1.RecordViolationsResponse
+	9,  // 18: payments.contracts.v1.ContractMonitorService.ListViolations:output_type -> payments.contracts.v1.ListViolationsResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_payments_contracts_v1_contracts_service_proto_init() }
@@ -801,7 +839,7 @@ func file_payments_contracts_v1_contracts_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_contracts_v1_contracts_service_proto_rawDesc), len(file_payments_contracts_v1_contracts_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

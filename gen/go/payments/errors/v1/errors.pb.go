@@ -153,6 +153,13 @@ const (
 	//
 	//	{"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
 	ErrorReason_ERROR_REASON_STORAGE_LOW ErrorReason = 29
+	// The call takes no Idempotency-Key: each of its items is recognised by an id of its own, or by what it says. Give
+	// items that have an id one that stays the same, leave the header out, and repeat the call as it is.
+	//
+	// Metadata: `method`.
+	//
+	//	{"reason": "IDEMPOTENCY_KEY_UNUSED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.events.v1.EventService/PublishEvents"}}
+	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_UNUSED ErrorReason = 30
 	// A key may not be given scopes that its maker does not hold.
 	//
 	// Metadata: `scope`.
@@ -581,6 +588,7 @@ var (
 		18:  "ERROR_REASON_UNKNOWN_CURRENCY",
 		19:  "ERROR_REASON_BATCH_TOO_LARGE",
 		29:  "ERROR_REASON_STORAGE_LOW",
+		30:  "ERROR_REASON_IDEMPOTENCY_KEY_UNUSED",
 		100: "ERROR_REASON_SCOPE_NOT_GRANTABLE",
 		101: "ERROR_REASON_KEEP_NOT_ALLOWED",
 		200: "ERROR_REASON_UNKNOWN_SKU",
@@ -667,6 +675,7 @@ var (
 		"ERROR_REASON_UNKNOWN_CURRENCY":             18,
 		"ERROR_REASON_BATCH_TOO_LARGE":              19,
 		"ERROR_REASON_STORAGE_LOW":                  29,
+		"ERROR_REASON_IDEMPOTENCY_KEY_UNUSED":       30,
 		"ERROR_REASON_SCOPE_NOT_GRANTABLE":          100,
 		"ERROR_REASON_KEEP_NOT_ALLOWED":             101,
 		"ERROR_REASON_UNKNOWN_SKU":                  200,
@@ -764,7 +773,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xad\x18\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xd6\x18\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -787,7 +796,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_CURRENCY_MISMATCH\x10\x11\x12!\n" +
 	"\x1dERROR_REASON_UNKNOWN_CURRENCY\x10\x12\x12 \n" +
 	"\x1cERROR_REASON_BATCH_TOO_LARGE\x10\x13\x12\x1c\n" +
-	"\x18ERROR_REASON_STORAGE_LOW\x10\x1d\x12$\n" +
+	"\x18ERROR_REASON_STORAGE_LOW\x10\x1d\x12'\n" +
+	"#ERROR_REASON_IDEMPOTENCY_KEY_UNUSED\x10\x1e\x12$\n" +
 	" ERROR_REASON_SCOPE_NOT_GRANTABLE\x10d\x12!\n" +
 	"\x1dERROR_REASON_KEEP_NOT_ALLOWED\x10e\x12\x1d\n" +
 	"\x18ERROR_REASON_UNKNOWN_SKU\x10\xc8\x01\x12\x1f\n" +

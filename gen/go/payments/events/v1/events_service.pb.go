@@ -362,7 +362,11 @@ func (x *TailEventsResponse) GetPosition() int64 {
 type RegisterEventTypesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 100 types; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	EventTypes    []*EventType `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	EventTypes []*EventType `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Why types could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// rejected alone, with INVALID_FIELD and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +404,13 @@ func (*RegisterEventTypesRequest) Descriptor() ([]byte, []int) {
 func (x *RegisterEventTypesRequest) GetEventTypes() []*EventType {
 	if x != nil {
 		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *RegisterEventTypesRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -3645,10 +3656,16 @@ const file_payments_events_v1_events_service_proto_rawDesc = "" +
 	"\x12TailEventsResponse\x12/\n" +
 	"\x05event\x18\x01 \x01(\v2\x19.payments.events.v1.EventR\x05event\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x1a\n" +
-	"\bposition\x18\x03 \x01(\x03R\bposition\"c\n" +
+	"\bposition\x18\x03 \x01(\x03R\bposition\"\x9c\x02\n" +
 	"\x19RegisterEventTypesRequest\x12F\n" +
 	"\vevent_types\x18\x01 \x03(\v2\x1d.payments.events.v1.EventTypeB\x06\xbaH\x03\xd8\x01\x03R\n" +
-	"eventTypes\"\xe4\x01\n" +
+	"eventTypes\x12x\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v2=.payments.events.v1.RegisterEventTypesRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe4\x01\n" +
 	"\x17RegisterEventTypeResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x123\n" +
@@ -3988,7 +4005,7 @@ func file_payments_events_v1_events_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_events_v1_events_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_payments_events_v1_events_service_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(Rendering)(0),                        // 0: payments.events.v1.Rendering
 	(*ListEventsRequest)(nil),             // 1: payments.events.v1.ListEventsRequest
@@ -4049,132 +4066,134 @@ var file_payments_events_v1_events_service_proto_goTypes = []any{
 	(*ReplayDeadLettersResponse)(nil),     // 56: payments.events.v1.ReplayDeadLettersResponse
 	(*ReplayEventsRequest)(nil),           // 57: payments.events.v1.ReplayEventsRequest
 	(*ReplayEventsResponse)(nil),          // 58: payments.events.v1.ReplayEventsResponse
-	nil,                                   // 59: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	(*Event)(nil),                         // 60: payments.events.v1.Event
-	(*EventType)(nil),                     // 61: payments.events.v1.EventType
-	(v1.Outcome)(0),                       // 62: payments.type.v1.Outcome
-	(*timestamppb.Timestamp)(nil),         // 63: google.protobuf.Timestamp
-	(*Timer)(nil),                         // 64: payments.events.v1.Timer
-	(JourneyStatus)(0),                    // 65: payments.events.v1.JourneyStatus
-	(*Journey)(nil),                       // 66: payments.events.v1.Journey
-	(*Schedule)(nil),                      // 67: payments.events.v1.Schedule
-	(WebhookFormat)(0),                    // 68: payments.events.v1.WebhookFormat
-	(WebhookSigning)(0),                   // 69: payments.events.v1.WebhookSigning
-	(*WebhookEndpoint)(nil),               // 70: payments.events.v1.WebhookEndpoint
-	(*durationpb.Duration)(nil),           // 71: google.protobuf.Duration
-	(*WebhookAttempt)(nil),                // 72: payments.events.v1.WebhookAttempt
-	(WebhookDeliveryStatus)(0),            // 73: payments.events.v1.WebhookDeliveryStatus
-	(*WebhookDelivery)(nil),               // 74: payments.events.v1.WebhookDelivery
-	(WebhookAttemptOutcome)(0),            // 75: payments.events.v1.WebhookAttemptOutcome
-	(*v1.Period)(nil),                     // 76: payments.type.v1.Period
-	(*Consumer)(nil),                      // 77: payments.events.v1.Consumer
-	(*DeadLetter)(nil),                    // 78: payments.events.v1.DeadLetter
+	nil,                                   // 59: payments.events.v1.RegisterEventTypesRequest.UnreadableEntry
+	nil,                                   // 60: payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	(*Event)(nil),                         // 61: payments.events.v1.Event
+	(*EventType)(nil),                     // 62: payments.events.v1.EventType
+	(v1.Outcome)(0),                       // 63: payments.type.v1.Outcome
+	(*timestamppb.Timestamp)(nil),         // 64: google.protobuf.Timestamp
+	(*Timer)(nil),                         // 65: payments.events.v1.Timer
+	(JourneyStatus)(0),                    // 66: payments.events.v1.JourneyStatus
+	(*Journey)(nil),                       // 67: payments.events.v1.Journey
+	(*Schedule)(nil),                      // 68: payments.events.v1.Schedule
+	(WebhookFormat)(0),                    // 69: payments.events.v1.WebhookFormat
+	(WebhookSigning)(0),                   // 70: payments.events.v1.WebhookSigning
+	(*WebhookEndpoint)(nil),               // 71: payments.events.v1.WebhookEndpoint
+	(*durationpb.Duration)(nil),           // 72: google.protobuf.Duration
+	(*WebhookAttempt)(nil),                // 73: payments.events.v1.WebhookAttempt
+	(WebhookDeliveryStatus)(0),            // 74: payments.events.v1.WebhookDeliveryStatus
+	(*WebhookDelivery)(nil),               // 75: payments.events.v1.WebhookDelivery
+	(WebhookAttemptOutcome)(0),            // 76: payments.events.v1.WebhookAttemptOutcome
+	(*v1.Period)(nil),                     // 77: payments.type.v1.Period
+	(*Consumer)(nil),                      // 78: payments.events.v1.Consumer
+	(*DeadLetter)(nil),                    // 79: payments.events.v1.DeadLetter
 }
 var file_payments_events_v1_events_service_proto_depIdxs = []int32{
 	0,  // 0: payments.events.v1.ListEventsRequest.rendering:type_name -> payments.events.v1.Rendering
-	60, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
-	60, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
-	61, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
-	62, // 4: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
-	6,  // 5: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
-	61, // 6: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
-	61, // 7: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
-	60, // 8: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
-	62, // 9: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
-	13, // 10: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	63, // 11: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
-	64, // 12: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
-	64, // 13: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
-	65, // 14: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
-	66, // 15: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
-	66, // 16: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
-	67, // 17: payments.events.v1.PutScheduleRequest.schedule:type_name -> payments.events.v1.Schedule
-	67, // 18: payments.events.v1.PutScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
-	67, // 19: payments.events.v1.ListSchedulesResponse.schedules:type_name -> payments.events.v1.Schedule
-	67, // 20: payments.events.v1.DeleteScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
-	59, // 21: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
-	13, // 22: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
-	68, // 23: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	69, // 24: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	70, // 25: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	70, // 26: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	70, // 27: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
-	68, // 28: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
-	70, // 29: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	71, // 30: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
-	69, // 31: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
-	70, // 32: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
-	72, // 33: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
-	73, // 34: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	74, // 35: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
-	75, // 36: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
-	72, // 37: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
-	76, // 38: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
-	73, // 39: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
-	77, // 40: payments.events.v1.ListConsumersResponse.consumers:type_name -> payments.events.v1.Consumer
-	78, // 41: payments.events.v1.ListDeadLettersResponse.dead_letters:type_name -> payments.events.v1.DeadLetter
-	76, // 42: payments.events.v1.ReplayEventsRequest.period:type_name -> payments.type.v1.Period
-	5,  // 43: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
-	8,  // 44: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
-	10, // 45: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
-	12, // 46: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
-	1,  // 47: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
-	3,  // 48: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
-	15, // 49: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
-	17, // 50: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
-	19, // 51: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
-	21, // 52: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
-	23, // 53: payments.events.v1.EventService.PutSchedule:input_type -> payments.events.v1.PutScheduleRequest
-	25, // 54: payments.events.v1.EventService.ListSchedules:input_type -> payments.events.v1.ListSchedulesRequest
-	27, // 55: payments.events.v1.EventService.DeleteSchedule:input_type -> payments.events.v1.DeleteScheduleRequest
-	29, // 56: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
-	31, // 57: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
-	33, // 58: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
-	35, // 59: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
-	37, // 60: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
-	39, // 61: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
-	41, // 62: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
-	43, // 63: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
-	45, // 64: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
-	47, // 65: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
-	49, // 66: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
-	51, // 67: payments.events.v1.EventService.ListConsumers:input_type -> payments.events.v1.ListConsumersRequest
-	53, // 68: payments.events.v1.EventService.ListDeadLetters:input_type -> payments.events.v1.ListDeadLettersRequest
-	55, // 69: payments.events.v1.EventService.ReplayDeadLetters:input_type -> payments.events.v1.ReplayDeadLettersRequest
-	57, // 70: payments.events.v1.EventService.ReplayEvents:input_type -> payments.events.v1.ReplayEventsRequest
-	7,  // 71: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
-	9,  // 72: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
-	11, // 73: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
-	14, // 74: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
-	2,  // 75: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
-	4,  // 76: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
-	16, // 77: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
-	18, // 78: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
-	20, // 79: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
-	22, // 80: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
-	24, // 81: payments.events.v1.EventService.PutSchedule:output_type -> payments.events.v1.PutScheduleResponse
-	26, // 82: payments.events.v1.EventService.ListSchedules:output_type -> payments.events.v1.ListSchedulesResponse
-	28, // 83: payments.events.v1.EventService.DeleteSchedule:output_type -> payments.events.v1.DeleteScheduleResponse
-	30, // 84: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
-	32, // 85: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
-	34, // 86: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
-	36, // 87: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
-	38, // 88: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
-	40, // 89: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
-	42, // 90: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
-	44, // 91: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
-	46, // 92: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
-	48, // 93: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
-	50, // 94: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
-	52, // 95: payments.events.v1.EventService.ListConsumers:output_type -> payments.events.v1.ListConsumersResponse
-	54, // 96: payments.events.v1.EventService.ListDeadLetters:output_type -> payments.events.v1.ListDeadLettersResponse
-	56, // 97: payments.events.v1.EventService.ReplayDeadLetters:output_type -> payments.events.v1.ReplayDeadLettersResponse
-	58, // 98: payments.events.v1.EventService.ReplayEvents:output_type -> payments.events.v1.ReplayEventsResponse
-	71, // [71:99] is the sub-list for method output_type
-	43, // [43:71] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	61, // 1: payments.events.v1.ListEventsResponse.events:type_name -> payments.events.v1.Event
+	61, // 2: payments.events.v1.TailEventsResponse.event:type_name -> payments.events.v1.Event
+	62, // 3: payments.events.v1.RegisterEventTypesRequest.event_types:type_name -> payments.events.v1.EventType
+	59, // 4: payments.events.v1.RegisterEventTypesRequest.unreadable:type_name -> payments.events.v1.RegisterEventTypesRequest.UnreadableEntry
+	63, // 5: payments.events.v1.RegisterEventTypeResult.outcome:type_name -> payments.type.v1.Outcome
+	6,  // 6: payments.events.v1.RegisterEventTypesResponse.results:type_name -> payments.events.v1.RegisterEventTypeResult
+	62, // 7: payments.events.v1.ListEventTypesResponse.event_types:type_name -> payments.events.v1.EventType
+	62, // 8: payments.events.v1.GetEventTypeResponse.event_type:type_name -> payments.events.v1.EventType
+	61, // 9: payments.events.v1.PublishEventsRequest.events:type_name -> payments.events.v1.Event
+	63, // 10: payments.events.v1.PublishEventResult.outcome:type_name -> payments.type.v1.Outcome
+	13, // 11: payments.events.v1.PublishEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	64, // 12: payments.events.v1.ListTimersRequest.due_before:type_name -> google.protobuf.Timestamp
+	65, // 13: payments.events.v1.ListTimersResponse.timers:type_name -> payments.events.v1.Timer
+	65, // 14: payments.events.v1.CancelTimerResponse.timer:type_name -> payments.events.v1.Timer
+	66, // 15: payments.events.v1.ListJourneysRequest.status:type_name -> payments.events.v1.JourneyStatus
+	67, // 16: payments.events.v1.ListJourneysResponse.journeys:type_name -> payments.events.v1.Journey
+	67, // 17: payments.events.v1.GetJourneyResponse.journey:type_name -> payments.events.v1.Journey
+	68, // 18: payments.events.v1.PutScheduleRequest.schedule:type_name -> payments.events.v1.Schedule
+	68, // 19: payments.events.v1.PutScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
+	68, // 20: payments.events.v1.ListSchedulesResponse.schedules:type_name -> payments.events.v1.Schedule
+	68, // 21: payments.events.v1.DeleteScheduleResponse.schedule:type_name -> payments.events.v1.Schedule
+	60, // 22: payments.events.v1.PublishCloudEventsRequest.headers:type_name -> payments.events.v1.PublishCloudEventsRequest.HeadersEntry
+	13, // 23: payments.events.v1.PublishCloudEventsResponse.results:type_name -> payments.events.v1.PublishEventResult
+	69, // 24: payments.events.v1.CreateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	70, // 25: payments.events.v1.CreateWebhookEndpointRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	71, // 26: payments.events.v1.CreateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	71, // 27: payments.events.v1.GetWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	71, // 28: payments.events.v1.ListWebhookEndpointsResponse.endpoints:type_name -> payments.events.v1.WebhookEndpoint
+	69, // 29: payments.events.v1.UpdateWebhookEndpointRequest.format:type_name -> payments.events.v1.WebhookFormat
+	71, // 30: payments.events.v1.UpdateWebhookEndpointResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	72, // 31: payments.events.v1.RotateWebhookSecretRequest.overlap:type_name -> google.protobuf.Duration
+	70, // 32: payments.events.v1.RotateWebhookSecretRequest.signing:type_name -> payments.events.v1.WebhookSigning
+	71, // 33: payments.events.v1.RotateWebhookSecretResponse.endpoint:type_name -> payments.events.v1.WebhookEndpoint
+	73, // 34: payments.events.v1.TestWebhookEndpointResponse.attempt:type_name -> payments.events.v1.WebhookAttempt
+	74, // 35: payments.events.v1.ListWebhookDeliveriesRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	75, // 36: payments.events.v1.ListWebhookDeliveriesResponse.deliveries:type_name -> payments.events.v1.WebhookDelivery
+	76, // 37: payments.events.v1.ListWebhookAttemptsRequest.outcome:type_name -> payments.events.v1.WebhookAttemptOutcome
+	73, // 38: payments.events.v1.ListWebhookAttemptsResponse.attempts:type_name -> payments.events.v1.WebhookAttempt
+	77, // 39: payments.events.v1.RedeliverWebhookRequest.period:type_name -> payments.type.v1.Period
+	74, // 40: payments.events.v1.RedeliverWebhookRequest.status:type_name -> payments.events.v1.WebhookDeliveryStatus
+	78, // 41: payments.events.v1.ListConsumersResponse.consumers:type_name -> payments.events.v1.Consumer
+	79, // 42: payments.events.v1.ListDeadLettersResponse.dead_letters:type_name -> payments.events.v1.DeadLetter
+	77, // 43: payments.events.v1.ReplayEventsRequest.period:type_name -> payments.type.v1.Period
+	5,  // 44: payments.events.v1.EventService.RegisterEventTypes:input_type -> payments.events.v1.RegisterEventTypesRequest
+	8,  // 45: payments.events.v1.EventService.ListEventTypes:input_type -> payments.events.v1.ListEventTypesRequest
+	10, // 46: payments.events.v1.EventService.GetEventType:input_type -> payments.events.v1.GetEventTypeRequest
+	12, // 47: payments.events.v1.EventService.PublishEvents:input_type -> payments.events.v1.PublishEventsRequest
+	1,  // 48: payments.events.v1.EventService.ListEvents:input_type -> payments.events.v1.ListEventsRequest
+	3,  // 49: payments.events.v1.EventService.TailEvents:input_type -> payments.events.v1.TailEventsRequest
+	15, // 50: payments.events.v1.EventService.ListTimers:input_type -> payments.events.v1.ListTimersRequest
+	17, // 51: payments.events.v1.EventService.CancelTimer:input_type -> payments.events.v1.CancelTimerRequest
+	19, // 52: payments.events.v1.EventService.ListJourneys:input_type -> payments.events.v1.ListJourneysRequest
+	21, // 53: payments.events.v1.EventService.GetJourney:input_type -> payments.events.v1.GetJourneyRequest
+	23, // 54: payments.events.v1.EventService.PutSchedule:input_type -> payments.events.v1.PutScheduleRequest
+	25, // 55: payments.events.v1.EventService.ListSchedules:input_type -> payments.events.v1.ListSchedulesRequest
+	27, // 56: payments.events.v1.EventService.DeleteSchedule:input_type -> payments.events.v1.DeleteScheduleRequest
+	29, // 57: payments.events.v1.EventService.PublishCloudEvents:input_type -> payments.events.v1.PublishCloudEventsRequest
+	31, // 58: payments.events.v1.EventService.CreateWebhookEndpoint:input_type -> payments.events.v1.CreateWebhookEndpointRequest
+	33, // 59: payments.events.v1.EventService.GetWebhookEndpoint:input_type -> payments.events.v1.GetWebhookEndpointRequest
+	35, // 60: payments.events.v1.EventService.ListWebhookEndpoints:input_type -> payments.events.v1.ListWebhookEndpointsRequest
+	37, // 61: payments.events.v1.EventService.UpdateWebhookEndpoint:input_type -> payments.events.v1.UpdateWebhookEndpointRequest
+	39, // 62: payments.events.v1.EventService.DeleteWebhookEndpoint:input_type -> payments.events.v1.DeleteWebhookEndpointRequest
+	41, // 63: payments.events.v1.EventService.RotateWebhookSecret:input_type -> payments.events.v1.RotateWebhookSecretRequest
+	43, // 64: payments.events.v1.EventService.TestWebhookEndpoint:input_type -> payments.events.v1.TestWebhookEndpointRequest
+	45, // 65: payments.events.v1.EventService.ListWebhookDeliveries:input_type -> payments.events.v1.ListWebhookDeliveriesRequest
+	47, // 66: payments.events.v1.EventService.ListWebhookAttempts:input_type -> payments.events.v1.ListWebhookAttemptsRequest
+	49, // 67: payments.events.v1.EventService.RedeliverWebhook:input_type -> payments.events.v1.RedeliverWebhookRequest
+	51, // 68: payments.events.v1.EventService.ListConsumers:input_type -> payments.events.v1.ListConsumersRequest
+	53, // 69: payments.events.v1.EventService.ListDeadLetters:input_type -> payments.events.v1.ListDeadLettersRequest
+	55, // 70: payments.events.v1.EventService.ReplayDeadLetters:input_type -> payments.events.v1.ReplayDeadLettersRequest
+	57, // 71: payments.events.v1.EventService.ReplayEvents:input_type -> payments.events.v1.ReplayEventsRequest
+	7,  // 72: payments.events.v1.EventService.RegisterEventTypes:output_type -> payments.events.v1.RegisterEventTypesResponse
+	9,  // 73: payments.events.v1.EventService.ListEventTypes:output_type -> payments.events.v1.ListEventTypesResponse
+	11, // 74: payments.events.v1.EventService.GetEventType:output_type -> payments.events.v1.GetEventTypeResponse
+	14, // 75: payments.events.v1.EventService.PublishEvents:output_type -> payments.events.v1.PublishEventsResponse
+	2,  // 76: payments.events.v1.EventService.ListEvents:output_type -> payments.events.v1.ListEventsResponse
+	4,  // 77: payments.events.v1.EventService.TailEvents:output_type -> payments.events.v1.TailEventsResponse
+	16, // 78: payments.events.v1.EventService.ListTimers:output_type -> payments.events.v1.ListTimersResponse
+	18, // 79: payments.events.v1.EventService.CancelTimer:output_type -> payments.events.v1.CancelTimerResponse
+	20, // 80: payments.events.v1.EventService.ListJourneys:output_type -> payments.events.v1.ListJourneysResponse
+	22, // 81: payments.events.v1.EventService.GetJourney:output_type -> payments.events.v1.GetJourneyResponse
+	24, // 82: payments.events.v1.EventService.PutSchedule:output_type -> payments.events.v1.PutScheduleResponse
+	26, // 83: payments.events.v1.EventService.ListSchedules:output_type -> payments.events.v1.ListSchedulesResponse
+	28, // 84: payments.events.v1.EventService.DeleteSchedule:output_type -> payments.events.v1.DeleteScheduleResponse
+	30, // 85: payments.events.v1.EventService.PublishCloudEvents:output_type -> payments.events.v1.PublishCloudEventsResponse
+	32, // 86: payments.events.v1.EventService.CreateWebhookEndpoint:output_type -> payments.events.v1.CreateWebhookEndpointResponse
+	34, // 87: payments.events.v1.EventService.GetWebhookEndpoint:output_type -> payments.events.v1.GetWebhookEndpointResponse
+	36, // 88: payments.events.v1.EventService.ListWebhookEndpoints:output_type -> payments.events.v1.ListWebhookEndpointsResponse
+	38, // 89: payments.events.v1.EventService.UpdateWebhookEndpoint:output_type -> payments.events.v1.UpdateWebhookEndpointResponse
+	40, // 90: payments.events.v1.EventService.DeleteWebhookEndpoint:output_type -> payments.events.v1.DeleteWebhookEndpointResponse
+	42, // 91: payments.events.v1.EventService.RotateWebhookSecret:output_type -> payments.events.v1.RotateWebhookSecretResponse
+	44, // 92: payments.events.v1.EventService.TestWebhookEndpoint:output_type -> payments.events.v1.TestWebhookEndpointResponse
+	46, // 93: payments.events.v1.EventService.ListWebhookDeliveries:output_type -> payments.events.v1.ListWebhookDeliveriesResponse
+	48, // 94: payments.events.v1.EventService.ListWebhookAttempts:output_type -> payments.events.v1.ListWebhookAttemptsResponse
+	50, // 95: payments.events.v1.EventService.RedeliverWebhook:output_type -> payments.events.v1.RedeliverWebhookResponse
+	52, // 96: payments.events.v1.EventService.ListConsumers:output_type -> payments.events.v1.ListConsumersResponse
+	54, // 97: payments.events.v1.EventService.ListDeadLetters:output_type -> payments.events.v1.ListDeadLettersResponse
+	56, // 98: payments.events.v1.EventService.ReplayDeadLetters:output_type -> payments.events.v1.ReplayDeadLettersResponse
+	58, // 99: payments.events.v1.EventService.ReplayEvents:output_type -> payments.events.v1.ReplayEventsResponse
+	72, // [72:100] is the sub-list for method output_type
+	44, // [44:72] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_events_service_proto_init() }
@@ -4197,7 +4216,7 @@ func file_payments_events_v1_events_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_events_service_proto_rawDesc), len(file_payments_events_v1_events_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   59,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -392,7 +392,11 @@ func (TransferResult) EnumDescriptor() ([]byte, []int) {
 type CreateAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 8,190 accounts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Accounts      []*Account `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	Accounts []*Account `protobuf:"bytes,1,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Why accounts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// refused alone, with INVALID_ACCOUNT and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +434,13 @@ func (*CreateAccountsRequest) Descriptor() ([]byte, []int) {
 func (x *CreateAccountsRequest) GetAccounts() []*Account {
 	if x != nil {
 		return x.Accounts
+	}
+	return nil
+}
+
+func (x *CreateAccountsRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -557,7 +568,12 @@ func (x *CreateAccountsResponse) GetResults() []*CreateAccountResult {
 type PostTransfersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 8,190 transfers; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Transfers     []*Transfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	Transfers []*Transfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// Why transfers could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// refused alone, with INVALID_TRANSFER and these words. A flag of it that could not be read
+	// counts as set, so that nothing of its chain is posted.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -595,6 +611,13 @@ func (*PostTransfersRequest) Descriptor() ([]byte, []int) {
 func (x *PostTransfersRequest) GetTransfers() []*Transfer {
 	if x != nil {
 		return x.Transfers
+	}
+	return nil
+}
+
+func (x *PostTransfersRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -1822,6 +1845,179 @@ func (x *GetTransferResponse) GetTransfer() *RecordedTransfer {
 	return nil
 }
 
+// ListTransfersRequest filters the transfers. All filters that are given apply.
+type ListTransfersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only transfers of this reference; reference_id belongs to it.
+	ReferenceKind string `protobuf:"bytes,1,opt,name=reference_kind,json=referenceKind,proto3" json:"reference_kind,omitempty"`
+	// Id of the reference.
+	ReferenceId string `protobuf:"bytes,2,opt,name=reference_id,json=referenceId,proto3" json:"reference_id,omitempty"`
+	// Only this part of the reference; empty for what is of the whole. Absent means all of its parts.
+	ReferencePart *string `protobuf:"bytes,3,opt,name=reference_part,json=referencePart,proto3,oneof" json:"reference_part,omitempty"`
+	// Only transfers that debit or credit this account.
+	AccountId string `protobuf:"bytes,4,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Only transfers with this code.
+	Code *int32 `protobuf:"varint,5,opt,name=code,proto3,oneof" json:"code,omitempty"`
+	// Only transfers that were recorded in this period.
+	RecordedIn *v1.Period `protobuf:"bytes,6,opt,name=recorded_in,json=recordedIn,proto3" json:"recorded_in,omitempty"`
+	// True lists the newest transfer first; the default is the oldest first.
+	NewestFirst bool `protobuf:"varint,7,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Most transfers in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransfersRequest) Reset() {
+	*x = ListTransfersRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransfersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransfersRequest) ProtoMessage() {}
+
+func (x *ListTransfersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransfersRequest.ProtoReflect.Descriptor instead.
+func (*ListTransfersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListTransfersRequest) GetReferenceKind() string {
+	if x != nil {
+		return x.ReferenceKind
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetReferenceId() string {
+	if x != nil {
+		return x.ReferenceId
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetReferencePart() string {
+	if x != nil && x.ReferencePart != nil {
+		return *x.ReferencePart
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *ListTransfersRequest) GetCode() int32 {
+	if x != nil && x.Code != nil {
+		return *x.Code
+	}
+	return 0
+}
+
+func (x *ListTransfersRequest) GetRecordedIn() *v1.Period {
+	if x != nil {
+		return x.RecordedIn
+	}
+	return nil
+}
+
+func (x *ListTransfersRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListTransfersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTransfersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListTransfersResponse is one page of transfers. It may be without any, and others follow all the same.
+type ListTransfersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The transfers as they are in the books.
+	Transfers []*RecordedTransfer `protobuf:"bytes,1,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransfersResponse) Reset() {
+	*x = ListTransfersResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransfersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransfersResponse) ProtoMessage() {}
+
+func (x *ListTransfersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransfersResponse.ProtoReflect.Descriptor instead.
+func (*ListTransfersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListTransfersResponse) GetTransfers() []*RecordedTransfer {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
+}
+
+func (x *ListTransfersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // ListAccountsRequest filters the accounts. All filters that are given apply.
 type ListAccountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1834,14 +2030,16 @@ type ListAccountsRequest struct {
 	// Most accounts in one answer; 0 means 100.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only accounts whose name begins so, e.g. `receivable:`.
+	AccountPrefix string `protobuf:"bytes,6,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListAccountsRequest) Reset() {
 	*x = ListAccountsRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2051,7 @@ func (x *ListAccountsRequest) String() string {
 func (*ListAccountsRequest) ProtoMessage() {}
 
 func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[25]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2064,7 @@ func (x *ListAccountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsRequest.ProtoReflect.Descriptor instead.
 func (*ListAccountsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{25}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListAccountsRequest) GetOwner() string {
@@ -1904,7 +2102,14 @@ func (x *ListAccountsRequest) GetPageToken() string {
 	return ""
 }
 
-// ListAccountsResponse is one page of accounts.
+func (x *ListAccountsRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+// ListAccountsResponse is one page of accounts. It may be without any, and others follow all the same.
 type ListAccountsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The accounts, by account_id.
@@ -1917,7 +2122,7 @@ type ListAccountsResponse struct {
 
 func (x *ListAccountsResponse) Reset() {
 	*x = ListAccountsResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2134,7 @@ func (x *ListAccountsResponse) String() string {
 func (*ListAccountsResponse) ProtoMessage() {}
 
 func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[26]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2147,7 @@ func (x *ListAccountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAccountsResponse.ProtoReflect.Descriptor instead.
 func (*ListAccountsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{26}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListAccountsResponse) GetAccounts() []*Account {
@@ -1959,24 +2164,33 @@ func (x *ListAccountsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// ListEntriesRequest names the account and the page.
+// ListEntriesRequest names the account, or the accounts, and the page. All filters that are given apply.
 type ListEntriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Account whose entries are listed.
+	// Account whose entries are listed; empty when account_prefix is given.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// True lists the newest entry first; the default is the oldest first.
+	// True lists the newest entry of an account first; the default is the oldest first. Accounts are in the same order
+	// either way.
 	NewestFirst bool `protobuf:"varint,2,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	// Most entries in one answer; 0 means 100.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// All accounts whose name begins so, instead of one, e.g. `receivable:acme:`.
+	AccountPrefix string `protobuf:"bytes,5,opt,name=account_prefix,json=accountPrefix,proto3" json:"account_prefix,omitempty"`
+	// Only entries that were recorded in this period.
+	RecordedIn *v1.Period `protobuf:"bytes,6,opt,name=recorded_in,json=recordedIn,proto3" json:"recorded_in,omitempty"`
+	// Only entries that take effect in this period.
+	EffectiveIn *v1.Period `protobuf:"bytes,7,opt,name=effective_in,json=effectiveIn,proto3" json:"effective_in,omitempty"`
+	// Only entries of transfers with this code.
+	Code          *int32 `protobuf:"varint,8,opt,name=code,proto3,oneof" json:"code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListEntriesRequest) Reset() {
 	*x = ListEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1988,7 +2202,7 @@ func (x *ListEntriesRequest) String() string {
 func (*ListEntriesRequest) ProtoMessage() {}
 
 func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[27]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2215,7 @@ func (x *ListEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ListEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{27}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListEntriesRequest) GetAccountId() string {
@@ -2032,10 +2246,38 @@ func (x *ListEntriesRequest) GetPageToken() string {
 	return ""
 }
 
-// ListEntriesResponse is one page of entries.
+func (x *ListEntriesRequest) GetAccountPrefix() string {
+	if x != nil {
+		return x.AccountPrefix
+	}
+	return ""
+}
+
+func (x *ListEntriesRequest) GetRecordedIn() *v1.Period {
+	if x != nil {
+		return x.RecordedIn
+	}
+	return nil
+}
+
+func (x *ListEntriesRequest) GetEffectiveIn() *v1.Period {
+	if x != nil {
+		return x.EffectiveIn
+	}
+	return nil
+}
+
+func (x *ListEntriesRequest) GetCode() int32 {
+	if x != nil && x.Code != nil {
+		return *x.Code
+	}
+	return 0
+}
+
+// ListEntriesResponse is one page of entries. It may be without any, and others follow all the same.
 type ListEntriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entries, by seq.
+	// The entries, by account_id and seq.
 	Entries []*Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Token of the next page; empty when this is the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -2045,7 +2287,7 @@ type ListEntriesResponse struct {
 
 func (x *ListEntriesResponse) Reset() {
 	*x = ListEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2299,7 @@ func (x *ListEntriesResponse) String() string {
 func (*ListEntriesResponse) ProtoMessage() {}
 
 func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[28]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2312,7 @@ func (x *ListEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ListEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{28}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListEntriesResponse) GetEntries() []*Entry {
@@ -2081,6 +2323,279 @@ func (x *ListEntriesResponse) GetEntries() []*Entry {
 }
 
 func (x *ListEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// GetStatementRequest names the account, the period and the page.
+type GetStatementRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account that the statement is of.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Period of the statement.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// Which of an entry's two times lies in the period.
+	By Time `protobuf:"varint,3,opt,name=by,proto3,enum=payments.ledger.v1.Time" json:"by,omitempty"`
+	// Only what was recorded at this instant or before: the statement as it was then. Absent means now.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// Only entries up to this place, as an earlier statement names it: a transfer that was recorded before recorded_at
+	// may have become visible after it. Absent means all. 0 is the place before the first entry.
+	LastSeq *int64 `protobuf:"varint,5,opt,name=last_seq,json=lastSeq,proto3,oneof" json:"last_seq,omitempty"`
+	// Most entries in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatementRequest) Reset() {
+	*x = GetStatementRequest{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatementRequest) ProtoMessage() {}
+
+func (x *GetStatementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatementRequest.ProtoReflect.Descriptor instead.
+func (*GetStatementRequest) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetStatementRequest) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetStatementRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *GetStatementRequest) GetBy() Time {
+	if x != nil {
+		return x.By
+	}
+	return Time_TIME_UNSPECIFIED
+}
+
+func (x *GetStatementRequest) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *GetStatementRequest) GetLastSeq() int64 {
+	if x != nil && x.LastSeq != nil {
+		return *x.LastSeq
+	}
+	return 0
+}
+
+func (x *GetStatementRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetStatementRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetStatementResponse is one page of a statement. All pages have the same sums.
+type GetStatementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account that the statement is of.
+	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Currency of all its amounts.
+	CurrencyCode string `protobuf:"bytes,2,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Type of the account: balances are on the side that it grows on, and negative on the other.
+	Type AccountType `protobuf:"varint,3,opt,name=type,proto3,enum=payments.ledger.v1.AccountType" json:"type,omitempty"`
+	// Owner of the account; empty when it has none.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Period of the statement.
+	Period *v1.Period `protobuf:"bytes,5,opt,name=period,proto3" json:"period,omitempty"`
+	// Which of an entry's two times lies in it.
+	By Time `protobuf:"varint,6,opt,name=by,proto3,enum=payments.ledger.v1.Time" json:"by,omitempty"`
+	// What was recorded later is not in the statement.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// What stands behind this place of the account is not in the statement.
+	LastSeq int64 `protobuf:"varint,8,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
+	// Balance before the period.
+	Opening *v1.Money `protobuf:"bytes,9,opt,name=opening,proto3" json:"opening,omitempty"`
+	// The entries of the page, with the balance behind each: by seq, or, by the time of their effect, by that and seq.
+	Entries []*StatementEntry `protobuf:"bytes,10,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Balance at the end of the period: opening, and all entries of the period.
+	Closing *v1.Money `protobuf:"bytes,11,opt,name=closing,proto3" json:"closing,omitempty"`
+	// Sum of the debits of the period.
+	Debits *v1.Money `protobuf:"bytes,12,opt,name=debits,proto3" json:"debits,omitempty"`
+	// Sum of the credits of the period.
+	Credits *v1.Money `protobuf:"bytes,13,opt,name=credits,proto3" json:"credits,omitempty"`
+	// How many entries the period has, on all pages.
+	EntryCount int64 `protobuf:"varint,14,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,15,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetStatementResponse) Reset() {
+	*x = GetStatementResponse{}
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetStatementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetStatementResponse) ProtoMessage() {}
+
+func (x *GetStatementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetStatementResponse.ProtoReflect.Descriptor instead.
+func (*GetStatementResponse) Descriptor() ([]byte, []int) {
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *GetStatementResponse) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetType() AccountType {
+	if x != nil {
+		return x.Type
+	}
+	return AccountType_ACCOUNT_TYPE_UNSPECIFIED
+}
+
+func (x *GetStatementResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *GetStatementResponse) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetBy() Time {
+	if x != nil {
+		return x.By
+	}
+	return Time_TIME_UNSPECIFIED
+}
+
+func (x *GetStatementResponse) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetLastSeq() int64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
+func (x *GetStatementResponse) GetOpening() *v1.Money {
+	if x != nil {
+		return x.Opening
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetEntries() []*StatementEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetClosing() *v1.Money {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetDebits() *v1.Money {
+	if x != nil {
+		return x.Debits
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetCredits() *v1.Money {
+	if x != nil {
+		return x.Credits
+	}
+	return nil
+}
+
+func (x *GetStatementResponse) GetEntryCount() int64 {
+	if x != nil {
+		return x.EntryCount
+	}
+	return 0
+}
+
+func (x *GetStatementResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
 	}
@@ -2106,7 +2621,7 @@ type ExportEntriesRequest struct {
 
 func (x *ExportEntriesRequest) Reset() {
 	*x = ExportEntriesRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2633,7 @@ func (x *ExportEntriesRequest) String() string {
 func (*ExportEntriesRequest) ProtoMessage() {}
 
 func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[29]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2646,7 @@ func (x *ExportEntriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesRequest.ProtoReflect.Descriptor instead.
 func (*ExportEntriesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{29}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExportEntriesRequest) GetAccountIds() []string {
@@ -2200,7 +2715,7 @@ type EntryColumns struct {
 
 func (x *EntryColumns) Reset() {
 	*x = EntryColumns{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2727,7 @@ func (x *EntryColumns) String() string {
 func (*EntryColumns) ProtoMessage() {}
 
 func (x *EntryColumns) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[30]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2740,7 @@ func (x *EntryColumns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntryColumns.ProtoReflect.Descriptor instead.
 func (*EntryColumns) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{30}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EntryColumns) GetAccountIds() []string {
@@ -2318,7 +2833,7 @@ type ExportEntriesResponse struct {
 
 func (x *ExportEntriesResponse) Reset() {
 	*x = ExportEntriesResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2845,7 @@ func (x *ExportEntriesResponse) String() string {
 func (*ExportEntriesResponse) ProtoMessage() {}
 
 func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[31]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2858,7 @@ func (x *ExportEntriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportEntriesResponse.ProtoReflect.Descriptor instead.
 func (*ExportEntriesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{31}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExportEntriesResponse) GetEntries() *EntryColumns {
@@ -2369,7 +2884,7 @@ type GetTrialBalanceRequest struct {
 
 func (x *GetTrialBalanceRequest) Reset() {
 	*x = GetTrialBalanceRequest{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2896,7 @@ func (x *GetTrialBalanceRequest) String() string {
 func (*GetTrialBalanceRequest) ProtoMessage() {}
 
 func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[32]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2909,7 @@ func (x *GetTrialBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{32}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{36}
 }
 
 // GetTrialBalanceResponse carries the trial balance.
@@ -2408,7 +2923,7 @@ type GetTrialBalanceResponse struct {
 
 func (x *GetTrialBalanceResponse) Reset() {
 	*x = GetTrialBalanceResponse{}
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2935,7 @@ func (x *GetTrialBalanceResponse) String() string {
 func (*GetTrialBalanceResponse) ProtoMessage() {}
 
 func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[33]
+	mi := &file_payments_ledger_v1_ledger_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2948,7 @@ func (x *GetTrialBalanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrialBalanceResponse.ProtoReflect.Descriptor instead.
 func (*GetTrialBalanceResponse) Descriptor() ([]byte, []int) {
-	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{33}
+	return file_payments_ledger_v1_ledger_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetTrialBalanceResponse) GetTrialBalance() *TrialBalance {
@@ -2447,9 +2962,15 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"X\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
-	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\"\x9f\x01\n" +
+	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v29.payments.ledger.v1.CreateAccountsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
 	"\x13CreateAccountResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1d\n" +
 	"\n" +
@@ -2457,9 +2978,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\x06result\x18\x03 \x01(\x0e2!.payments.ledger.v1.AccountResultR\x06result\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\"[\n" +
 	"\x16CreateAccountsResponse\x12A\n" +
-	"\aresults\x18\x01 \x03(\v2'.payments.ledger.v1.CreateAccountResultR\aresults\"Z\n" +
+	"\aresults\x18\x01 \x03(\v2'.payments.ledger.v1.CreateAccountResultR\aresults\"\x8e\x02\n" +
 	"\x14PostTransfersRequest\x12B\n" +
-	"\ttransfers\x18\x01 \x03(\v2\x1c.payments.ledger.v1.TransferB\x06\xbaH\x03\xd8\x01\x03R\ttransfers\"\xee\x01\n" +
+	"\ttransfers\x18\x01 \x03(\v2\x1c.payments.ledger.v1.TransferB\x06\xbaH\x03\xd8\x01\x03R\ttransfers\x12s\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v28.payments.ledger.v1.PostTransfersRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xee\x01\n" +
 	"\x12PostTransferResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1f\n" +
 	"\vtransfer_id\x18\x02 \x01(\tR\n" +
@@ -2550,7 +3077,26 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\vtransfer_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\n" +
 	"transferId\"W\n" +
 	"\x13GetTransferResponse\x12@\n" +
-	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\x97\x02\n" +
+	"\btransfer\x18\x01 \x01(\v2$.payments.ledger.v1.RecordedTransferR\btransfer\"\xf9\x03\n" +
+	"\x14ListTransfersRequest\x12I\n" +
+	"\x0ereference_kind\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[a-z][a-z0-9_.-]{0,63}$R\rreferenceKind\x12+\n" +
+	"\freference_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vreferenceId\x124\n" +
+	"\x0ereference_part\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01H\x00R\rreferencePart\x88\x01\x01\x12A\n" +
+	"\n" +
+	"account_id\x18\x04 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12$\n" +
+	"\x04code\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00H\x01R\x04code\x88\x01\x01\x129\n" +
+	"\vrecorded_in\x18\x06 \x01(\v2\x18.payments.type.v1.PeriodR\n" +
+	"recordedIn\x12!\n" +
+	"\fnewest_first\x18\a \x01(\bR\vnewestFirst\x12'\n" +
+	"\tpage_size\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\x11\n" +
+	"\x0f_reference_partB\a\n" +
+	"\x05_code\"\x83\x01\n" +
+	"\x15ListTransfersResponse\x12B\n" +
+	"\ttransfers\x18\x01 \x03(\v2$.payments.ledger.v1.RecordedTransferR\ttransfers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdf\x02\n" +
 	"\x13ListAccountsRequest\x124\n" +
 	"\x05owner\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05owner\x129\n" +
 	"\rcurrency_code\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\fcurrencyCode\x12=\n" +
@@ -2558,21 +3104,61 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"w\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12F\n" +
+	"\x0eaccount_prefix\x18\x06 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\"w\n" +
 	"\x14ListAccountsResponse\x127\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountR\baccounts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc9\x01\n" +
-	"\x12ListEntriesRequest\x12>\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbb\x03\n" +
+	"\x12ListEntriesRequest\x12A\n" +
 	"\n" +
-	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12!\n" +
+	"account_id\x18\x01 \x01(\tB\"\xbaH\x1f\xd8\x01\x01r\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x12!\n" +
 	"\fnewest_first\x18\x02 \x01(\bR\vnewestFirst\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"r\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12F\n" +
+	"\x0eaccount_prefix\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{0,200}$R\raccountPrefix\x129\n" +
+	"\vrecorded_in\x18\x06 \x01(\v2\x18.payments.type.v1.PeriodR\n" +
+	"recordedIn\x12;\n" +
+	"\feffective_in\x18\a \x01(\v2\x18.payments.type.v1.PeriodR\veffectiveIn\x12$\n" +
+	"\x04code\x18\b \x01(\x05B\v\xbaH\b\x1a\x06\x18\xff\xff\x03(\x00H\x00R\x04code\x88\x01\x01B\a\n" +
+	"\x05_code\"r\n" +
 	"\x13ListEntriesResponse\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.payments.ledger.v1.EntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xac\x03\n" +
+	"\x13GetStatementRequest\x12>\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\taccountId\x128\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x122\n" +
+	"\x02by\x18\x03 \x01(\x0e2\x18.payments.ledger.v1.TimeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x02by\x12_\n" +
+	"\vrecorded_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\n" +
+	"recordedAt\x12'\n" +
+	"\blast_seq\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\alastSeq\x88\x01\x01\x12'\n" +
+	"\tpage_size\x18\x06 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\v\n" +
+	"\t_last_seq\"\xaa\x05\n" +
+	"\x14GetStatementResponse\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12#\n" +
+	"\rcurrency_code\x18\x02 \x01(\tR\fcurrencyCode\x123\n" +
+	"\x04type\x18\x03 \x01(\x0e2\x1f.payments.ledger.v1.AccountTypeR\x04type\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x120\n" +
+	"\x06period\x18\x05 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12(\n" +
+	"\x02by\x18\x06 \x01(\x0e2\x18.payments.ledger.v1.TimeR\x02by\x12;\n" +
+	"\vrecorded_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12\x19\n" +
+	"\blast_seq\x18\b \x01(\x03R\alastSeq\x121\n" +
+	"\aopening\x18\t \x01(\v2\x17.payments.type.v1.MoneyR\aopening\x12<\n" +
+	"\aentries\x18\n" +
+	" \x03(\v2\".payments.ledger.v1.StatementEntryR\aentries\x121\n" +
+	"\aclosing\x18\v \x01(\v2\x17.payments.type.v1.MoneyR\aclosing\x12/\n" +
+	"\x06debits\x18\f \x01(\v2\x17.payments.type.v1.MoneyR\x06debits\x121\n" +
+	"\acredits\x18\r \x01(\v2\x17.payments.type.v1.MoneyR\acredits\x12\x1f\n" +
+	"\ventry_count\x18\x0e \x01(\x03R\n" +
+	"entryCount\x12&\n" +
+	"\x0fnext_page_token\x18\x0f \x01(\tR\rnextPageToken\"\xa3\x02\n" +
 	"\x14ExportEntriesRequest\x12H\n" +
 	"\vaccount_ids\x18\x01 \x03(\tB'\xbaH$\x92\x01!\x10\xe8\a\"\x1cr\x1a2\x18^[A-Za-z0-9._:-]{1,200}$R\n" +
 	"accountIds\x124\n" +
@@ -2673,7 +3259,7 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	")TRANSFER_RESULT_DEBIT_ACCOUNT_BELOW_FLOOR\x10R\x12/\n" +
 	"+TRANSFER_RESULT_DEBIT_ACCOUNT_ABOVE_CEILING\x10S\x12.\n" +
 	"*TRANSFER_RESULT_CREDIT_ACCOUNT_BELOW_FLOOR\x10T\x120\n" +
-	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xd1\x11\n" +
+	",TRANSFER_RESULT_CREDIT_ACCOUNT_ABOVE_CEILING\x10U2\xa6\x14\n" +
 	"\rLedgerService\x12\x9b\x01\n" +
 	"\x0eCreateAccounts\x12).payments.ledger.v1.CreateAccountsRequest\x1a*.payments.ledger.v1.CreateAccountsResponse\"2\x8a\xe7\x18\x10\n" +
 	"\fledger:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/ledger/accounts\x12\x99\x01\n" +
@@ -2696,11 +3282,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"GetAccount\x12%.payments.ledger.v1.GetAccountRequest\x1a&.payments.ledger.v1.GetAccountResponse\"B\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02+b\aaccount\x12 /v1/ledger/accounts/{account_id}\x12\xa5\x01\n" +
 	"\vGetTransfer\x12&.payments.ledger.v1.GetTransferRequest\x1a'.payments.ledger.v1.GetTransferResponse\"E\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x8f\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02.b\btransfer\x12\"/v1/ledger/transfers/{transfer_id}\x12\x93\x01\n" +
+	"\rListTransfers\x12(.payments.ledger.v1.ListTransfersRequest\x1a).payments.ledger.v1.ListTransfersResponse\"-\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/ledger/transfers\x12\x8f\x01\n" +
 	"\fListAccounts\x12'.payments.ledger.v1.ListAccountsRequest\x1a(.payments.ledger.v1.ListAccountsResponse\",\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xa1\x01\n" +
-	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"A\x8a\xe7\x18\r\n" +
-	"\vledger:read\x82\xd3\xe4\x93\x02*\x12(/v1/ledger/accounts/{account_id}/entries\x12\x98\x01\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/ledger/accounts\x12\xb7\x01\n" +
+	"\vListEntries\x12&.payments.ledger.v1.ListEntriesRequest\x1a'.payments.ledger.v1.ListEntriesResponse\"W\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02@Z\x14\x12\x12/v1/ledger/entries\x12(/v1/ledger/accounts/{account_id}/entries\x12\xa6\x01\n" +
+	"\fGetStatement\x12'.payments.ledger.v1.GetStatementRequest\x1a(.payments.ledger.v1.GetStatementResponse\"C\x8a\xe7\x18\r\n" +
+	"\vledger:read\x82\xd3\xe4\x93\x02,\x12*/v1/ledger/accounts/{account_id}/statement\x12\x98\x01\n" +
 	"\rExportEntries\x12(.payments.ledger.v1.ExportEntriesRequest\x1a).payments.ledger.v1.ExportEntriesResponse\"2\x8a\xe7\x18\r\n" +
 	"\vledger:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/ledger/entries:export\x12\xac\x01\n" +
 	"\x0fGetTrialBalance\x12*.payments.ledger.v1.GetTrialBalanceRequest\x1a+.payments.ledger.v1.GetTrialBalanceResponse\"@\x8a\xe7\x18\r\n" +
@@ -2720,7 +3310,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),              // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),             // 1: payments.ledger.v1.TransferResult
@@ -2749,99 +3339,130 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(*GetAccountResponse)(nil),      // 24: payments.ledger.v1.GetAccountResponse
 	(*GetTransferRequest)(nil),      // 25: payments.ledger.v1.GetTransferRequest
 	(*GetTransferResponse)(nil),     // 26: payments.ledger.v1.GetTransferResponse
-	(*ListAccountsRequest)(nil),     // 27: payments.ledger.v1.ListAccountsRequest
-	(*ListAccountsResponse)(nil),    // 28: payments.ledger.v1.ListAccountsResponse
-	(*ListEntriesRequest)(nil),      // 29: payments.ledger.v1.ListEntriesRequest
-	(*ListEntriesResponse)(nil),     // 30: payments.ledger.v1.ListEntriesResponse
-	(*ExportEntriesRequest)(nil),    // 31: payments.ledger.v1.ExportEntriesRequest
-	(*EntryColumns)(nil),            // 32: payments.ledger.v1.EntryColumns
-	(*ExportEntriesResponse)(nil),   // 33: payments.ledger.v1.ExportEntriesResponse
-	(*GetTrialBalanceRequest)(nil),  // 34: payments.ledger.v1.GetTrialBalanceRequest
-	(*GetTrialBalanceResponse)(nil), // 35: payments.ledger.v1.GetTrialBalanceResponse
-	nil,                             // 36: payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	nil,                             // 37: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                             // 38: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                 // 39: payments.ledger.v1.Account
-	(*Transfer)(nil),                // 40: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),        // 41: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),               // 42: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),   // 43: google.protobuf.Timestamp
-	(*Posting)(nil),                 // 44: payments.ledger.v1.Posting
-	(*Recipe)(nil),                  // 45: payments.ledger.v1.Recipe
-	(AccountType)(0),                // 46: payments.ledger.v1.AccountType
-	(*Entry)(nil),                   // 47: payments.ledger.v1.Entry
-	(*v1.Period)(nil),               // 48: payments.type.v1.Period
-	(*TrialBalance)(nil),            // 49: payments.ledger.v1.TrialBalance
-	(*Parameter)(nil),               // 50: payments.ledger.v1.Parameter
+	(*ListTransfersRequest)(nil),    // 27: payments.ledger.v1.ListTransfersRequest
+	(*ListTransfersResponse)(nil),   // 28: payments.ledger.v1.ListTransfersResponse
+	(*ListAccountsRequest)(nil),     // 29: payments.ledger.v1.ListAccountsRequest
+	(*ListAccountsResponse)(nil),    // 30: payments.ledger.v1.ListAccountsResponse
+	(*ListEntriesRequest)(nil),      // 31: payments.ledger.v1.ListEntriesRequest
+	(*ListEntriesResponse)(nil),     // 32: payments.ledger.v1.ListEntriesResponse
+	(*GetStatementRequest)(nil),     // 33: payments.ledger.v1.GetStatementRequest
+	(*GetStatementResponse)(nil),    // 34: payments.ledger.v1.GetStatementResponse
+	(*ExportEntriesRequest)(nil),    // 35: payments.ledger.v1.ExportEntriesRequest
+	(*EntryColumns)(nil),            // 36: payments.ledger.v1.EntryColumns
+	(*ExportEntriesResponse)(nil),   // 37: payments.ledger.v1.ExportEntriesResponse
+	(*GetTrialBalanceRequest)(nil),  // 38: payments.ledger.v1.GetTrialBalanceRequest
+	(*GetTrialBalanceResponse)(nil), // 39: payments.ledger.v1.GetTrialBalanceResponse
+	nil,                             // 40: payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	nil,                             // 41: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	nil,                             // 42: payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	nil,                             // 43: payments.ledger.v1.RecipePosting.ParametersEntry
+	nil,                             // 44: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                 // 45: payments.ledger.v1.Account
+	(*Transfer)(nil),                // 46: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),        // 47: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),               // 48: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),   // 49: google.protobuf.Timestamp
+	(*Posting)(nil),                 // 50: payments.ledger.v1.Posting
+	(*Recipe)(nil),                  // 51: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),               // 52: payments.type.v1.Period
+	(AccountType)(0),                // 53: payments.ledger.v1.AccountType
+	(*Entry)(nil),                   // 54: payments.ledger.v1.Entry
+	(Time)(0),                       // 55: payments.ledger.v1.Time
+	(*v1.Money)(nil),                // 56: payments.type.v1.Money
+	(*StatementEntry)(nil),          // 57: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),            // 58: payments.ledger.v1.TrialBalance
+	(*Parameter)(nil),               // 59: payments.ledger.v1.Parameter
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	39, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
-	0,  // 1: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
-	3,  // 2: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	40, // 3: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
-	1,  // 4: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
-	1,  // 5: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
-	6,  // 6: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	41, // 7: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	36, // 8: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	42, // 9: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	43, // 10: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	44, // 11: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
-	37, // 12: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
-	42, // 13: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
-	43, // 14: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
-	12, // 15: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
-	38, // 16: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
-	44, // 17: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
-	14, // 18: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
-	15, // 19: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
-	45, // 20: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
-	45, // 21: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	45, // 22: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	45, // 23: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
-	39, // 24: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	41, // 25: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	46, // 26: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	39, // 27: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	47, // 28: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	48, // 29: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	32, // 30: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	49, // 31: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	50, // 32: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	50, // 33: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 34: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 35: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 36: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	10, // 37: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 38: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 39: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 40: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 41: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 42: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 43: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 44: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	29, // 45: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	31, // 46: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	34, // 47: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	4,  // 48: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 49: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 50: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	11, // 51: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 52: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 53: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 54: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 55: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 56: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 57: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 58: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	30, // 59: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	33, // 60: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	35, // 61: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	48, // [48:62] is the sub-list for method output_type
-	34, // [34:48] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	45, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	40, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
+	0,  // 2: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
+	3,  // 3: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
+	46, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	41, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
+	1,  // 6: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
+	1,  // 7: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
+	6,  // 8: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
+	47, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	42, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
+	48, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	49, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	50, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	43, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
+	48, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	49, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	12, // 17: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
+	44, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	50, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	14, // 20: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
+	15, // 21: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
+	51, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	51, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	45, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	47, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	52, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	47, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	53, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	45, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	52, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	52, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	54, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	52, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	55, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	49, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	53, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	52, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	55, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	49, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	56, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	57, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	56, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	56, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	56, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	52, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	36, // 48: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	58, // 49: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	59, // 50: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	59, // 51: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 52: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 53: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 54: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	10, // 55: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 56: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 57: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 58: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 59: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 60: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 61: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 62: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	29, // 63: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 64: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 65: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 66: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 67: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	4,  // 68: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 69: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 70: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	11, // 71: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 72: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 73: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 74: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 75: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 76: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 77: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 78: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	30, // 79: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 80: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 81: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 82: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 83: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	68, // [68:84] is the sub-list for method output_type
+	52, // [52:68] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -2852,17 +3473,21 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	file_payments_ledger_v1_ledger_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	file_payments_ledger_v1_recipe_proto_init()
+	file_payments_ledger_v1_statement_proto_init()
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*PostRecipeResult_Posting)(nil),
 		(*PostRecipeResult_Refusal)(nil),
 	}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[25].OneofWrappers = []any{}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[29].OneofWrappers = []any{}
+	file_payments_ledger_v1_ledger_service_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   37,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,8 +31,10 @@ const (
 	LedgerService_ListRecipes_FullMethodName     = "/payments.ledger.v1.LedgerService/ListRecipes"
 	LedgerService_GetAccount_FullMethodName      = "/payments.ledger.v1.LedgerService/GetAccount"
 	LedgerService_GetTransfer_FullMethodName     = "/payments.ledger.v1.LedgerService/GetTransfer"
+	LedgerService_ListTransfers_FullMethodName   = "/payments.ledger.v1.LedgerService/ListTransfers"
 	LedgerService_ListAccounts_FullMethodName    = "/payments.ledger.v1.LedgerService/ListAccounts"
 	LedgerService_ListEntries_FullMethodName     = "/payments.ledger.v1.LedgerService/ListEntries"
+	LedgerService_GetStatement_FullMethodName    = "/payments.ledger.v1.LedgerService/GetStatement"
 	LedgerService_ExportEntries_FullMethodName   = "/payments.ledger.v1.LedgerService/ExportEntries"
 	LedgerService_GetTrialBalance_FullMethodName = "/payments.ledger.v1.LedgerService/GetTrialBalance"
 )
@@ -84,10 +86,24 @@ type LedgerServiceClient interface {
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
 	// of this id, or one that was refused.
 	GetTransfer(ctx context.Context, in *GetTransferRequest, opts ...grpc.CallOption) (*GetTransferResponse, error)
-	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
+	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+	// half a reference.
+	ListTransfers(ctx context.Context, in *ListTransfersRequest, opts ...grpc.CallOption) (*ListTransfersResponse, error)
+	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+	// an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
 	ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error)
-	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
+	// ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+	// seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+	// same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
 	ListEntries(ctx context.Context, in *ListEntriesRequest, opts ...grpc.CallOption) (*ListEntriesResponse, error)
+	// GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+	// closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+	// meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+	//
+	// Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
+	GetStatement(ctx context.Context, in *GetStatementRequest, opts ...grpc.CallOption) (*GetStatementResponse, error)
 	// ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
@@ -205,6 +221,16 @@ func (c *ledgerServiceClient) GetTransfer(ctx context.Context, in *GetTransferRe
 	return out, nil
 }
 
+func (c *ledgerServiceClient) ListTransfers(ctx context.Context, in *ListTransfersRequest, opts ...grpc.CallOption) (*ListTransfersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTransfersResponse)
+	err := c.cc.Invoke(ctx, LedgerService_ListTransfers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerServiceClient) ListAccounts(ctx context.Context, in *ListAccountsRequest, opts ...grpc.CallOption) (*ListAccountsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAccountsResponse)
@@ -219,6 +245,16 @@ func (c *ledgerServiceClient) ListEntries(ctx context.Context, in *ListEntriesRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListEntriesResponse)
 	err := c.cc.Invoke(ctx, LedgerService_ListEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerServiceClient) GetStatement(ctx context.Context, in *GetStatementRequest, opts ...grpc.CallOption) (*GetStatementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetStatementResponse)
+	err := c.cc.Invoke(ctx, LedgerService_GetStatement_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -292,10 +328,24 @@ type LedgerServiceServer interface {
 	// GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
 	// of this id, or one that was refused.
 	GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error)
-	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
+	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+	// half a reference.
+	ListTransfers(context.Context, *ListTransfersRequest) (*ListTransfersResponse, error)
+	// ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+	// an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
 	ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error)
-	// ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
+	// ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+	// seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+	// same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
 	ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error)
+	// GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+	// closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+	// meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+	//
+	// Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
+	GetStatement(context.Context, *GetStatementRequest) (*GetStatementResponse, error)
 	// ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
 	// account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
 	// account of a name that was given; INVALID_FIELD for account_ids beside an owner.
@@ -343,11 +393,17 @@ func (UnimplementedLedgerServiceServer) GetAccount(context.Context, *GetAccountR
 func (UnimplementedLedgerServiceServer) GetTransfer(context.Context, *GetTransferRequest) (*GetTransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTransfer not implemented")
 }
+func (UnimplementedLedgerServiceServer) ListTransfers(context.Context, *ListTransfersRequest) (*ListTransfersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTransfers not implemented")
+}
 func (UnimplementedLedgerServiceServer) ListAccounts(context.Context, *ListAccountsRequest) (*ListAccountsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAccounts not implemented")
 }
 func (UnimplementedLedgerServiceServer) ListEntries(context.Context, *ListEntriesRequest) (*ListEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntries not implemented")
+}
+func (UnimplementedLedgerServiceServer) GetStatement(context.Context, *GetStatementRequest) (*GetStatementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetStatement not implemented")
 }
 func (UnimplementedLedgerServiceServer) ExportEntries(context.Context, *ExportEntriesRequest) (*ExportEntriesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExportEntries not implemented")
@@ -556,6 +612,24 @@ func _LedgerService_GetTransfer_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LedgerService_ListTransfers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTransfersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).ListTransfers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_ListTransfers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).ListTransfers(ctx, req.(*ListTransfersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _LedgerService_ListAccounts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListAccountsRequest)
 	if err := dec(in); err != nil {
@@ -588,6 +662,24 @@ func _LedgerService_ListEntries_Handler(srv interface{}, ctx context.Context, de
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServiceServer).ListEntries(ctx, req.(*ListEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LedgerService_GetStatement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetStatementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServiceServer).GetStatement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LedgerService_GetStatement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServiceServer).GetStatement(ctx, req.(*GetStatementRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -676,12 +768,20 @@ var LedgerService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _LedgerService_GetTransfer_Handler,
 		},
 		{
+			MethodName: "ListTransfers",
+			Handler:    _LedgerService_ListTransfers_Handler,
+		},
+		{
 			MethodName: "ListAccounts",
 			Handler:    _LedgerService_ListAccounts_Handler,
 		},
 		{
 			MethodName: "ListEntries",
 			Handler:    _LedgerService_ListEntries_Handler,
+		},
+		{
+			MethodName: "GetStatement",
+			Handler:    _LedgerService_GetStatement_Handler,
 		},
 		{
 			MethodName: "ExportEntries",

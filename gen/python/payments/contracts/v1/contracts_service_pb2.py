@@ -29,21 +29,29 @@ from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_o
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-payments/contracts/v1/contracts_service.proto\x12\x15payments.contracts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%payments/contracts/v1/contracts.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"a\n\x18RegisterContractsRequest\x12\x45\n\tcontracts\x18\x01 \x03(\x0b\x32\x1f.payments.contracts.v1.ContractB\x06\xbaH\x03\xd8\x01\x03R\tcontracts\"\xd0\x01\n\x16RegisterContractResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x1f\n\x0b\x63ontract_id\x18\x02 \x01(\tR\ncontractId\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x18\n\x07version\x18\x04 \x01(\x05R\x07version\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x06 \x01(\tR\x07message\"d\n\x19RegisterContractsResponse\x12G\n\x07results\x18\x01 \x03(\x0b\x32-.payments.contracts.v1.RegisterContractResultR\x07results\"h\n\x14ListContractsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"~\n\x15ListContractsResponse\x12=\n\tcontracts\x18\x01 \x03(\x0b\x32\x1f.payments.contracts.v1.ContractR\tcontracts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n\x17RecordViolationsRequest\x12P\n\nviolations\x18\x01 \x03(\x0b\x32(.payments.contracts.v1.ContractViolationB\x06\xbaH\x03\xd8\x01\x03R\nviolations\"\x8f\x01\n\x10ViolationProblem\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\"\xb5\x01\n\x18RecordViolationsResponse\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05R\x08\x61\x63\x63\x65pted\x12\x1c\n\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n\x08rejected\x18\x03 \x01(\x05R\x08rejected\x12\x43\n\x08problems\x18\x04 \x03(\x0b\x32\'.payments.contracts.v1.ViolationProblemR\x08problems\"\xd0\x02\n\x15ListViolationsRequest\x12)\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\ncontractId\x12#\n\x08severity\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08severity\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12:\n\x0b\x66ingerprint\x18\x04 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x0b\x66ingerprint\x12\x30\n\x06period\x18\x05 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x8a\x01\n\x16ListViolationsResponse\x12H\n\nviolations\x18\x01 \x03(\x0b\x32(.payments.contracts.v1.ContractViolationR\nviolations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xce\x05\n\x16\x43ontractMonitorService\x12\xb3\x01\n\x11RegisterContracts\x12/.payments.contracts.v1.RegisterContractsRequest\x1a\x30.payments.contracts.v1.RegisterContractsResponse\";\x8a\xe7\x18\x14\n\x10monitoring:admin\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/monitoring/contracts:\x01*\x12\xa1\x01\n\rListContracts\x12+.payments.contracts.v1.ListContractsRequest\x1a,.payments.contracts.v1.ListContractsResponse\"5\x8a\xe7\x18\x11\n\x0fmonitoring:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/monitoring/contracts\x12\xb1\x01\n\x10RecordViolations\x12..payments.contracts.v1.RecordViolationsRequest\x1a/.payments.contracts.v1.RecordViolationsResponse\"<\x8a\xe7\x18\x14\n\x10monitoring:write\x10\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/monitoring/violations:\x01*\x12\xa5\x01\n\x0eListViolations\x12,.payments.contracts.v1.ListViolationsRequest\x1a-.payments.contracts.v1.ListViolationsResponse\"6\x8a\xe7\x18\x11\n\x0fmonitoring:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/monitoring/violationsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-payments/contracts/v1/contracts_service.proto\x12\x15payments.contracts.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a%payments/contracts/v1/contracts.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x9c\x02\n\x18RegisterContractsRequest\x12\x45\n\tcontracts\x18\x01 \x03(\x0b\x32\x1f.payments.contracts.v1.ContractB\x06\xbaH\x03\xd8\x01\x03R\tcontracts\x12z\n\nunreadable\x18\x02 \x03(\x0b\x32?.payments.contracts.v1.RegisterContractsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\x07\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\nunreadable\x1a=\n\x0fUnreadableEntry\x12\x10\n\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xd0\x01\n\x16RegisterContractResult\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x1f\n\x0b\x63ontract_id\x18\x02 \x01(\tR\ncontractId\x12\x33\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x18\n\x07version\x18\x04 \x01(\x05R\x07version\x12\x16\n\x06reason\x18\x05 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x06 \x01(\tR\x07message\"d\n\x19RegisterContractsResponse\x12G\n\x07results\x18\x01 \x03(\x0b\x32-.payments.contracts.v1.RegisterContractResultR\x07results\"h\n\x14ListContractsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"~\n\x15ListContractsResponse\x12=\n\tcontracts\x18\x01 \x03(\x0b\x32\x1f.payments.contracts.v1.ContractR\tcontracts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa5\x02\n\x17RecordViolationsRequest\x12P\n\nviolations\x18\x01 \x03(\x0b\x32(.payments.contracts.v1.ContractViolationB\x06\xbaH\x03\xd8\x01\x03R\nviolations\x12y\n\nunreadable\x18\x02 \x03(\x0b\x32>.payments.contracts.v1.RecordViolationsRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\x07\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\nunreadable\x1a=\n\x0fUnreadableEntry\x12\x10\n\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x8f\x01\n\x10ViolationProblem\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x33\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.payments.type.v1.OutcomeR\x07outcome\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x04 \x01(\tR\x07message\"\xb5\x01\n\x18RecordViolationsResponse\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05R\x08\x61\x63\x63\x65pted\x12\x1c\n\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n\x08rejected\x18\x03 \x01(\x05R\x08rejected\x12\x43\n\x08problems\x18\x04 \x03(\x0b\x32\'.payments.contracts.v1.ViolationProblemR\x08problems\"\xd0\x02\n\x15ListViolationsRequest\x12)\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\ncontractId\x12#\n\x08severity\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18 R\x08severity\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12:\n\x0b\x66ingerprint\x18\x04 \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{64})?$R\x0b\x66ingerprint\x12\x30\n\x06period\x18\x05 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x8a\x01\n\x16ListViolationsResponse\x12H\n\nviolations\x18\x01 \x03(\x0b\x32(.payments.contracts.v1.ContractViolationR\nviolations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xce\x05\n\x16\x43ontractMonitorService\x12\xb3\x01\n\x11RegisterContracts\x12/.payments.contracts.v1.RegisterContractsRequest\x1a\x30.payments.contracts.v1.RegisterContractsResponse\";\x8a\xe7\x18\x14\n\x10monitoring:admin\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/monitoring/contracts:\x01*\x12\xa1\x01\n\rListContracts\x12+.payments.contracts.v1.ListContractsRequest\x1a,.payments.contracts.v1.ListContractsResponse\"5\x8a\xe7\x18\x11\n\x0fmonitoring:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/monitoring/contracts\x12\xb1\x01\n\x10RecordViolations\x12..payments.contracts.v1.RecordViolationsRequest\x1a/.payments.contracts.v1.RecordViolationsResponse\"<\x8a\xe7\x18\x14\n\x10monitoring:write\x10\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/monitoring/violations:\x01*\x12\xa5\x01\n\x0eListViolations\x12,.payments.contracts.v1.ListViolationsRequest\x1a-.payments.contracts.v1.ListViolationsResponse\"6\x8a\xe7\x18\x11\n\x0fmonitoring:read\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/monitoring/violationsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.contracts.v1.contracts_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REGISTERCONTRACTSREQUEST_UNREADABLEENTRY']._loaded_options = None
+  _globals['_REGISTERCONTRACTSREQUEST_UNREADABLEENTRY']._serialized_options = b'8\001'
   _globals['_REGISTERCONTRACTSREQUEST'].fields_by_name['contracts']._loaded_options = None
   _globals['_REGISTERCONTRACTSREQUEST'].fields_by_name['contracts']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_REGISTERCONTRACTSREQUEST'].fields_by_name['unreadable']._loaded_options = None
+  _globals['_REGISTERCONTRACTSREQUEST'].fields_by_name['unreadable']._serialized_options = b'\272H\026\232\001\023\020\220N\"\007\032\005\030\217N(\000*\005r\003\030\364\003'
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_RECORDVIOLATIONSREQUEST_UNREADABLEENTRY']._loaded_options = None
+  _globals['_RECORDVIOLATIONSREQUEST_UNREADABLEENTRY']._serialized_options = b'8\001'
   _globals['_RECORDVIOLATIONSREQUEST'].fields_by_name['violations']._loaded_options = None
   _globals['_RECORDVIOLATIONSREQUEST'].fields_by_name['violations']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_RECORDVIOLATIONSREQUEST'].fields_by_name['unreadable']._loaded_options = None
+  _globals['_RECORDVIOLATIONSREQUEST'].fields_by_name['unreadable']._serialized_options = b'\272H\026\232\001\023\020\220N\"\007\032\005\030\217N(\000*\005r\003\030\364\003'
   _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['contract_id']._loaded_options = None
   _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['contract_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_LISTVIOLATIONSREQUEST'].fields_by_name['severity']._loaded_options = None
@@ -64,26 +72,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTMONITORSERVICE'].methods_by_name['RecordViolations']._serialized_options = b'\212\347\030\024\n\020monitoring:write\020\001\202\323\344\223\002\036\"\031/v1/monitoring/violations:\001*'
   _globals['_CONTRACTMONITORSERVICE'].methods_by_name['ListViolations']._loaded_options = None
   _globals['_CONTRACTMONITORSERVICE'].methods_by_name['ListViolations']._serialized_options = b'\212\347\030\021\n\017monitoring:read\202\323\344\223\002\033\022\031/v1/monitoring/violations'
-  _globals['_REGISTERCONTRACTSREQUEST']._serialized_start=234
-  _globals['_REGISTERCONTRACTSREQUEST']._serialized_end=331
-  _globals['_REGISTERCONTRACTRESULT']._serialized_start=334
-  _globals['_REGISTERCONTRACTRESULT']._serialized_end=542
-  _globals['_REGISTERCONTRACTSRESPONSE']._serialized_start=544
-  _globals['_REGISTERCONTRACTSRESPONSE']._serialized_end=644
-  _globals['_LISTCONTRACTSREQUEST']._serialized_start=646
-  _globals['_LISTCONTRACTSREQUEST']._serialized_end=750
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=752
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=878
-  _globals['_RECORDVIOLATIONSREQUEST']._serialized_start=880
-  _globals['_RECORDVIOLATIONSREQUEST']._serialized_end=987
-  _globals['_VIOLATIONPROBLEM']._serialized_start=990
-  _globals['_VIOLATIONPROBLEM']._serialized_end=1133
-  _globals['_RECORDVIOLATIONSRESPONSE']._serialized_start=1136
-  _globals['_RECORDVIOLATIONSRESPONSE']._serialized_end=1317
-  _globals['_LISTVIOLATIONSREQUEST']._serialized_start=1320
-  _globals['_LISTVIOLATIONSREQUEST']._serialized_end=1656
-  _globals['_LISTVIOLATIONSRESPONSE']._serialized_start=1659
-  _globals['_LISTVIOLATIONSRESPONSE']._serialized_end=1797
-  _globals['_CONTRACTMONITORSERVICE']._serialized_start=1800
-  _globals['_CONTRACTMONITORSERVICE']._serialized_end=2518
+  _globals['_REGISTERCONTRACTSREQUEST']._serialized_start=235
+  _globals['_REGISTERCONTRACTSREQUEST']._serialized_end=519
+  _globals['_REGISTERCONTRACTSREQUEST_UNREADABLEENTRY']._serialized_start=458
+  _globals['_REGISTERCONTRACTSREQUEST_UNREADABLEENTRY']._serialized_end=519
+  _globals['_REGISTERCONTRACTRESULT']._serialized_start=522
+  _globals['_REGISTERCONTRACTRESULT']._serialized_end=730
+  _globals['_REGISTERCONTRACTSRESPONSE']._serialized_start=732
+  _globals['_REGISTERCONTRACTSRESPONSE']._serialized_end=832
+  _globals['_LISTCONTRACTSREQUEST']._serialized_start=834
+  _globals['_LISTCONTRACTSREQUEST']._serialized_end=938
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=940
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1066
+  _globals['_RECORDVIOLATIONSREQUEST']._serialized_start=1069
+  _globals['_RECORDVIOLATIONSREQUEST']._serialized_end=1362
+  _globals['_RECORDVIOLATIONSREQUEST_UNREADABLEENTRY']._serialized_start=458
+  _globals['_RECORDVIOLATIONSREQUEST_UNREADABLEENTRY']._serialized_end=519
+  _globals['_VIOLATIONPROBLEM']._serialized_start=1365
+  _globals['_VIOLATIONPROBLEM']._serialized_end=1508
+  _globals['_RECORDVIOLATIONSRESPONSE']._serialized_start=1511
+  _globals['_RECORDVIOLATIONSRESPONSE']._serialized_end=1692
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_start=1695
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_end=2031
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_start=2034
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_end=2172
+  _globals['_CONTRACTMONITORSERVICE']._serialized_start=2175
+  _globals['_CONTRACTMONITORSERVICE']._serialized_end=2893
 # @@protoc_insertion_point(module_scope)

@@ -168,6 +168,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
     """
+    ERROR_REASON_IDEMPOTENCY_KEY_UNUSED: _ErrorReason.ValueType  # 30
+    """The call takes no Idempotency-Key: each of its items is recognised by an id of its own, or by what it says. Give
+    items that have an id one that stays the same, leave the header out, and repeat the call as it is.
+
+    Metadata: `method`.
+
+        {"reason": "IDEMPOTENCY_KEY_UNUSED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.events.v1.EventService/PublishEvents"}}
+    """
     ERROR_REASON_SCOPE_NOT_GRANTABLE: _ErrorReason.ValueType  # 100
     """---- Access: 100 to 199.
 
@@ -801,6 +809,14 @@ again, with the same request_id, once there is room.
 Metadata: `free_bytes` (optional), `free_bytes_min` (optional).
 
     {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_UNUSED: ErrorReason.ValueType  # 30
+"""The call takes no Idempotency-Key: each of its items is recognised by an id of its own, or by what it says. Give
+items that have an id one that stays the same, leave the header out, and repeat the call as it is.
+
+Metadata: `method`.
+
+    {"reason": "IDEMPOTENCY_KEY_UNUSED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.events.v1.EventService/PublishEvents"}}
 """
 ERROR_REASON_SCOPE_NOT_GRANTABLE: ErrorReason.ValueType  # 100
 """---- Access: 100 to 199.

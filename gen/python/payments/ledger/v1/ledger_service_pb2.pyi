@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.ledger.v1 import ledger_pb2 as _ledger_pb2
 from payments.ledger.v1 import posting_pb2 as _posting_pb2
 from payments.ledger.v1 import recipe_pb2 as _recipe_pb2
+from payments.ledger.v1 import statement_pb2 as _statement_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -341,19 +342,48 @@ class CreateAccountsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UnreadableEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACCOUNTS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Account]:
         """Up to 8,190 accounts; each is judged by itself. More are refused with BATCH_TOO_LARGE."""
+
+    @_builtins.property
+    def unreadable(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Why accounts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+        form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+        refused alone, with INVALID_ACCOUNT and these words.
+        """
 
     def __init__(
         self,
         *,
         accounts: _abc.Iterable[_ledger_pb2.Account] | None = ...,
+        unreadable: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,19 +453,49 @@ class PostTransfersRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UnreadableEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TRANSFERS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Transfer]:
         """Up to 8,190 transfers; each is judged by itself. More are refused with BATCH_TOO_LARGE."""
+
+    @_builtins.property
+    def unreadable(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Why transfers could not be read from what their sender wrote, by their place in the list. Who takes them in another
+        form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+        refused alone, with INVALID_TRANSFER and these words. A flag of it that could not be read
+        counts as set, so that nothing of its chain is posted.
+        """
 
     def __init__(
         self,
         *,
         transfers: _abc.Iterable[_ledger_pb2.Transfer] | None = ...,
+        unreadable: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1108,6 +1168,97 @@ class GetTransferResponse(_message.Message):
 Global___GetTransferResponse: _TypeAlias = GetTransferResponse  # noqa: Y015
 
 @_typing.final
+class ListTransfersRequest(_message.Message):
+    """ListTransfersRequest filters the transfers. All filters that are given apply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_KIND_FIELD_NUMBER: _builtins.int
+    REFERENCE_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_PART_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    RECORDED_IN_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reference_kind: _builtins.str
+    """Only transfers of this reference; reference_id belongs to it."""
+    reference_id: _builtins.str
+    """Id of the reference."""
+    reference_part: _builtins.str
+    """Only this part of the reference; empty for what is of the whole. Absent means all of its parts."""
+    account_id: _builtins.str
+    """Only transfers that debit or credit this account."""
+    code: _builtins.int
+    """Only transfers with this code."""
+    newest_first: _builtins.bool
+    """True lists the newest transfer first; the default is the oldest first."""
+    page_size: _builtins.int
+    """Most transfers in one answer; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def recorded_in(self) -> _type_pb2.Period:
+        """Only transfers that were recorded in this period."""
+
+    def __init__(
+        self,
+        *,
+        reference_kind: _builtins.str = ...,
+        reference_id: _builtins.str = ...,
+        reference_part: _builtins.str | None = ...,
+        account_id: _builtins.str = ...,
+        code: _builtins.int | None = ...,
+        recorded_in: _type_pb2.Period | None = ...,
+        newest_first: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_reference_part", b"_reference_part", "code", b"code", "recorded_in", b"recorded_in", "reference_part", b"reference_part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "_reference_part", b"_reference_part", "account_id", b"account_id", "code", b"code", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "recorded_in", b"recorded_in", "reference_id", b"reference_id", "reference_kind", b"reference_kind", "reference_part", b"reference_part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    _WhichOneofReturnType__reference_part: _TypeAlias = _typing.Literal["reference_part"]  # noqa: Y015
+    _WhichOneofArgType__reference_part: _TypeAlias = _typing.Literal["_reference_part", b"_reference_part"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_part) -> _WhichOneofReturnType__reference_part | None: ...
+
+Global___ListTransfersRequest: _TypeAlias = ListTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ListTransfersResponse(_message.Message):
+    """ListTransfersResponse is one page of transfers. It may be without any, and others follow all the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.RecordedTransfer]:
+        """The transfers as they are in the books."""
+
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[_ledger_pb2.RecordedTransfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTransfersResponse: _TypeAlias = ListTransfersResponse  # noqa: Y015
+
+@_typing.final
 class ListAccountsRequest(_message.Message):
     """ListAccountsRequest filters the accounts. All filters that are given apply."""
 
@@ -1118,6 +1269,7 @@ class ListAccountsRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCOUNT_PREFIX_FIELD_NUMBER: _builtins.int
     owner: _builtins.str
     """Only accounts of this owner."""
     currency_code: _builtins.str
@@ -1128,6 +1280,8 @@ class ListAccountsRequest(_message.Message):
     """Most accounts in one answer; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
+    account_prefix: _builtins.str
+    """Only accounts whose name begins so, e.g. `receivable:`."""
     def __init__(
         self,
         *,
@@ -1136,10 +1290,11 @@ class ListAccountsRequest(_message.Message):
         type: _ledger_pb2.AccountType.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        account_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_prefix", b"account_prefix", "currency_code", b"currency_code", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1147,7 +1302,7 @@ Global___ListAccountsRequest: _TypeAlias = ListAccountsRequest  # noqa: Y015
 
 @_typing.final
 class ListAccountsResponse(_message.Message):
-    """ListAccountsResponse is one page of accounts."""
+    """ListAccountsResponse is one page of accounts. It may be without any, and others follow all the same."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1175,7 +1330,7 @@ Global___ListAccountsResponse: _TypeAlias = ListAccountsResponse  # noqa: Y015
 
 @_typing.final
 class ListEntriesRequest(_message.Message):
-    """ListEntriesRequest names the account and the page."""
+    """ListEntriesRequest names the account, or the accounts, and the page. All filters that are given apply."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1183,14 +1338,32 @@ class ListEntriesRequest(_message.Message):
     NEWEST_FIRST_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACCOUNT_PREFIX_FIELD_NUMBER: _builtins.int
+    RECORDED_IN_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_IN_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Account whose entries are listed."""
+    """Account whose entries are listed; empty when account_prefix is given."""
     newest_first: _builtins.bool
-    """True lists the newest entry first; the default is the oldest first."""
+    """True lists the newest entry of an account first; the default is the oldest first. Accounts are in the same order
+    either way.
+    """
     page_size: _builtins.int
     """Most entries in one answer; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
+    account_prefix: _builtins.str
+    """All accounts whose name begins so, instead of one, e.g. `receivable:acme:`."""
+    code: _builtins.int
+    """Only entries of transfers with this code."""
+    @_builtins.property
+    def recorded_in(self) -> _type_pb2.Period:
+        """Only entries that were recorded in this period."""
+
+    @_builtins.property
+    def effective_in(self) -> _type_pb2.Period:
+        """Only entries that take effect in this period."""
+
     def __init__(
         self,
         *,
@@ -1198,18 +1371,24 @@ class ListEntriesRequest(_message.Message):
         newest_first: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        account_prefix: _builtins.str = ...,
+        recorded_in: _type_pb2.Period | None = ...,
+        effective_in: _type_pb2.Period | None = ...,
+        code: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "code", b"code", "effective_in", b"effective_in", "recorded_in", b"recorded_in"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code", b"_code", "account_id", b"account_id", "account_prefix", b"account_prefix", "code", b"code", "effective_in", b"effective_in", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "recorded_in", b"recorded_in"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__code: _TypeAlias = _typing.Literal["code"]  # noqa: Y015
+    _WhichOneofArgType__code: _TypeAlias = _typing.Literal["_code", b"_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code) -> _WhichOneofReturnType__code | None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
 
 @_typing.final
 class ListEntriesResponse(_message.Message):
-    """ListEntriesResponse is one page of entries."""
+    """ListEntriesResponse is one page of entries. It may be without any, and others follow all the same."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1219,7 +1398,7 @@ class ListEntriesResponse(_message.Message):
     """Token of the next page; empty when this is the last."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_ledger_pb2.Entry]:
-        """The entries, by seq."""
+        """The entries, by account_id and seq."""
 
     def __init__(
         self,
@@ -1234,6 +1413,152 @@ class ListEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """GetStatementRequest names the account, the period and the page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Account that the statement is of."""
+    by: _statement_pb2.Time.ValueType
+    """Which of an entry's two times lies in the period."""
+    last_seq: _builtins.int
+    """Only entries up to this place, as an earlier statement names it: a transfer that was recorded before recorded_at
+    may have become visible after it. Absent means all. 0 is the place before the first entry.
+    """
+    page_size: _builtins.int
+    """Most entries in one answer; 0 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period of the statement."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """Only what was recorded at this instant or before: the statement as it was then. Absent means now."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        by: _statement_pb2.Time.ValueType = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        last_seq: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq", "last_seq", b"last_seq", "period", b"period", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq", "account_id", b"account_id", "by", b"by", "last_seq", b"last_seq", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_seq: _TypeAlias = _typing.Literal["last_seq"]  # noqa: Y015
+    _WhichOneofArgType__last_seq: _TypeAlias = _typing.Literal["_last_seq", b"_last_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_seq) -> _WhichOneofReturnType__last_seq | None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementResponse(_message.Message):
+    """GetStatementResponse is one page of a statement. All pages have the same sums."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    DEBITS_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Account that the statement is of."""
+    currency_code: _builtins.str
+    """Currency of all its amounts."""
+    type: _ledger_pb2.AccountType.ValueType
+    """Type of the account: balances are on the side that it grows on, and negative on the other."""
+    owner: _builtins.str
+    """Owner of the account; empty when it has none."""
+    by: _statement_pb2.Time.ValueType
+    """Which of an entry's two times lies in it."""
+    last_seq: _builtins.int
+    """What stands behind this place of the account is not in the statement."""
+    entry_count: _builtins.int
+    """How many entries the period has, on all pages."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period of the statement."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """What was recorded later is not in the statement."""
+
+    @_builtins.property
+    def opening(self) -> _type_pb2.Money:
+        """Balance before the period."""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_statement_pb2.StatementEntry]:
+        """The entries of the page, with the balance behind each: by seq, or, by the time of their effect, by that and seq."""
+
+    @_builtins.property
+    def closing(self) -> _type_pb2.Money:
+        """Balance at the end of the period: opening, and all entries of the period."""
+
+    @_builtins.property
+    def debits(self) -> _type_pb2.Money:
+        """Sum of the debits of the period."""
+
+    @_builtins.property
+    def credits(self) -> _type_pb2.Money:
+        """Sum of the credits of the period."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        type: _ledger_pb2.AccountType.ValueType = ...,
+        owner: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        by: _statement_pb2.Time.ValueType = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        last_seq: _builtins.int = ...,
+        opening: _type_pb2.Money | None = ...,
+        entries: _abc.Iterable[_statement_pb2.StatementEntry] | None = ...,
+        closing: _type_pb2.Money | None = ...,
+        debits: _type_pb2.Money | None = ...,
+        credits: _type_pb2.Money | None = ...,
+        entry_count: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "credits", b"credits", "debits", b"debits", "opening", b"opening", "period", b"period", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "by", b"by", "closing", b"closing", "credits", b"credits", "currency_code", b"currency_code", "debits", b"debits", "entries", b"entries", "entry_count", b"entry_count", "last_seq", b"last_seq", "next_page_token", b"next_page_token", "opening", b"opening", "owner", b"owner", "period", b"period", "recorded_at", b"recorded_at", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015
 
 @_typing.final
 class ExportEntriesRequest(_message.Message):

@@ -85,6 +85,11 @@ class LedgerServiceStub:
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.FromString,
                 _registered_method=True)
+        self.ListTransfers = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/ListTransfers',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/ListAccounts',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListAccountsRequest.SerializeToString,
@@ -94,6 +99,11 @@ class LedgerServiceStub:
                 '/payments.ledger.v1.LedgerService/ListEntries',
                 request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/payments.ledger.v1.LedgerService/GetStatement',
+                request_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
         self.ExportEntries = channel.unary_unary(
                 '/payments.ledger.v1.LedgerService/ExportEntries',
@@ -202,15 +212,39 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTransfers(self, request, context):
+        """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+        first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+        An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+        half a reference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
-        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency.
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+        an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account.
+        """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+        seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+        same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+        closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+        meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,6 +320,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetTransferResponse.SerializeToString,
             ),
+            'ListTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTransfers,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersResponse.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListAccountsRequest.FromString,
@@ -295,6 +334,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.FromString,
                     response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementRequest.FromString,
+                    response_serializer=payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementResponse.SerializeToString,
             ),
             'ExportEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ExportEntries,
@@ -589,6 +633,33 @@ class LedgerService:
             _registered_method=True)
 
     @staticmethod
+    def ListTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/ListTransfers',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAccounts(request,
             target,
             options=(),
@@ -632,6 +703,33 @@ class LedgerService:
             '/payments.ledger.v1.LedgerService/ListEntries',
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesRequest.SerializeToString,
             payments_dot_ledger_dot_v1_dot_ledger__service__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.ledger.v1.LedgerService/GetStatement',
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementRequest.SerializeToString,
+            payments_dot_ledger_dot_v1_dot_ledger__service__pb2.GetStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -81,10 +81,28 @@ class LedgerServiceStub:
     """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
     of this id, or one that was refused.
     """
+    ListTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListTransfersRequest, _ledger_service_pb2.ListTransfersResponse]
+    """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+    first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+    An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+    half a reference.
+    """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]
-    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
+    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+    an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
+    """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]
-    """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+    """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+    seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+    same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetStatementRequest, _ledger_service_pb2.GetStatementResponse]
+    """GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+    closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+    meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+
+    Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
+    """
     ExportEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.ExportEntriesRequest, _ledger_service_pb2.ExportEntriesResponse]
     """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
     account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
@@ -148,10 +166,28 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """GetTransfer returns a transfer that is in the books, and how it stands if it is a hold; NOT_FOUND when there is none
     of this id, or one that was refused.
     """
+    ListTransfers: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListTransfersRequest, _ledger_service_pb2.ListTransfersResponse]  # type: ignore[assignment]
+    """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+    first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+    An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+    half a reference.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListAccountsRequest, _ledger_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
-    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
+    """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+    an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
+    """
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ListEntriesRequest, _ledger_service_pb2.ListEntriesResponse]  # type: ignore[assignment]
-    """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+    """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+    seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+    same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetStatementRequest, _ledger_service_pb2.GetStatementResponse]  # type: ignore[assignment]
+    """GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+    closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+    meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+
+    Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
+    """
     ExportEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.ExportEntriesRequest, _ledger_service_pb2.ExportEntriesResponse]  # type: ignore[assignment]
     """ExportEntries reads the entries of many accounts by column: of all accounts, of some or of an owner's, by
     account_id and seq. It is how whole books are copied; ListEntries shows one account. NOT_FOUND when there is no
@@ -274,12 +310,26 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListTransfers(
+        self,
+        request: _ledger_service_pb2.ListTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.ListTransfersResponse, _abc.Awaitable[_ledger_service_pb2.ListTransfersResponse]]:
+        """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
+        first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
+        An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
+        half a reference.
+        """
+
+    @_abc_1.abstractmethod
     def ListAccounts(
         self,
         request: _ledger_service_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListAccountsResponse, _abc.Awaitable[_ledger_service_pb2.ListAccountsResponse]]:
-        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency."""
+        """ListAccounts lists accounts with their balances, by account_id. UNKNOWN_CURRENCY for an unknown currency. With a filter
+        an answer looks at 5,000 accounts at most, so one may come without any, and others follow all the same.
+        """
 
     @_abc_1.abstractmethod
     def ListEntries(
@@ -287,7 +337,23 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_service_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_service_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_service_pb2.ListEntriesResponse]]:
-        """ListEntries lists the entries of one account, by seq; NOT_FOUND when there is no such account."""
+        """ListEntries lists the entries of one account, by seq, or of all accounts whose names begin alike, by account_id and
+        seq. With a filter an answer looks at 5,000 entries at most, so one may come without any, and others follow all the
+        same. NOT_FOUND when there is no such account; INVALID_FIELD unless either an account or a prefix is given.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _ledger_service_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.GetStatementResponse, _abc.Awaitable[_ledger_service_pb2.GetStatementResponse]]:
+        """GetStatement returns what happened on an account in a period: opening balance, entries with the balance behind each,
+        closing balance, and the sums of debits and credits. A statement is made once and read page by page; what is posted
+        meanwhile is not in it. Asked again with the recorded_at and the last_seq that it names, it is the same for ever.
+
+        Errors: NOT_FOUND when there is no such account; INVALID_FIELD for a last_seq that the account has not reached.
+        """
 
     @_abc_1.abstractmethod
     def ExportEntries(

@@ -352,6 +352,17 @@ class RecordViolationsRequest(CheckedMessage):
     Up to 1,000 violations; each is judged by itself. More are refused with BATCH_TOO_LARGE.
     """
 
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why violations could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    rejected alone, with INVALID_FIELD and these words.
+    """
+
 
 default_message_pool.register_message(
     "payments.contracts.v1", "RecordViolationsRequest", RecordViolationsRequest
@@ -446,6 +457,17 @@ class RegisterContractsRequest(CheckedMessage):
     contracts: "list[Contract]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Up to 1,000 contracts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
+    """
+
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why contracts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    rejected alone, with INVALID_FIELD and these words.
     """
 
 

@@ -208,6 +208,16 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "STORAGE_LOW", "domain": "tollmesh.dev", "metadata": {"free_bytes": "104857600", "free_bytes_min": "536870912"}}
     """
 
+    IDEMPOTENCY_KEY_UNUSED = 30
+    """
+    The call takes no Idempotency-Key: each of its items is recognised by an id of its own, or by what it says. Give
+    items that have an id one that stays the same, leave the header out, and repeat the call as it is.
+
+    Metadata: `method`.
+
+        {"reason": "IDEMPOTENCY_KEY_UNUSED", "domain": "tollmesh.dev", "metadata": {"method": "/payments.events.v1.EventService/PublishEvents"}}
+    """
+
     SCOPE_NOT_GRANTABLE = 100
     """
     ---- Access: 100 to 199.
@@ -841,6 +851,7 @@ class ErrorReason(betterproto2.Enum):
             18: "ERROR_REASON_UNKNOWN_CURRENCY",
             19: "ERROR_REASON_BATCH_TOO_LARGE",
             29: "ERROR_REASON_STORAGE_LOW",
+            30: "ERROR_REASON_IDEMPOTENCY_KEY_UNUSED",
             100: "ERROR_REASON_SCOPE_NOT_GRANTABLE",
             101: "ERROR_REASON_KEEP_NOT_ALLOWED",
             200: "ERROR_REASON_UNKNOWN_SKU",
@@ -930,6 +941,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_UNKNOWN_CURRENCY": 18,
             "ERROR_REASON_BATCH_TOO_LARGE": 19,
             "ERROR_REASON_STORAGE_LOW": 29,
+            "ERROR_REASON_IDEMPOTENCY_KEY_UNUSED": 30,
             "ERROR_REASON_SCOPE_NOT_GRANTABLE": 100,
             "ERROR_REASON_KEEP_NOT_ALLOWED": 101,
             "ERROR_REASON_UNKNOWN_SKU": 200,

@@ -2884,6 +2884,17 @@ class RegisterEventTypesRequest(CheckedMessage):
     Up to 100 types; each is judged by itself. More are refused with BATCH_TOO_LARGE.
     """
 
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why types could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    rejected alone, with INVALID_FIELD and these words.
+    """
+
 
 default_message_pool.register_message(
     "payments.events.v1", "RegisterEventTypesRequest", RegisterEventTypesRequest

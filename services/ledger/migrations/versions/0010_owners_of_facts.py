@@ -6,8 +6,8 @@ from alembic import op
 
 from services.runtime.postgres import schema
 
-revision = "0009"
-down_revision = "0005"
+revision = "0010"
+down_revision = "0009"
 
 _CONSUMER = "ledger.payments"
 _OF_PAYMENT = """

@@ -1,0 +1,341 @@
+"""The product's own recipes: sound, never changed once they are released, and saying what was booked before them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import services.ledger
+from services.billing.domain import postings as billing
+from services.billing.domain.charges import Charge, ChargeStatus, Line, RatedLine, Span
+from services.ledger.app.recipes import Recipes
+from services.ledger.bootstrap import product_recipes
+from services.ledger.domain import payments
+from services.ledger.domain.recipes.errors import RecipeInvalid
+from services.ledger.domain.recipes.evaluation import EarlierPosting
+from services.ledger.domain.recipes.parameters import Value
+from services.ledger.domain.recipes.recipe import Recipe
+from services.ledger.domain.transfers import Reference
+from services.ledger.messages import recipes as messages
+from services.runtime.money import MINOR_UNITS_MAX, Money
+from tests.support.ledger.posting_recipes import books, moves, post, transfers
+
+PRODUCT = {recipe.name: recipe for recipe in product_recipes()}
+FOLDER = Path(next(iter(services.ledger.__path__))) / "recipes"
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80)
+# A version never changes: what it says from now on is a new one, in a file beside it.
+RELEASED: dict[tuple[str, int], str] = {
+    ("cash-received", 1): "6c1c28172ee62801",
+    ("charge", 1): "f104b931dc9e15ef",
+    ("chargeback", 1): "7a496c1fa523193e",
+    ("chargeback-lost", 1): "b42af86970c8a180",
+    ("chargeback-won", 1): "103da82249976e07",
+    ("check-received", 1): "61594e14b3cafe82",
+    ("credit-grant", 1): "3828e8b5e84e1663",
+    ("credit-use", 1): "d27ef438d3919a01",
+    ("deposit", 1): "ca7506e438de6a1b",
+    ("fx", 1): "74138f34a7ba88a0",
+    ("invoice", 1): "766549c9340a203e",
+    ("payment-received", 1): "51a2b6eb62a9f0d3",
+    ("payment-refunded", 1): "6f2b0a74381b6cc7",
+    ("processor-fee", 1): "343dfe1623976f66",
+    ("tax", 1): "b835cb9f1a5ad49e",
+    ("write-off", 1): "6a87c9512da05753",
+}
+
+
+def digest(recipe: Recipe) -> str:
+    """Name the content of a recipe, but what is for people alone."""
+    document = messages.document(replace(recipe, description=""))
+    for item in document["parameters"]:
+        item.pop("description", None)
+        for inner in item.get("group", []):
+            inner.pop("description", None)
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def test_each_file_is_named_after_its_recipe() -> None:
+    found = {path.stem for path in FOLDER.iterdir()}
+    assert found == {
+        recipe.name if recipe.version == 1 else f"{recipe.name}-{recipe.version}"
+        for recipe in product_recipes()
+    }
+
+
+def test_all_are_sound_and_the_products() -> None:
+    Recipes(product_recipes())
+    assert all(recipe.is_product and recipe.version > 0 for recipe in product_recipes())
+
+
+def test_one_that_is_not_sound_keeps_the_service_from_starting() -> None:
+    odd = replace(PRODUCT["charge"], accounts=())
+    with pytest.raises(RecipeInvalid):
+        Recipes([odd])
+
+
+def test_a_version_never_changes() -> None:
+    found = {(recipe.name, recipe.version): digest(recipe) for recipe in product_recipes()}
+    assert found == RELEASED, "a version that says something else is another version"
+
+
+def test_codes_tell_legs_apart() -> None:
+    codes = [leg.code for recipe in PRODUCT.values() for leg in recipe.legs]
+    assert len(set(codes)) == len(codes)
+    assert all(codes)
+
+
+# ---- What was booked before there were recipes
+
+
+@given(
+    *[TEXTS] * 5,
+    st.one_of(st.just(""), TEXTS),
+    st.integers(1, MINOR_UNITS_MAX),
+    st.integers(1, 100),
+)
+def test_payments_are_booked_as_before(
+    processor: str,
+    payment: str,
+    attempt: str,
+    order: str,
+    person: str,
+    org: str,
+    amount: int,
+    back: int,
+) -> None:
+    charge = payments.Charge(payment, attempt, processor, order, person, org, "USD", amount, None)
+    booking = payments.book_charge(charge)
+    values: dict[str, Value] = {
+        "processor": processor,
+        "debtor": org or person,
+        "amount": Money("USD", amount),
+        "payment": payment,
+        "attempt": attempt,
+        "order": order,
+        "person": person,
+        "org": org,
+    }
+    on = books()
+    reference = Reference("payment", payment, attempt)
+    judged = post(PRODUCT["payment-received"], values, on, reference=reference)
+    (received,) = transfers(judged)
+    before = booking.transfer(received.transfer_id, booking.debits[0], booking.credits[0])
+    assert same(received) == same(before)
+    assert [(each.account_id, each.owner, each.type) for each in judged.missing] == [
+        (each.account_id, each.owner, each.type) for each in (booking.debits[0], booking.credits[0])
+    ]
+    refund = {
+        **values,
+        "attempt": "back",
+        "refund_of": attempt,
+        "amount": Money("USD", max(1, amount * back // 100)),
+    }
+    earlier = {(EarlierPosting("payment-received", reference), "received", 0): received}
+    given_back = post(
+        PRODUCT["payment-refunded"],
+        refund,
+        on,
+        reference=Reference("payment", payment, "back"),
+        posted=earlier,
+    )
+    rule = payments.book_refund(charge, before, "back", None)
+    was = rule.transfer(received.transfer_id, rule.debits[0], rule.credits[0])
+    (refunded,) = transfers(given_back)
+    assert same(refunded)[:2] == same(was)[:2]
+    assert same(refunded)[3:] == same(was)[3:]
+    assert refund["amount"] == Money("USD", refunded.amount_minor or 0)
+
+
+def same(transfer: Any) -> tuple[Any, ...]:
+    return (
+        transfer.debit_account_id,
+        transfer.credit_account_id,
+        transfer.amount_minor,
+        transfer.currency_code,
+        transfer.code,
+        dict(transfer.metadata),
+    )
+
+
+@st.composite
+def lines(draw: st.DrawFn, currency: str = "USD") -> Line:
+    """Draw a line of a charge, with or without a partner; amounts of either sign, and none."""
+    name = st.from_regex(r"\A[A-Za-z0-9._:-]{1,20}\Z")
+    amount = Money(currency, draw(st.integers(-(10**6), 10**6)))
+    partner = draw(st.one_of(st.just(""), name))
+    share = Money(currency, draw(st.integers(-(10**6), 10**6)) if partner else 0)
+    rated = RatedLine(
+        draw(name),
+        "p",
+        Decimal(1),
+        Decimal(1),
+        amount,
+        partner,
+        Decimal(1) if partner else None,
+        b"",
+    )
+    return Line(draw(name), rated, share, amount - share)
+
+
+@settings(max_examples=60)
+@given(st.lists(lines(), max_size=6, unique_by=lambda line: line.line_id))
+def test_charges_are_booked_as_before(charged: list[Line]) -> None:
+    zero, at = Money("USD", 0), datetime(2026, 1, 1, tzinfo=UTC)
+    charge = Charge(
+        "chg_1",
+        "acme",
+        Span(at, at),
+        tuple(charged),
+        zero,
+        zero,
+        ChargeStatus.PENDING,
+        "p",
+        1,
+        "",
+        1,
+        at,
+    )
+    planned = billing.planned(charge).transfers
+    values: dict[str, Value] = {"org": "acme", "lines": tuple(group(line) for line in charged)}
+    judged = post(PRODUCT["charge"], values, reference=Reference("charge", "chg_1"))
+    assert [same(transfer) for transfer in transfers(judged)] == [
+        (
+            item.debit.account_id,
+            item.credit.account_id,
+            item.amount.minor_units,
+            item.amount.currency_code,
+            item.code,
+            {"charge_id": item.charge_id, "line_id": item.line_id},
+        )
+        for item in planned
+    ]
+    wanted = {each.account_id: (each.type.value, each.owner) for each in billing.accounts(planned)}
+    assert {each.account_id: (each.type.name, each.owner) for each in judged.missing} == wanted
+
+
+def group(line: Line) -> dict[str, Value]:
+    shared: dict[str, Value] = {"partner": line.rated.partner_id, "share": line.partner_amount}
+    return {
+        "line": line.line_id,
+        "sku": line.rated.sku,
+        "gross": line.rated.amount,
+        **(shared if line.rated.partner_id else {}),
+    }
+
+
+# ---- The others, by what they move
+
+
+USD5 = Money("USD", 500)
+CLEARING = "clearing:card:USD"
+CASES: dict[str, tuple[dict[str, Value], list[tuple[str, str, str, int]]]] = {
+    "processor-fee": (
+        {"processor": "card", "amount": USD5},
+        [("fee", "fees:card:USD", CLEARING, 500)],
+    ),
+    "chargeback": (
+        {"processor": "card", "debtor": "acme", "amount": USD5, "fee": Money("USD", 15)},
+        [
+            ("disputed", "disputed:acme:USD", CLEARING, 500),
+            ("fee", "fees:card:USD", CLEARING, 15),
+        ],
+    ),
+    "chargeback-won": (
+        {"processor": "card", "debtor": "acme", "amount": USD5},
+        [("won", CLEARING, "disputed:acme:USD", 500)],
+    ),
+    "chargeback-lost": (
+        {"debtor": "acme", "amount": USD5},
+        [("lost", "losses:chargeback:USD", "disputed:acme:USD", 500)],
+    ),
+    "credit-grant": (
+        {"org": "acme", "amount": USD5},
+        [("granted", "credits-granted:USD", "credit:acme:USD", 500)],
+    ),
+    "deposit": (
+        {"org": "acme", "processor": "card", "amount": USD5},
+        [("deposited", CLEARING, "deposit:acme:USD", 500)],
+    ),
+    "invoice": (
+        {
+            "org": "acme",
+            "lines": (
+                {
+                    "line": "1",
+                    "item": "seat",
+                    "net": USD5,
+                    "tax": Money("USD", 95),
+                    "authority": "DE",
+                },
+                {"line": "2", "item": "seat", "net": Money("USD", -100)},
+            ),
+        },
+        [
+            ("net", "receivable:acme:USD", "revenue:seat:USD", 500),
+            ("tax", "receivable:acme:USD", "tax:DE:USD", 95),
+            ("net", "revenue:seat:USD", "receivable:acme:USD", 100),
+        ],
+    ),
+    "tax": (
+        {"org": "acme", "authority": "DE", "amount": USD5, "rate": Decimal("0.19")},
+        [("tax", "receivable:acme:USD", "tax:DE:USD", 500)],
+    ),
+    "write-off": (
+        {"debtor": "acme", "amount": USD5},
+        [("written_off", "losses:bad-debt:USD", "receivable:acme:USD", 500)],
+    ),
+    "fx": (
+        {"processor": "card", "sold": USD5, "bought": Money("EUR", 460)},
+        [
+            ("sold", "liquidity:USD", CLEARING, 500),
+            ("bought", "clearing:card:EUR", "liquidity:EUR", 460),
+        ],
+    ),
+    "cash-received": (
+        {"debtor": "acme", "till": "berlin", "amount": USD5},
+        [("received", "cash:berlin:USD", "receivable:acme:USD", 500)],
+    ),
+    "check-received": (
+        {"debtor": "acme", "bank": "first", "amount": USD5},
+        [("received", "checks:first:USD", "receivable:acme:USD", 500)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_it_moves_what_it_says(name: str) -> None:
+    values, expected = CASES[name]
+    recipe = PRODUCT[name]
+    judged = post(recipe, values, reference=Reference(recipe.reference_kind or "order", "1"))
+    assert moves(judged) == expected
+
+
+def test_a_chargeback_that_is_collected_is_owed_again() -> None:
+    values = {**CASES["chargeback-lost"][0], "collect": True}
+    judged = post(PRODUCT["chargeback-lost"], values, reference=Reference("dispute", "1"))
+    assert moves(judged) == [("owed", "receivable:acme:USD", "disputed:acme:USD", 500)]
+
+
+def test_credits_are_used_before_deposits() -> None:
+    on = books()
+    post(PRODUCT["credit-grant"], {"org": "acme", "amount": Money("USD", 200)}, on)
+    post(PRODUCT["deposit"], {"org": "acme", "processor": "card", "amount": USD5}, on)
+    judged = post(PRODUCT["credit-use"], {"org": "acme", "amount": USD5}, on)
+    assert moves(judged) == [
+        ("used", "credit:acme:USD", "receivable:acme:USD", 200),
+        ("used", "deposit:acme:USD", "receivable:acme:USD", 300),
+    ]
+
+
+def test_every_recipe_is_tried_here() -> None:
+    tried = {*CASES, "charge", "payment-received", "payment-refunded", "credit-use"}
+    assert tried == PRODUCT.keys()

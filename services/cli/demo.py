@@ -47,7 +47,7 @@ from services.runtime.processes import tied_to_parent
 MERCHANT = "tollmesh-demo"
 PERIOD = "2023-11-16"
 ACCEPT_PAST_SECONDS = 3660 * 86_400
-# Time that a payment's event may take to the ledger.
+# Time that a payment may take to the ledger.
 SETTLE_SECONDS = 20.0
 
 
@@ -210,7 +210,7 @@ class Demo:
         self._await_settlement()
 
     def _await_settlement(self) -> None:
-        """Wait until the ledger has heard of the payments: they reach it as events. Raises CliError."""
+        """Wait until the payments are in the books, which they are soon after. Raises CliError."""
         deadline = time.monotonic() + SETTLE_SECONDS
         # The tenant may have debts of its own.
         mine = {

@@ -14,15 +14,14 @@ from services.ledger.app.ledger import Ledger
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.messages.recipes import recipe_of_document
-from services.ledger.reactions import REACTIONS
 from services.ledger.servicer import SERVICE, LedgerServicer
-from services.ledger.work.background import Background
 from services.ledger.work.chain import Chaining
 from services.ledger.work.holds import expiring
 from services.ledger.work.months import Months
 from services.ledger.work.scheduled import posting_due
 from services.ledger.work.sums import Sums
 from services.runtime import documents
+from services.runtime.background import Background
 from services.runtime.secrets import SecretBox, parse_keys
 from services.runtime.service import Runtime, Service, Servicer
 
@@ -56,7 +55,6 @@ def build(runtime: Runtime) -> Service:
                 SERVICE,
             )
         ],
-        reactions=REACTIONS,
         start=background.start,
         stop=background.stop,
     )

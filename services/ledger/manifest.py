@@ -23,13 +23,6 @@ CONTRACTS = (
         "An account refused what had happened, e.g. what a processor had charged or refunded: it is closed, full, "
         "limited or of another type. The money is on a suspense account until somebody moves it.",
     ),
-    Contract(
-        "ledger/payments-in-books",
-        "The ledger agrees with what was kept of a payment",
-        "CRITICAL",
-        ContractKind.INVARIANT,
-        "A payment ended, but its charges minus refunds in the ledger differ from what was kept.",
-    ),
 )
 
 SERVICE = Manifest(

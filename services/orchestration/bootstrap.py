@@ -7,28 +7,49 @@ import secrets
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
 from services.orchestration.adapters.sandbox import sandbox
+from services.orchestration.app.bookings import Bookings
 from services.orchestration.app.configs import MerchantConfigs
 from services.orchestration.app.engine import Engine
 from services.orchestration.app.payments import Payments
+from services.orchestration.clients import LedgerClient
+from services.orchestration.ports import Books
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
-from services.orchestration.work import Runs
+from services.orchestration.work.bookings import booking
+from services.orchestration.work.payments import Runs
+from services.runtime.background import Background
 from services.runtime.service import Runtime, Service, Servicer
+from services.runtime.work import Claim, Worker
 
 
 def build(runtime: Runtime) -> Service:
-    """Build both gRPC services, and the sweeper that continues what nobody works on."""
+    """Build both gRPC services, the sweeper that continues what nobody works on, and what books payments."""
     return assemble(runtime)[0]
 
 
-def assemble(runtime: Runtime) -> tuple[Service, Runs]:
-    """Build the service and its background work; who injects the clock also wants to say when it sweeps."""
+def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Runs, Worker[Claim]]:
+    """Build the service and its background work; who injects the clock also wants to say when it sweeps.
+
+    Args:
+        runtime: what it runs on.
+        books: where payments are booked; the ledger when it is not given.
+    """
     processors = sandbox(runtime.database)
-    engine = Engine(runtime.database, processors, runtime.clock, secrets.token_bytes(32))
+    bookings = Bookings(runtime.database, books or LedgerClient(runtime.channels))
+    booker = booking(runtime.database, bookings, runtime.telemetry)
+    engine = Engine(
+        runtime.database,
+        processors,
+        runtime.clock,
+        secrets.token_bytes(32),
+        bookings,
+        booker.wake,
+    )
     runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
     payments = PaymentServicer(Payments(runtime.database, runtime.commands, runs))
     configs = MerchantConfigServicer(
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
     )
+    background = Background([runs.worker, booker])
     service = Service(
         [
             Servicer(
@@ -42,7 +63,7 @@ def assemble(runtime: Runtime) -> tuple[Service, Runs]:
                 "payments.orchestration.v1.MerchantConfigService",
             ),
         ],
-        start=runs.worker.start,
-        stop=runs.worker.stop,
+        start=background.start,
+        stop=background.stop,
     )
-    return service, runs
+    return service, runs, booker

@@ -8,6 +8,14 @@ from services.runtime.manifests import Manifest
 
 CONTRACTS = (
     Contract(
+        "orchestration/booking-stuck",
+        "What processors did reaches the books",
+        "HIGH",
+        ContractKind.OBJECTIVE,
+        "The ledger cannot be reached, or refuses what a processor charged or gave back. It is posted "
+        "again until it is in the books.",
+    ),
+    Contract(
         "orchestration/compensation-stuck",
         "Refunds arrive",
         "CRITICAL",
@@ -22,6 +30,13 @@ CONTRACTS = (
         ContractKind.SCHEMA,
         "A payment request was malformed, incomplete or ambiguous. It was repaired where that is "
         "harmless and refused where an amount would have been a guess.",
+    ),
+    Contract(
+        "orchestration/payments-in-books",
+        "The ledger agrees with what was kept of a payment",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "A payment ended, but its charges minus refunds in the ledger differ from what was kept.",
     ),
     Contract(
         "orchestration/processor-integrity",
@@ -58,6 +73,7 @@ CONTRACTS = (
 
 SERVICE = Manifest(
     name="orchestration",
+    needs=frozenset({"ledger:read", "ledger:write"}),
     contracts=CONTRACTS,
     measures=measures.ALL,
     migrations="services.orchestration.migrations",

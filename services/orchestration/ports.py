@@ -1,4 +1,6 @@
-"""The port to a payment processor: pure data in, a total function out.
+"""What payments need of others: processors, whoever works on payments, the books.
+
+The port to a processor is pure data in, a total function out.
 
 An adapter never raises: what it cannot tell is `Unknown`, and only what certainly never left is `NotSent`. Adapters
 get the attempt's id as reference, so that an outcome can be asked for without the processor's own id.
@@ -9,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
+from services.orchestration.domain.booking import Booked, Fact, LedgerTransfer
 from services.runtime.work import Claim
 
 
@@ -138,3 +142,25 @@ class Runs(Protocol):
 
     async def wait(self, tenant_id: str, payment_id: str, seconds: float) -> bool:
         """Wait until this process stops to work on a payment; False when it does not, or not in time."""
+
+
+class Books(Protocol):
+    """Posts what processors did: the ledger, by its stub."""
+
+    async def check_recipes(self) -> None:
+        """Make sure that the ledger posts by recipes, so that it reacts to no payment any more.
+
+        Raises:
+            DomainError: it cannot be reached, or is of the release before.
+        """
+
+    async def post(self, fact: Fact, request_id: UUID) -> Booked:
+        """Post a fact, or find the posting of it that is in the books.
+
+        Raises:
+            PaymentNotBookable: the ledger refuses it.
+            DomainError: the ledger cannot be reached.
+        """
+
+    async def find_transfer(self, transfer_id: UUID) -> LedgerTransfer | None:
+        """Return a transfer, or None where there is none. Raises DomainError when the ledger cannot be reached."""

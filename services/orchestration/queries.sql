@@ -105,6 +105,58 @@ UPDATE orchestration.payment
    AND due_at IS NOT NULL
 RETURNING payment_id;
 
+-- @insert_booking
+INSERT INTO orchestration.booking
+      (tenant_id, attempt_id, payment_id, earlier, due_at, correlation_id, causation_id, traceparent, created_at)
+VALUES (%(tenant_id)s, %(attempt_id)s, %(payment_id)s, %(earlier)s, %(now)s, %(correlation_id)s, %(causation_id)s,
+        %(traceparent)s, %(now)s);
+
+-- @payment_of_booking
+SELECT payment_id FROM orchestration.booking WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
+
+-- @bookings_of_payment
+SELECT attempt_id, earlier, posting_id, transfer_id, booked_minor, booked_at FROM orchestration.booking
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s;
+
+-- @lock_payment
+SELECT FROM orchestration.payment WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s FOR NO KEY UPDATE;
+
+-- @settle_booking
+-- Whoever has the lease: the posting is the same for all.
+UPDATE orchestration.booking
+   SET due_at = NULL, lease_owner = NULL, lease_until = NULL, posting_id = %(posting_id)s, transfer_id = %(transfer_id)s,
+       booked_minor = %(booked_minor)s, booked_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s AND booked_at IS NULL
+RETURNING attempt_id;
+
+-- @put_off_booking
+-- The tries go on being counted.
+UPDATE orchestration.booking SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
+ WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s AND epoch = %(epoch)s AND booked_at IS NULL
+RETURNING attempt_id;
+
+-- @compare_payment
+-- An attempt without a booking counts as one that has not moved anything in the books.
+SELECT p.status, sums.kept_minor, sums.booked_minor, sums.waiting
+  FROM orchestration.payment AS p,
+       LATERAL (
+         SELECT coalesce(sum(a.sign * a.amount_minor), 0)::bigint AS kept_minor,
+                coalesce(sum(a.sign * b.booked_minor), 0)::bigint AS booked_minor,
+                count(*) FILTER (WHERE b.due_at IS NOT NULL) AS waiting
+           FROM (SELECT t.tenant_id, t.attempt_id, t.amount_minor, CASE t.operation WHEN 'CHARGE' THEN 1 ELSE -1 END AS sign
+                   FROM orchestration.attempt AS t
+                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id AND t.status = 'SUCCEEDED') AS a
+           LEFT JOIN orchestration.booking AS b ON b.tenant_id = a.tenant_id AND b.attempt_id = a.attempt_id) AS sums
+ WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = %(payment_id)s;
+
+-- @claim_booking
+-- Takes the lease of what is to be booked, of every tenant; another worker's is skipped.
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, traceparent
+  FROM orchestration.claim_booking(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
+
+-- @booking_lag
+SELECT due, oldest_at FROM orchestration.booking_lag(%(now)s);
+
 -- @lock_merchant
 -- Versions of one merchant are counted one at a time.
 SELECT pg_advisory_xact_lock(hashtextextended('orchestration.merchant:' || %(tenant_id)s || ':' || %(merchant_id)s, 0));

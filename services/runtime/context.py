@@ -15,7 +15,7 @@ class CallContext:
 
     Attributes:
         tenant_id: whose data it may touch; names the rows that the database shows.
-        principal_id: key, service or reaction that acts, e.g. `key_0190…` or `mesh:ledger.payments`.
+        principal_id: key, service or reaction that acts, e.g. `key_0190…` or `mesh:monitoring.violations`.
         scopes: what it may do.
         request_id: id of the call in the logs, given by the caller or made.
         correlation_id: id of the whole chain of calls and events.

@@ -15,16 +15,16 @@ from services.ledger.domain.recipes.evaluation import (
     EarlierPosting,
     Fact,
     Plan,
-    Posted,
     bound,
     earlier_postings,
+    earlier_transfers,
     evaluate,
 )
 from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge
 from services.ledger.domain.recipes.parameters import Values
 from services.ledger.domain.recipes.postings import PostingView, posted, transfers_of
 from services.ledger.domain.recipes.recipe import Recipe
-from services.ledger.domain.transfers import TransferResult
+from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.store import accounts as accounts_store
 from services.ledger.store import monitors
 from services.ledger.store import posting as transfers_store
@@ -43,6 +43,7 @@ SLICE_ITEMS = 10
 _IN_BOOKS = frozenset({TransferResult.OK, TransferResult.EXISTS})
 
 Outcome = PostingView | DomainError
+_Earlier = dict[tuple[EarlierPosting, str, int] | UUID, Transfer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class _Item:
     Attributes:
         index: its place in the batch.
         earlier: the postings that it depends on.
+        standing: transfers that stand for them where there are none.
     """
 
     index: int
@@ -60,6 +62,7 @@ class _Item:
     values: Values
     posting_id: UUID
     earlier: frozenset[EarlierPosting]
+    standing: frozenset[UUID]
 
 
 class RecipePoster:
@@ -126,7 +129,8 @@ class RecipePoster:
 def _item(index: int, fact: Fact, recipe: Recipe, tenant_id: str) -> _Item:
     values = bound(recipe, fact)
     earlier = frozenset(earlier_postings(recipe, fact, values))
-    return _Item(index, fact, recipe, values, fact.posting_id(tenant_id), earlier)
+    standing = frozenset(earlier_transfers(recipe, fact, values))
+    return _Item(index, fact, recipe, values, fact.posting_id(tenant_id), earlier, standing)
 
 
 def _segments(items: Iterable[_Item], tenant_id: str) -> Iterator[list[_Item]]:
@@ -155,6 +159,7 @@ class _Segment:
     async def post(self) -> dict[int, Outcome]:
         """Post them, and return what became of each by its index."""
         known = await self._known()
+        standing = await self._standing()
         plans: dict[int, Plan] = {}
         async for item in in_slices(self._items, SLICE_ITEMS):
             existing = known.get(item.posting_id)
@@ -162,7 +167,7 @@ class _Segment:
                 if existing is not None:
                     self._outcomes[item.index] = _answered(existing, item)
                 else:
-                    earlier = self._earlier(item, known)
+                    earlier = standing | self._earlier(item, known)
                     plans[item.index] = await aside(
                         item.fact.size, evaluate, item.recipe, item.fact, item.values, earlier
                     )
@@ -179,7 +184,13 @@ class _Segment:
             self._work, {item.posting_id for item in self._items} | earlier
         )
 
-    def _earlier(self, item: _Item, known: dict[UUID, PostingView]) -> Posted:
+    async def _standing(self) -> _Earlier:
+        """Read the transfers that stand for earlier postings."""
+        wanted = {transfer_id for item in self._items for transfer_id in item.standing}
+        views = await transfers_store.read_views(self._work, sorted(wanted)) if wanted else {}
+        return {transfer_id: view.transfer for transfer_id, view in views.items()}
+
+    def _earlier(self, item: _Item, known: dict[UUID, PostingView]) -> _Earlier:
         found = (known.get(each.posting_id(self._work.tenant_id)) for each in item.earlier)
         return {
             key: transfer

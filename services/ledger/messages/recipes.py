@@ -150,7 +150,7 @@ def _source_of(item: recipe_pb.RecipeSource) -> Source:
 
 
 def _earlier_of(item: recipe_pb.EarlierLeg) -> Earlier:
-    return Earlier(item.recipe, item.leg, item.part)
+    return Earlier(item.recipe, item.leg, item.part, item.transfer)
 
 
 def odd_timeouts(item: recipe_pb.Recipe) -> list[FieldViolation]:
@@ -292,4 +292,6 @@ def _source(shown: Source) -> recipe_pb.RecipeSource:
 def _earlier(shown: Earlier | None) -> recipe_pb.EarlierLeg | None:
     if shown is None:
         return None
-    return recipe_pb.EarlierLeg(recipe=shown.recipe, leg=shown.leg, part=shown.part)
+    return recipe_pb.EarlierLeg(
+        recipe=shown.recipe, leg=shown.leg, part=shown.part, transfer=shown.transfer
+    )

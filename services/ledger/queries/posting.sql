@@ -107,14 +107,6 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 -- @due_lag
 SELECT due, oldest_at FROM ledger.due_lag(%(now)s);
 
--- @booked_of_payment
--- Charges (2001) less refunds (2002); the index transfer_of_payment has the same condition.
--- Holds, and what gives them up, move nothing.
-SELECT coalesce(sum(CASE code WHEN 2001 THEN amount_minor ELSE -amount_minor END), 0)
-  FROM ledger.transfer
- WHERE tenant_id = %(tenant_id)s AND metadata ->> 'payment_id' = %(payment_id)s AND code IN (2001, 2002)
-   AND kind IN (1, 3);
-
 -- @lock_balances
 SELECT account_id, currency_code, type, debits_must_not_exceed_credits, credits_must_not_exceed_debits, closed,
        debits_posted, credits_posted, last_seq, debits_pending, credits_pending, floor_minor, ceiling_minor,

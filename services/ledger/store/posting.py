@@ -227,12 +227,6 @@ def transfer_view(row: Any, reversed_by_id: UUID | None) -> TransferView:
     return TransferView(transfer_of(row), row.effective_at, row.recorded_at, hold, reversed_by_id)
 
 
-async def booked_of_payment(work: UnitOfWork, payment_id: str) -> int:
-    """Return what the books hold of a payment, in minor units: its charges less its refunds."""
-    keys = {"tenant_id": work.tenant_id, "payment_id": payment_id}
-    return int((await work.execute(_SQL["booked_of_payment"], keys)).scalar_one())
-
-
 async def lock_balances(work: UnitOfWork, account_ids: Iterable[str]) -> dict[str, Balance]:
     """Lock the balances of accounts, in order of the ids, until the transaction ends."""
     balances: dict[str, Balance] = {}

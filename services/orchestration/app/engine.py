@@ -10,13 +10,14 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
 from services.orchestration import facts
+from services.orchestration.app.bookings import Bookings, compare
 from services.orchestration.domain import measures, outcome
 from services.orchestration.domain.payment import (
     FINAL,
@@ -74,6 +75,8 @@ class Engine:
 
     Args:
         key_secret: makes idempotency keys that nobody can guess; the keys are stored, so it may change.
+        bookings: told of every success.
+        wake: tells the worker of this process that something is to be booked.
     """
 
     def __init__(
@@ -82,11 +85,15 @@ class Engine:
         processors: Mapping[str, Processor],
         clock: Clock,
         key_secret: bytes,
+        bookings: Bookings,
+        wake: Callable[[], None],
     ) -> None:
         self._database = database
         self._processors = processors
         self._clock = clock
         self._key_secret = key_secret
+        self._bookings = bookings
+        self._wake = wake
 
     async def run(self, lease: Claim, *, waited_for: bool) -> None:
         """Work until the payment ends or nothing is due; `waited_for` allows one quick question more.
@@ -322,6 +329,9 @@ class Engine:
         payment = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.settle") as work:
             await self._hold(work, lease, payment)
+            if attempt.status is AttemptStatus.SUCCEEDED:
+                self._bookings.record(work, payment, attempt)
+                work.after_commit(self._wake)
             store.update_attempt(work, attempt)
             if before.get(attempt.attempt_id) is not attempt.status:
                 _count(work, payment, attempt)
@@ -331,6 +341,9 @@ class Engine:
             action = decide(payment.work)
             if isinstance(action, Finish):
                 payment = await self._end(work, lease, payment, action)
+                # What has just succeeded is not in the books yet: whoever books it compares.
+                if attempt.status is not AttemptStatus.SUCCEEDED:
+                    await compare(work, payment)
         return payment
 
     def _publish_attempt(self, work: UnitOfWork, payment: Payment, attempt: Attempt) -> None:

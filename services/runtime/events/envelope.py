@@ -79,7 +79,7 @@ class Reaction:
     """What one consumer does on others' events.
 
     Attributes:
-        consumer: its name, `<service>.<what>`, e.g. `ledger.payments`. Never rename it: the inbox and
+        consumer: its name, `<service>.<what>`, e.g. `monitoring.violations`. Never rename it: the inbox and
             the position are kept under it, and a new name would do everything again.
         subjects: subjects or patterns (`invoice.*`).
         handler: called with a unit of work; its effects and the proof that the event was handled

@@ -166,8 +166,39 @@ def grant_function(op: Operations, signature: str) -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO {_quoted(role_names(op).service)}")
 
 
+# The order is that of the locks: no event is sequenced meanwhile, and who handles one ends first.
+_DROP_CONSUMER = (
+    "SELECT FROM mesh.tick WHERE feed = 'main' FOR UPDATE",
+    "DELETE FROM mesh.subscription WHERE consumer = {consumer}",
+    "DELETE FROM mesh.lane_lease WHERE consumer = {consumer}",
+    "DELETE FROM mesh.back_fill WHERE consumer = {consumer}",
+    "DELETE FROM mesh.delivery WHERE consumer = {consumer}",
+    "DELETE FROM mesh.dead_letter WHERE consumer = {consumer}",
+    "DELETE FROM mesh.parked_key WHERE consumer = {consumer}",
+    "DELETE FROM mesh.consumer WHERE consumer = {consumer}",
+)
+
+
+def drop_consumer(op: Operations, consumer: str) -> None:
+    """Take a consumer that no release has any more off the log: what waits for it would keep days of the log for ever.
+
+    A process of the release before that still runs handles nothing under this name from then on. What it handled stays
+    in the inbox: a release that has the consumer again goes on behind it.
+
+    Args:
+        op: Alembic's operations.
+        consumer: its name, e.g. `ledger.payments`.
+    """
+    for statement in _DROP_CONSUMER:
+        op.execute(statement.format(consumer=_literal(consumer)))
+
+
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _list(privileges: Sequence[str]) -> str:

@@ -337,17 +337,17 @@ class Scenario:
             assert result.outcome in _NEW_OR_KNOWN, result
 
     def _replay(self, client: Client) -> None:
-        """Have the ledger handle its payments again, which changes nothing; nothing lies in its dead letters."""
+        """Have the monitor record its violations again, which changes nothing; nothing lies in its dead letters."""
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         replay = events_service_pb2.ReplayEventsRequest(
-            request_id=self.request_id("replay"), consumer="ledger.payments"
+            request_id=self.request_id("replay"), consumer="monitoring.violations"
         )
         replay.period.start_at.FromDatetime(datetime(2020, 1, 1, tzinfo=UTC))
         replay.period.end_at.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
         answer = client.call(stub.ReplayEvents, replay)
         assert (answer.generation, answer.next_page_token) == (1, ""), answer
         letters = events_service_pb2.ReplayDeadLettersRequest(
-            request_id=self.request_id("letters"), consumer="ledger.payments"
+            request_id=self.request_id("letters"), consumer="monitoring.violations"
         )
         assert client.call(stub.ReplayDeadLetters, letters).replayed_count == 0
 
@@ -499,7 +499,7 @@ class Scenario:
         client.call(stub.RevokeApiKey, revoke)
 
     def _await_settlement(self, client: Client) -> None:
-        """Wait until payments and violations have arrived where their events go."""
+        """Wait until payments are in the books, and violations where their events go."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while waiting := self._not_arrived(client):
             assert time.monotonic() < deadline, waiting
@@ -540,11 +540,12 @@ class Scenario:
         return waiting
 
     def let_leases_run_out(self, database_url: str) -> None:
-        """Make what a dead process held free, payments, holds and scheduled transfers, as it is some seconds later."""
+        """Make what a dead process held free, of payments, holds and what is due, as it is some seconds later."""
         with psycopg.connect(database_url) as connection:
             connection.execute("SELECT set_config('mesh.tenant', %s, true)", [self.tenant])
             for table in (
                 "orchestration.payment",
+                "orchestration.booking",
                 "ledger.hold",
                 "ledger.verification",
                 "ledger.scheduled",
@@ -667,6 +668,10 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         "SELECT count(*) FROM orchestration.payment WHERE tenant_id = %(t)s AND status = 'SUCCEEDED'",
         (2,),
     ),
+    "bookings": (
+        "SELECT count(*), count(booked_at) FROM orchestration.booking WHERE tenant_id = %(t)s",
+        (5, 5),
+    ),
     "payment.received": (_EVENT_COUNT + "'payment.received'", (2,)),
     "payment.failed": (_EVENT_COUNT + "'payment.failed'", (1,)),
     "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (4,)),
@@ -709,6 +714,7 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + SOON_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
+    "bookings": (4, 4),
     "payments": (1,),
     "payment.received": (1,),
     "payment.step.succeeded": (3,),

@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -26,6 +26,7 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 )
 
 from services.runtime.access import MeshTokens, Principal
+from tests.support.billing import books
 from tests.support.mesh.process import service
 from tests.support.mesh.serving import MESH_SECRET
 from tests.support.postgres.server import DatabaseUrls
@@ -40,6 +41,7 @@ CHARGED = (
     "SELECT count(*) FROM orchestration.sandbox_order"
     " WHERE tenant_id = %s AND done AND operation = 'CHARGE'"
 )
+WAITING = "SELECT count(*) FROM orchestration.booking WHERE tenant_id = %s AND due_at IS NOT NULL"
 ENDED = (
     "SELECT count(*) FROM mesh.event"
     " WHERE tenant_id = %s AND subject IN ('payment.received', 'payment.failed')"
@@ -128,10 +130,11 @@ async def die(
 def let_the_lease_run_out(urls: DatabaseUrls, tenant: str) -> None:
     """Make what the dead process held free, as it is some seconds later."""
     with psycopg.connect(urls.owner_admin) as connection:
-        connection.execute(
-            "UPDATE orchestration.payment SET lease_until = clock_timestamp() WHERE tenant_id = %s",
-            (tenant,),
-        )
+        for table in ("payment", "booking"):
+            connection.execute(
+                f"UPDATE orchestration.{table} SET lease_until = clock_timestamp() WHERE tenant_id = %s".encode(),
+                (tenant,),
+            )
 
 
 async def live_on(
@@ -141,13 +144,18 @@ async def live_on(
     with service(urls, "services.orchestration") as (address, _):
         async with shop_at(address, tenant) as shop:
             await shop.pay(request)
-            deadline = time.monotonic() + END_WITHIN_S
-            while True:
-                (payment,) = await shop.list()
-                if payment.status in FINAL:
-                    return payment
-                assert time.monotonic() < deadline, payment
-                await asyncio.sleep(0.2)
+            return await until_ended(shop)
+
+
+async def until_ended(shop: Shop) -> pb.Payment:
+    """Wait for the end of the only payment."""
+    deadline = time.monotonic() + END_WITHIN_S
+    while True:
+        (payment,) = await shop.list()
+        if payment.status in FINAL:
+            return payment
+        assert time.monotonic() < deadline, payment
+        await asyncio.sleep(0.2)
 
 
 # Charges: wallet, card (refused connection), card. `:n` is the n-th pass of the point.
@@ -210,3 +218,79 @@ async def test_a_lost_answer_is_not_charged_again(database: DatabaseUrls, point:
     assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
     assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 1)
     assert count(database, ENDED, tenant) == 1
+
+
+async def die_booking(
+    urls: DatabaseUrls, tenant: str, point: str, request: service_pb.CreatePaymentRequest
+) -> None:
+    """Let the service kill itself while it books the payment, whether its answer was on its way by then or not."""
+    with service(urls, "services.orchestration", crashpoint=point) as (address, process):
+        async with shop_at(address, tenant) as shop:
+            await shop.configure()
+            with suppress(grpc.aio.AioRpcError):
+                await shop.pay(request)
+            assert await asyncio.to_thread(process.wait, 20) == -signal.SIGKILL
+
+
+async def until_booked(urls: DatabaseUrls, tenant: str) -> None:
+    """Wait until nothing waits to be booked, and hold that processors, payments and ledger agree."""
+    deadline = time.monotonic() + END_WITHIN_S
+    while count(urls, WAITING, tenant):
+        assert time.monotonic() < deadline, "it is not booked"
+        await asyncio.sleep(0.1)
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert books.differences(books.read(owner, tenant)) == []
+
+
+# The wallet is charged and given back, and so is the card: four times is something booked.
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.attempt.settle.after_commit:1",
+        "orchestration.booking.claim.after_commit:3",
+        "orchestration.booking.after_post:1",
+        "orchestration.booking.settle.before_commit:2",
+        "orchestration.booking.settle.after_commit:4",
+    ],
+)
+async def test_what_a_processor_did_is_booked_once(
+    database: DatabaseUrls, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    methods = [
+        {"method": "wallet"},
+        {"method": "card", "max_amount": "15.00"},
+        {"method": "ach", "token": "tok_decline"},
+    ]
+    request = payment_request(payment_methods=methods)
+    with service(database, "services.ledger") as (ledger, _):
+        monkeypatch.setenv("TOLLMESH_PEERS", f"ledger={ledger}")
+        await die_booking(database, tenant, point, request)
+        let_the_lease_run_out(database, tenant)
+        with service(database, "services.orchestration") as (address, _):
+            async with shop_at(address, tenant) as shop:
+                await shop.pay(request)
+                await until_ended(shop)
+                await until_booked(database, tenant)
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["orchestration.booking.put_off.before_commit", "orchestration.booking.put_off.after_commit"],
+)
+async def test_what_could_not_be_booked_is_booked_when_the_ledger_is_there(
+    database: DatabaseUrls, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    request = payment_request()
+    await die_booking(database, tenant, point, request)
+    let_the_lease_run_out(database, tenant)
+    with service(database, "services.ledger") as (ledger, _):
+        monkeypatch.setenv("TOLLMESH_PEERS", f"ledger={ledger}")
+        with service(database, "services.orchestration") as (address, _):
+            async with shop_at(address, tenant) as shop:
+                await shop.pay(request)
+                await until_ended(shop)
+                await until_booked(database, tenant)
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 2)

@@ -603,16 +603,16 @@ def test_events_of_outside_are_published(tollmesh: Tollmesh, org_id: str, tmp_pa
 def test_consumers_are_shown_and_handle_again(tollmesh: Tollmesh, org_id: str) -> None:
     shown = tollmesh("events", "lag")
     assert shown.exit_code == 0
-    assert "ledger.payments" in shown.out and "payment.received" in shown.out
+    assert "monitoring.violations" in shown.out and "contract.violated" in shown.out
     listed = tollmesh("events", "lag", "-o", "json").json()["consumers"]
-    (found,) = [item for item in listed if item["consumer"] == "ledger.payments"]
+    (found,) = [item for item in listed if item["consumer"] == "monitoring.violations"]
     assert found["replayable"] and found["dead_letter_count"] == "0"
 
-    assert tollmesh("events", "dead-letters", "--consumer", "ledger.payments").exit_code == 0
+    assert tollmesh("events", "dead-letters", "--consumer", "monitoring.violations").exit_code == 0
     letters = tollmesh("events", "dead-letters", "--limit", "1", "-o", "json").json()
     assert letters == {"dead_letters": [], "more": False}
 
-    replay = ("events", "replay", "ledger.payments")
+    replay = ("events", "replay", "monitoring.violations")
     again = tollmesh(*replay, "--from", "2020-01-01", "-o", "json").json()
     assert again["generation"] >= 1
     said = tollmesh(*replay, "--from", "2020-01-01", "--to", "2020-01-02")
@@ -620,8 +620,8 @@ def test_consumers_are_shown_and_handle_again(tollmesh: Tollmesh, org_id: str) -
     assert tollmesh(*replay, "--dead-letters", "-o", "json").json()["replayed_count"] == 0
 
     assert tollmesh(*replay).exit_code == EXIT_USAGE
-    mistyped = tollmesh(*replay, "--from", "2020-01-01", "--subject", "payment.recieved")
-    assert mistyped.exit_code == EXIT_REFUSED and "payment.received" in mistyped.err
+    mistyped = tollmesh(*replay, "--from", "2020-01-01", "--subject", "contract.vioalted")
+    assert mistyped.exit_code == EXIT_REFUSED and "contract.violated" in mistyped.err
     none = tollmesh(*replay, "--dead-letters", "--event", "01KK0000000000000000000000")
     assert none.exit_code == EXIT_REFUSED and "does not exist" in none.err
     after = tollmesh(*replay, "--from", "2020-01-01", "--to", "2020-01-02", "-o", "json").json()

@@ -352,15 +352,15 @@ async def time_and_failures(
     await play("GET", "/v1/journeys/seasoning/pay-7")
     await mesh.drain_events()
     await play("GET", "/v1/consumers?page_size=2")
-    await play("GET", "/v1/dead-letters?consumer=ledger.payments")
-    replayed = {"request_id": new_id(), "consumer": "ledger.payments"}
+    await play("GET", "/v1/dead-letters?consumer=monitoring.violations")
+    replayed = {"request_id": new_id(), "consumer": "monitoring.violations"}
     await play("POST", "/v1/dead-letters:replay", replayed)
     now = datetime.now(UTC)
     period = {
         "start_at": (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "end_at": (now + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    again = {"request_id": new_id(), "consumer": "ledger.payments", "period": period}
+    again = {"request_id": new_id(), "consumer": "monitoring.violations", "period": period}
     await play("POST", "/v1/events:replay", again)
 
 

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
 from payments.ledger.v1 import ledger_pb2 as pb
+from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from services.ledger import manifest as ledger
@@ -181,6 +182,54 @@ async def test_a_refund_without_its_payment_goes_between_the_accounts_of_process
 ) -> None:
     await books.post("payment-refunded", REFUNDED, REFUND)
     assert await books.balances() == {"clearing:card-one:USD": -200, "receivable:acme:USD": 200}
+
+
+async def booked_by_hand(books: RecipeBooks, debit: str, credit: str, amount: int) -> str:
+    """Post what no recipe has posted; returns its id."""
+    for name in (debit, credit):
+        await books.open(name)
+    transfer = pb.Transfer(
+        transfer_id=str(uuid4()),
+        debit_account_id=debit,
+        credit_account_id=credit,
+        amount=usd(amount),
+    )
+    request = service_pb.PostTransfersRequest(transfers=[transfer])
+    (result,) = (await books.stub.PostTransfers(request)).results
+    assert result.result == service_pb.TRANSFER_RESULT_OK
+    return transfer.transfer_id
+
+
+async def test_a_refund_of_what_no_recipe_posted_goes_back_between_the_accounts_of_its_transfer(
+    books: RecipeBooks,
+) -> None:
+    charged_by = await booked_by_hand(books, "elsewhere:USD", "someone:USD", 700)
+    refund = {**REFUND, "charged_by": charged_by}
+    first = await books.post("payment-refunded", REFUNDED, refund)
+    assert await books.post("payment-refunded", REFUNDED, refund) == first
+    assert await books.balances() == {"elsewhere:USD": 500, "someone:USD": -500}
+
+
+async def test_a_posting_counts_before_the_transfer_that_would_stand_for_it(
+    books: RecipeBooks,
+) -> None:
+    charged_by = await booked_by_hand(books, "elsewhere:USD", "someone:USD", 700)
+    await books.post("payment-received", PAID, PAYMENT)
+    await books.post("payment-refunded", REFUNDED, {**REFUND, "charged_by": charged_by})
+    held = await books.balances()
+    assert (held["elsewhere:USD"], held["clearing:card-one:USD"]) == (700, 500)
+
+
+async def test_a_transfer_that_there_is_not_stands_for_nothing(books: RecipeBooks) -> None:
+    await books.post("payment-refunded", REFUNDED, {**REFUND, "charged_by": str(uuid4())})
+    assert await books.balances() == {"clearing:card-one:USD": -200, "receivable:acme:USD": 200}
+
+
+async def test_what_names_a_transfer_must_be_an_id(books: RecipeBooks) -> None:
+    refusal = await books.refusal("payment-refunded", REFUNDED, {**REFUND, "charged_by": "none"})
+    assert refusal.reason == "INVALID_FIELD"
+    assert refusal.metadata["fields"] == "parameters.charged_by"
+    assert await books.accounts() == set()
 
 
 async def test_a_refund_in_another_currency_than_its_payment_is_refused(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,16 +26,20 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 )
 from psycopg.rows import dict_row
 
-from services.orchestration import bootstrap
-from services.orchestration.work import Runs
+from services.orchestration import bootstrap, manifest
+from services.orchestration.ports import Books
+from services.orchestration.work.payments import Runs
 from services.runtime.clock import ManualClock
+from services.runtime.manifests import Manifest
 from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
+from services.runtime.work import Claim, Worker
 from tests.support.mesh.serving import Mesh, running
 
 # Later than any real clock: another suite's mesh on the same database sweeps what is due by the machine's time, and
 # must find nothing of ours.
 START = datetime(2126, 11, 1, tzinfo=UTC)
+Served = tuple[Mesh, Runs, Worker[Claim], ManualClock]
 EVENTS: dict[str, type[Message]] = {
     "payment.step.succeeded": events.StepSucceeded,
     "payment.step.failed": events.StepFailed,
@@ -62,11 +67,13 @@ class Bench:
 
     Attributes:
         runs: the service's background work; its own sweeper sleeps, tests sweep by hand.
+        booker: what books payments; it sleeps too.
         tenant_id: fresh for each test.
     """
 
     mesh: Mesh
     runs: Runs
+    booker: Worker[Claim]
     clock: ManualClock
     urls: DatabaseUrls
     tenant_id: str
@@ -179,22 +186,33 @@ def status(payment: pb.Payment) -> str:
 
 
 @pytest.fixture(scope="module")
-async def served(database_url: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Runs, ManualClock]]:
-    """A mesh of this service alone, whose sweeper is worked by hand."""
-    built: list[Runs] = []
-
-    def build(runtime: Runtime) -> Service:
-        service, runs = bootstrap.assemble(runtime)
-        built.append(runs)
-        return Service(service.servicers, stop=service.stop)
-
-    clock = ManualClock(START)
-    async with running(database_url, [build], clock=clock) as mesh:
-        yield mesh, built[0], clock
+async def served(database_url: DatabaseUrls) -> AsyncIterator[Served]:
+    """A mesh of this service alone, whose sweepers are worked by hand."""
+    async with serving(database_url, []) as served:
+        yield served
 
 
 @pytest.fixture
-def bench(served: tuple[Mesh, Runs, ManualClock], database_url: DatabaseUrls) -> Bench:
+def bench(served: Served, database_url: DatabaseUrls) -> Bench:
     """A fresh tenant."""
-    mesh, runs, clock = served
-    return Bench(mesh, runs, clock, database_url, f"t-{uuid.uuid4().hex[:12]}")
+    mesh, runs, booker, clock = served
+    return Bench(mesh, runs, booker, clock, database_url, f"t-{uuid.uuid4().hex[:12]}")
+
+
+@asynccontextmanager
+async def serving(
+    urls: DatabaseUrls, others: Sequence[Manifest], books: Books | None = None
+) -> AsyncIterator[Served]:
+    """Serve payments, whose sweepers are worked by hand, beside other services."""
+    built: list[tuple[Runs, Worker[Claim]]] = []
+
+    def build(runtime: Runtime) -> Service:
+        service, runs, booker = bootstrap.assemble(runtime, books)
+        built.append((runs, booker))
+        return Service(service.servicers, stop=service.stop)
+
+    clock = ManualClock(START)
+    payments = Manifest("orchestration", needs=manifest.SERVICE.needs, builder=build)
+    async with running(urls, [payments, *others], clock=clock) as mesh:
+        ((runs, booker),) = built
+        yield mesh, runs, booker, clock

@@ -12,35 +12,22 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from services.ledger import manifest as ledger
 from services.monitoring import manifest as monitoring
-from services.orchestration import bootstrap
-from services.orchestration.work import Runs
-from services.runtime.clock import ManualClock
 from services.runtime.postgres.roles import DatabaseUrls
-from services.runtime.service import Runtime, Service
 from tests.support.billing import books
-from tests.support.mesh.serving import Mesh, Served, running
 
-from .conftest import CARD, START, WALLET, Bench, status
+from .conftest import CARD, WALLET, Bench, Served, serving, status
 
 
 @pytest.fixture(scope="module")
-async def served(database_url: DatabaseUrls) -> AsyncIterator[tuple[Mesh, Runs, ManualClock]]:
-    """Payments whose sweeper is worked by hand, with the ledger that books them."""
-    built: list[Runs] = []
-
-    def build(runtime: Runtime) -> Service:
-        service, runs = bootstrap.assemble(runtime)
-        built.append(runs)
-        return Service(service.servicers, stop=service.stop)
-
-    clock = ManualClock(START)
-    services: Served = [build, ledger.SERVICE, monitoring.SERVICE]
-    async with running(database_url, services, clock=clock) as mesh:
-        yield mesh, built[0], clock
+async def served(database_url: DatabaseUrls) -> AsyncIterator[Served]:
+    """Payments whose sweepers are worked by hand, with the ledger that they are booked in."""
+    async with serving(database_url, [ledger.SERVICE, monitoring.SERVICE]) as served:
+        yield served
 
 
 async def booked(bench: Bench) -> tuple[int, list[str]]:
     """What the ledger says that the payer has paid, and what the three books do not agree on."""
+    await bench.booker.sweep()
     await bench.mesh.drain_events()
     with psycopg.connect(bench.urls.owner_admin) as connection:
         apart = books.differences(books.read(connection, bench.tenant_id))
@@ -55,10 +42,11 @@ async def booked(bench: Bench) -> tuple[int, list[str]]:
 
 
 def told(bench: Bench) -> list[str]:
-    """Contracts of the ledger that were broken."""
+    """Contracts of the books that were broken."""
     rows = bench.rows(
         "SELECT contract_id FROM monitoring.violation"
-        " WHERE tenant_id = %(tenant)s AND starts_with(contract_id, 'ledger/')"
+        " WHERE tenant_id = %(tenant)s AND (starts_with(contract_id, 'ledger/') OR"
+        " contract_id IN ('orchestration/payments-in-books', 'orchestration/booking-stuck'))"
     )
     return [row["contract_id"] for row in rows]
 

@@ -193,7 +193,9 @@ async def test_lists_filter_and_page_newest_first(bench: Bench) -> None:
 async def test_tenants_see_nothing_of_one_another(bench: Bench) -> None:
     await bench.configure(CARD)
     payment = await bench.pay()
-    other = Bench(bench.mesh, bench.runs, bench.clock, bench.urls, f"{bench.tenant_id}-b")
+    other = Bench(
+        bench.mesh, bench.runs, bench.booker, bench.clock, bench.urls, f"{bench.tenant_id}-b"
+    )
     with pytest.raises(grpc.aio.AioRpcError):
         await other.get(payment.payment_id)
     assert not (await other.payments.ListPayments(service_pb.ListPaymentsRequest())).payments

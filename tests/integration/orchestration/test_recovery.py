@@ -19,12 +19,12 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import PaymentServ
 from services.orchestration import bootstrap
 from services.orchestration.app import engine as engine_module
 from services.orchestration.app.engine import LEASE_MARGIN_MS, Engine
-from services.orchestration.work import DuePayments, Runs
+from services.orchestration.work.payments import DuePayments, Runs
 from services.runtime import database as database_module
 from services.runtime.access import MeshTokens, Principal
 from services.runtime.clock import ManualClock
 from services.runtime.service import Runtime, Service
-from services.runtime.work import Claim
+from services.runtime.work import Claim, Worker
 from tests.support.mesh.serving import MESH_SECRET, running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -271,18 +271,18 @@ async def test_the_sweeper_survives_what_it_meets(
             raise ValueError("not a domain error")
         return await honest(self, owner, limit)
 
-    built: list[Runs] = []
+    built: list[tuple[Runs, Worker[Claim]]] = []
 
     def build(runtime: Runtime) -> Service:
-        service, runs = bootstrap.assemble(runtime)
-        built.append(runs)
+        service, runs, booker = bootstrap.assemble(runtime)
+        built.append((runs, booker))
         return service
 
     monkeypatch.setattr(DuePayments, "claim", faulty)
     async with running(database_url, [build]) as mesh:
-        bench = Bench(
-            mesh, built[0], ManualClock(START), database_url, f"t-{uuid.uuid4().hex[:12]}"
-        )
+        ((runs, booker),) = built
+        tenant_id = f"t-{uuid.uuid4().hex[:12]}"
+        bench = Bench(mesh, runs, booker, ManualClock(START), database_url, tenant_id)
         await bench.configure(CARD)
         payment_id = await start(bench, monkeypatch)
         bench.execute(
@@ -371,7 +371,9 @@ async def test_steps_that_do_not_sum_are_refused_by_the_database(bench: Bench) -
 async def test_one_sweep_takes_what_is_due_of_every_tenant(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Bench(bench.mesh, bench.runs, bench.clock, bench.urls, f"{bench.tenant_id}-b")
+    other = Bench(
+        bench.mesh, bench.runs, bench.booker, bench.clock, bench.urls, f"{bench.tenant_id}-b"
+    )
     for each in (bench, other):
         await each.configure(CARD)
         await start(each, monkeypatch)

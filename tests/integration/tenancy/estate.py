@@ -473,17 +473,17 @@ class Estate:
         self.ids["timer"] = cutover.timer_id
 
     def _replay(self, client: Client) -> None:
-        """Have the ledger handle the facts of its payment again, the charge and the end, which changes nothing."""
+        """Have the monitor record its violations again, which changes nothing."""
         stub = client.stub(events_service_pb2_grpc.EventServiceStub)
         replay = events_service_pb2.ReplayEventsRequest(
             request_id=str(uuid4()),
-            consumer="ledger.payments",
+            consumer="monitoring.violations",
             period=periods.parse("2020-01-01/2100-01-01"),
         )
-        assert client.call(stub.ReplayEvents, replay).replayed_count == 2
+        assert client.call(stub.ReplayEvents, replay).replayed_count >= 1
 
     def _settle(self, client: Client) -> None:
-        """Wait for the payment to reach the ledger, which it does as an event."""
+        """Wait for the payment to be in the books, which it is soon after it was charged."""
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
         request = ledger_service_pb2.GetAccountRequest(
             account_id=f"receivable:{self.name('org')}:USD"

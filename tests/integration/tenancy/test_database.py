@@ -64,6 +64,8 @@ OWNERS_FUNCTIONS = {
     "mesh.replay_dead_letters": "puts letters of the transaction's tenant back into the queue",
     "mesh.replay_events": "puts events of the transaction's tenant into the queue again",
     "mesh.resolve_api_key": "finds a key by the digest of its secret alone",
+    "orchestration.booking_lag": "counts what waits to be booked, of all tenants, and says since when",
+    "orchestration.claim_booking": "names attempts to be booked, a few at a time, and their chain of calls",
     "orchestration.claim_due": "names payments to go on with, a few at a time, and their chain of calls",
     "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
     "orchestration.unknown_outcomes": "counts attempts of all tenants, and says since when the oldest is",

@@ -486,12 +486,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     ),
     "events.v1.EventService.ReplayDeadLetters": lambda other: (
         events_service_pb2.ReplayDeadLettersRequest(
-            request_id=str(uuid4()), consumer="ledger.payments", key=other.ids["payment"]
+            request_id=str(uuid4()), consumer="monitoring.violations", key=other.ids["payment"]
         )
     ),
     "events.v1.EventService.ReplayEvents": lambda _other: events_service_pb2.ReplayEventsRequest(
         request_id=str(uuid4()),
-        consumer="ledger.payments",
+        consumer="monitoring.violations",
         period=periods.parse("2020-01-01/2100-01-01"),
     ),
     "events.v1.EventService.CreateWebhookEndpoint": lambda other: other.webhook(),

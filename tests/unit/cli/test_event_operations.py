@@ -41,7 +41,7 @@ class Answers:
 def replay(
     monkeypatch: pytest.MonkeyPatch,
     client: Answers,
-    consumer: str = "ledger.payments",
+    consumer: str = "monitoring.violations",
     **fields: Any,
 ) -> None:
     monkeypatch.setattr(event_operations, "Client", lambda _session: client)

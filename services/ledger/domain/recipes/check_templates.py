@@ -43,6 +43,7 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
         for earlier, which in ((leg.hold, "hold"), (leg.reverses, "reverses")):
             if earlier is not None:
                 yield from in_text(earlier.part, f"legs[{at}].{which}.part", scope)
+                yield from in_text(earlier.transfer, f"legs[{at}].{which}.transfer", scope)
 
 
 def currency_of_account(account: AccountTemplate, scope: Mapping[str, Parameter]) -> str:

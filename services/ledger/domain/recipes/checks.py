@@ -160,4 +160,6 @@ def _templates(recipe: Recipe) -> Iterator[str]:
 
 
 def _earlier_parts(leg: Leg) -> Iterator[str]:
-    yield from (each.part for each in (leg.hold, leg.reverses) if each is not None)
+    for each in (leg.hold, leg.reverses):
+        if each is not None:
+            yield from (each.part, each.transfer)

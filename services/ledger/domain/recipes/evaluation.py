@@ -19,7 +19,7 @@ from services.ledger.domain.recipes.recipe import (
     Source,
 )
 from services.ledger.domain.recipes.splitting import split
-from services.ledger.domain.recipes.templates import Scope
+from services.ledger.domain.recipes.templates import Scope, places
 from services.ledger.domain.transfers import Reference, Transfer
 from services.runtime.errors import InvalidField
 from services.runtime.ids import derived_uuid
@@ -67,8 +67,8 @@ class EarlierPosting:
         return posting_id(tenant_id, self.recipe, self.reference)
 
 
-# Transfers of earlier postings, by posting, leg and group.
-Posted = Mapping[tuple[EarlierPosting, str, int], Transfer]
+# Transfers of earlier postings, by posting, leg and group; those that stand for one by their ids.
+Posted = Mapping[tuple[EarlierPosting, str, int] | UUID, Transfer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,17 @@ def earlier_postings(recipe: Recipe, fact: Fact, values: Values) -> Iterator[Ear
             yield _named(leg.earlier, scope)
 
 
+def earlier_transfers(recipe: Recipe, fact: Fact, values: Values) -> Iterator[UUID]:
+    """Name the transfers that stand for earlier legs which no recipe posted.
+
+    Raises:
+        InvalidField: what names one is no id of a transfer.
+    """
+    for leg, scope, _ in _instances(recipe, fact, values):
+        if leg.earlier is not None and (found := _standing(leg.earlier, scope)) is not None:
+            yield found
+
+
 def bound(recipe: Recipe, fact: Fact) -> dict[str, Value]:
     """Return the parameters of a fact, once each is known to be what the recipe takes.
 
@@ -210,6 +221,18 @@ def _named(earlier: Earlier, scope: Scope) -> EarlierPosting:
     reference = scope.reference
     part = scope.in_text(earlier.part) or ""
     return EarlierPosting(earlier.recipe, Reference(reference.kind, reference.id, part))
+
+
+def _standing(earlier: Earlier, scope: Scope) -> UUID | None:
+    text = scope.in_text(earlier.transfer)
+    if not text:
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        named = [place.name for place in places(earlier.transfer)]
+        field_name = f"parameters.{named[0]}" if named else "recipe"
+        raise InvalidField.one(field_name, "must be the id of a transfer: a UUID") from None
 
 
 class _Instance:
@@ -336,7 +359,9 @@ class _Instance:
     def _earlier(self, earlier: Earlier | None) -> Transfer | None:
         if earlier is None:
             return None
-        return self.posted.get((_named(earlier, self.scope), earlier.leg, self.group))
+        posted = self.posted.get((_named(earlier, self.scope), earlier.leg, self.group))
+        standing = _standing(earlier, self.scope) if posted is None else None
+        return posted if standing is None else self.posted.get(standing)
 
     def _refused(self, result: str) -> RecipeRefused:
         return RecipeRefused.of(self.recipe.name, self.leg.name, "", result)

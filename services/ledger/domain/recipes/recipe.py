@@ -97,11 +97,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A leg of an earlier posting for a reference of the same kind and id; `part` is a template."""
+    """A leg of an earlier posting for a reference of the same kind and id.
+
+    Attributes:
+        part: template of the part of its reference.
+        transfer: template of the id of a transfer that stands for it where it was not posted by a recipe.
+    """
 
     recipe: str
     leg: str
     part: str = ""
+    transfer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

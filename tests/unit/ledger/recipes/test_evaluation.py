@@ -12,7 +12,7 @@ import pytest
 from services.ledger.domain.accounts import AccountType, Flags, Limits
 from services.ledger.domain.holds import HoldState
 from services.ledger.domain.recipes.errors import RecipeRefused
-from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, bound
+from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted, bound
 from services.ledger.domain.recipes.judging import OpenBooks
 from services.ledger.domain.recipes.parameters import Value
 from services.ledger.domain.recipes.recipe import Recipe
@@ -560,7 +560,7 @@ def ending(kind: str, **more: Any) -> Recipe:
     return recipe({"name": "end", "parameters": declared, "legs": [end]})
 
 
-def earlier_of(transfer: Transfer) -> dict[tuple[EarlierPosting, str, int], Transfer]:
+def earlier_of(transfer: Transfer) -> Posted:
     return {(EarlierPosting("hold", REFERENCE), "held", 0): transfer}
 
 
@@ -619,6 +619,26 @@ def test_a_reversal_of_nothing_is_refused_or_goes_where_it_says() -> None:
         )
     )
     assert moves(post(named, {"amount": usd(4)})) == [("moved", "to:USD", "from:USD", 4)]
+
+
+def test_a_transfer_by_its_id_stands_for_a_leg_that_no_recipe_posted() -> None:
+    standing = Transfer(uuid4(), "suspense:to:USD", "elsewhere", "USD", 10)
+    reverses = {"recipe": "hold", "leg": "held", "transfer": "{by}"}
+    made_by = recipe(
+        moving(
+            parameters=[AMOUNT, parameter("by", "TEXT", optional=True)],
+            accounts=[],
+            legs=[{"name": "back", "amount": "amount", "reverses": reverses}],
+        )
+    )
+    on = books(balance("suspense:to:USD", LIABILITY), balance("elsewhere", AccountType.INCOME))
+    values: dict[str, Value] = {"amount": usd(4), "by": str(standing.transfer_id)}
+    posted: Posted = {standing.transfer_id: standing}
+    assert moves(post(made_by, values, on, posted=posted)) == [
+        ("back", "elsewhere", "suspense:to:USD", 4)
+    ]
+    with pytest.raises(RecipeRefused):
+        post(made_by, {"amount": usd(4)}, on, posted=posted)
 
 
 def test_a_reversal_is_in_the_currency_of_what_it_reverses() -> None:

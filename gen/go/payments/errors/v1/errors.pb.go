@@ -307,12 +307,12 @@ const (
 	//
 	//	{"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
 	ErrorReason_ERROR_REASON_PERIOD_NOT_ENDED ErrorReason = 403
-	// A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
-	// refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
+	// The ledger refuses what a processor did, with `result`, e.g. since it does not know the currency. An account that refuses
+	// is stood in for. No call is answered with this: it is posted again by itself, and `orchestration/booking-stuck` tells of it.
 	//
 	// Metadata: `payment_id`, `refused`, `result`.
 	//
-	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
+	//	{"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "att_0190c1df", "result": "UNKNOWN_CURRENCY"}}
 	ErrorReason_ERROR_REASON_PAYMENT_NOT_BOOKABLE ErrorReason = 500
 	// Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
 	//

@@ -25,7 +25,7 @@ const (
 // Consumer is a reader of the feed inside the mesh, and how far it got with the tenant's events.
 type Consumer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name: service and what it does, e.g. `ledger.payments`.
+	// Its name: service and what it does, e.g. `monitoring.violations`.
 	Consumer string `protobuf:"bytes,1,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	// What it reads: exact subjects, or prefixes such as `invoice.*`.
 	Subjects []string `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`

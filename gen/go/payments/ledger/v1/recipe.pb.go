@@ -739,7 +739,10 @@ type EarlierLeg struct {
 	// Its leg; of a leg for each group, that of the group at the same place.
 	Leg string `protobuf:"bytes,2,opt,name=leg,proto3" json:"leg,omitempty"`
 	// The part of its reference, with parameters as in accounts, e.g. `{refund_of}` or `{reference.part}`; empty for the whole.
-	Part          string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	Part string `protobuf:"bytes,3,opt,name=part,proto3" json:"part,omitempty"`
+	// Id of a transfer that stands for the leg where no such posting is in the books, with parameters as in accounts, e.g.
+	// `{charged_by}`: what was posted without a recipe. Empty, or a parameter that is not given, for none.
+	Transfer      string `protobuf:"bytes,4,opt,name=transfer,proto3" json:"transfer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -791,6 +794,13 @@ func (x *EarlierLeg) GetLeg() string {
 func (x *EarlierLeg) GetPart() string {
 	if x != nil {
 		return x.Part
+	}
+	return ""
+}
+
+func (x *EarlierLeg) GetTransfer() string {
+	if x != nil {
+		return x.Transfer
 	}
 	return ""
 }
@@ -1172,12 +1182,13 @@ const file_payments_ledger_v1_recipe_proto_rawDesc = "" +
 	"\fRecipeSource\x127\n" +
 	"\aaccount\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\aaccount\x12O\n" +
 	"\x05up_to\x18\x02 \x01(\tB:\xbaH7r523^([a-z][a-z0-9_]{0,63}([.][a-z][a-z0-9_]{0,63})?)?$R\x04upTo\x12\x1c\n" +
-	"\tunbounded\x18\x03 \x01(\bR\tunbounded\"\x93\x01\n" +
+	"\tunbounded\x18\x03 \x01(\bR\tunbounded\"\xb9\x01\n" +
 	"\n" +
 	"EarlierLeg\x126\n" +
 	"\x06recipe\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z][a-z0-9_-]{0,63}$R\x06recipe\x12/\n" +
 	"\x03leg\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\x03leg\x12\x1c\n" +
-	"\x04part\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04part\"\xa1\b\n" +
+	"\x04part\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04part\x12$\n" +
+	"\btransfer\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\btransfer\"\xa1\b\n" +
 	"\tRecipeLeg\x121\n" +
 	"\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\x04name\x12;\n" +
 	"\bfor_each\x18\x02 \x01(\tB \xbaH\x1dr\x1b2\x19^([a-z][a-z0-9_]{0,63})?$R\aforEach\x124\n" +

@@ -357,12 +357,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 500
     """---- Ledger: 500 to 599.
 
-    A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
-    refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
+    The ledger refuses what a processor did, with `result`, e.g. since it does not know the currency. An account that refuses
+    is stood in for. No call is answered with this: it is posted again by itself, and `orchestration/booking-stuck` tells of it.
 
     Metadata: `payment_id`, `refused`, `result`.
 
-        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "att_0190c1df", "result": "UNKNOWN_CURRENCY"}}
     """
     ERROR_REASON_TRANSFER_NOT_REVERSIBLE: _ErrorReason.ValueType  # 501
     """Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.
@@ -1053,12 +1053,12 @@ Metadata: `org_id`, `start_at`, `end_at`, `now`.
 ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
 """---- Ledger: 500 to 599.
 
-A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
-refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
+The ledger refuses what a processor did, with `result`, e.g. since it does not know the currency. An account that refuses
+is stood in for. No call is answered with this: it is posted again by itself, and `orchestration/booking-stuck` tells of it.
 
 Metadata: `payment_id`, `refused`, `result`.
 
-    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
+    {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "att_0190c1df", "result": "UNKNOWN_CURRENCY"}}
 """
 ERROR_REASON_TRANSFER_NOT_REVERSIBLE: ErrorReason.ValueType  # 501
 """Only what was posted can be reversed: a hold is voided instead, and what voided one moved nothing.

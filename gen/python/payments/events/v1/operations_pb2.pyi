@@ -35,7 +35,7 @@ class Consumer(_message.Message):
     DEAD_LETTER_COUNT_FIELD_NUMBER: _builtins.int
     FAILING_KEYS_FIELD_NUMBER: _builtins.int
     consumer: _builtins.str
-    """Its name: service and what it does, e.g. `ledger.payments`."""
+    """Its name: service and what it does, e.g. `monitoring.violations`."""
     replayable: _builtins.bool
     """Whether ReplayEvents may bring it a period again."""
     parks_keys: _builtins.bool

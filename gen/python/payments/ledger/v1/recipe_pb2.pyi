@@ -396,22 +396,28 @@ class EarlierLeg(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     LEG_FIELD_NUMBER: _builtins.int
     PART_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     recipe: _builtins.str
     """The recipe that was posted."""
     leg: _builtins.str
     """Its leg; of a leg for each group, that of the group at the same place."""
     part: _builtins.str
     """The part of its reference, with parameters as in accounts, e.g. `{refund_of}` or `{reference.part}`; empty for the whole."""
+    transfer: _builtins.str
+    """Id of a transfer that stands for the leg where no such posting is in the books, with parameters as in accounts, e.g.
+    `{charged_by}`: what was posted without a recipe. Empty, or a parameter that is not given, for none.
+    """
     def __init__(
         self,
         *,
         recipe: _builtins.str = ...,
         leg: _builtins.str = ...,
         part: _builtins.str = ...,
+        transfer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leg", b"leg", "part", b"part", "recipe", b"recipe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leg", b"leg", "part", b"part", "recipe", b"recipe", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

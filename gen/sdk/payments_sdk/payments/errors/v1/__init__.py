@@ -446,12 +446,12 @@ class ErrorReason(betterproto2.Enum):
     """
     ---- Ledger: 500 to 599.
 
-    A payment that no account can take: a currency that is not in ISO 4217, an amount that is not positive. An account that
-    refuses is stood in for. No call is answered with this: the event waits as a dead letter under this reason.
+    The ledger refuses what a processor did, with `result`, e.g. since it does not know the currency. An account that refuses
+    is stood in for. No call is answered with this: it is posted again by itself, and `orchestration/booking-stuck` tells of it.
 
     Metadata: `payment_id`, `refused`, `result`.
 
-        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "XXQ", "result": "UNKNOWN_CURRENCY"}}
+        {"reason": "PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_0190c1de", "refused": "att_0190c1df", "result": "UNKNOWN_CURRENCY"}}
     """
 
     TRANSFER_NOT_REVERSIBLE = 501

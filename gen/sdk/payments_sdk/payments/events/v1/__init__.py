@@ -716,7 +716,7 @@ class Consumer(CheckedMessage):
 
     consumer: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Its name: service and what it does, e.g. `ledger.payments`.
+    Its name: service and what it does, e.g. `monitoring.violations`.
     """
 
     subjects: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)

@@ -2043,6 +2043,12 @@ class EarlierLeg(CheckedMessage):
     The part of its reference, with parameters as in accounts, e.g. `{refund_of}` or `{reference.part}`; empty for the whole.
     """
 
+    transfer: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Id of a transfer that stands for the leg where no such posting is in the books, with parameters as in accounts, e.g.
+    `{charged_by}`: what was posted without a recipe. Empty, or a parameter that is not given, for none.
+    """
+
 
 default_message_pool.register_message("payments.ledger.v1", "EarlierLeg", EarlierLeg)
 

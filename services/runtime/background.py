@@ -1,4 +1,4 @@
-"""All background work of the ledger, as one."""
+"""All background work of a service, as one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What falls due of payments: their own next steps, and the booking of what processors did."""

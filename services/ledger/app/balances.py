@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 from services.ledger.domain.balances import (
@@ -14,7 +14,6 @@ from services.ledger.domain.balances import (
     too_many_accounts,
 )
 from services.ledger.domain.posting import Balance
-from services.ledger.domain.transfers import Transfer
 from services.ledger.domain.trial_balance import CurrencySums, add_up
 from services.ledger.store import balances as store
 from services.runtime.database import UnitOfWork
@@ -59,20 +58,15 @@ async def _sum(work: UnitOfWork, accounts: AccountRange, as_of: AsOf) -> list[Ba
 
 
 async def load_timelines(
-    work: UnitOfWork, balances: Iterable[Balance], transfers: Sequence[Transfer]
+    work: UnitOfWork, balances: Iterable[Balance], effective_at: Iterable[datetime | None]
 ) -> None:
     """Give the locked accounts that keep their limits at every instant what transfers are judged by.
 
-    The instants are those at which the transfers take effect, and now.
+    The instants are those at which the transfers take effect, None for now, and now.
     """
     strict = [balance for balance in balances if balance.flags.limits_at_every_instant]
     if strict:
-        times = _times(transfers, work.now)
+        times = sorted({work.now, *(each for each in effective_at if each is not None)})
         found = await store.read_timelines(work, strict, times)
         for balance in strict:
             balance.timeline = found[balance.account_id]
-
-
-def _times(transfers: Sequence[Transfer], now: datetime) -> list[datetime]:
-    given = {item.effective_at for item in transfers if item.effective_at is not None}
-    return sorted(given | {now})

@@ -61,7 +61,7 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     }
     known = await scheduled.with_waiting(work, await store.read_known(work, others), others)
     no_holds = await _late_holds(work, claimed, pending_ids - between.keys())
-    await load_timelines(work, claimed.balances.values(), transfers)
+    await load_timelines(work, claimed.balances.values(), (item.effective_at for item in transfers))
     books = Books(
         claimed.balances,
         work.now,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
+from services.ledger.app.balances import load_timelines
 from services.ledger.app.posting import post_transfers
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.accounts import Account
@@ -26,7 +28,7 @@ from services.ledger.domain.recipes.postings import PostingView, posted, transfe
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.store import accounts as accounts_store
-from services.ledger.store import monitors
+from services.ledger.store import monitors, periods
 from services.ledger.store import posting as transfers_store
 from services.ledger.store import postings as store
 from services.runtime.database import UnitOfWork
@@ -94,6 +96,7 @@ class RecipePoster:
             BatchTooLarge: they make more transfers than a call may.
         """
         # Ahead of accounts and balances, as every batch does.
+        closed_through = await periods.share(work)
         monitors.share(work)
         items, outcomes = await self._prepared(facts, work)
         earlier = {each for item in items for each in item.earlier}
@@ -102,7 +105,7 @@ class RecipePoster:
         if ids:
             await store.lock_postings(work, ids)
         for segment in _segments(items, work.tenant_id):
-            outcomes |= await _Segment(work, segment).post()
+            outcomes |= await _Segment(work, segment, closed_through).post()
         return [outcomes[index] for index in range(len(facts))]
 
     async def _prepared(
@@ -151,9 +154,12 @@ def _segments(items: Iterable[_Item], tenant_id: str) -> Iterator[list[_Item]]:
 class _Segment:
     """Facts that are posted together: one set of locks, one batch of transfers."""
 
-    def __init__(self, work: UnitOfWork, items: Sequence[_Item]) -> None:
+    def __init__(
+        self, work: UnitOfWork, items: Sequence[_Item], closed_through: Mapping[str, datetime]
+    ) -> None:
         self._work = work
         self._items = items
+        self._closed_through = closed_through
         self._outcomes: dict[int, Outcome] = {}
 
     async def post(self) -> dict[int, Outcome]:
@@ -225,7 +231,7 @@ class _Segment:
                 self._outcomes[index] = refusal
         return judged
 
-    async def _open(self, plans: Iterable[Plan]) -> OpenBooks:
+    async def _open(self, plans: Collection[Plan]) -> OpenBooks:
         """Lock the holds and then the balances that the plans may move."""
         work = self._work
         accounts: set[str] = set()
@@ -237,7 +243,8 @@ class _Segment:
         for hold in holds.values():
             accounts |= {hold.debit_account_id, hold.credit_account_id}
         balances = await transfers_store.lock_balances(work, accounts)
-        return OpenBooks(balances, holds, work.tenant_id, work.now)
+        await load_timelines(work, balances.values(), (plan.fact.effective_at for plan in plans))
+        return OpenBooks(balances, holds, work.tenant_id, work.now, self._closed_through)
 
     async def _create(self, judged: dict[int, Judged]) -> bool:
         """Create the accounts that are missing; False when somebody else has made one of them."""

@@ -251,3 +251,56 @@ async def test_a_payment_is_posted_once_for_each_attempt(books: RecipeBooks) -> 
     assert refusal.reason == "POSTING_EXISTS"
     assert refusal.metadata["posting_id"] == first.posting_id
     assert await books.balances() == {"clearing:card-one:USD": 700, "receivable:acme:USD": -700}
+
+
+async def close(books: RecipeBooks, through: datetime) -> None:
+    request = service_pb.ClosePeriodRequest(request_id=str(uuid4()), currency_code="USD")
+    request.closed_through.FromDatetime(through)
+    await books.stub.ClosePeriod(request)
+
+
+async def test_a_charge_of_a_closed_period_is_refused_until_it_is_opened_again(
+    books: RecipeBooks,
+) -> None:
+    at = Timestamp()
+    at.FromDatetime(datetime(2025, 3, 31, tzinfo=UTC))
+    await close(books, datetime(2025, 4, 30, tzinfo=UTC))
+    values = {"org": "acme", "lines": LINES}
+    refused = await books.refusal("charge", CHARGE, values, effective_at=at)
+    assert refused.reason == "RECIPE_REFUSED"
+    assert refused.metadata["result"] == "EFFECTIVE_AT_IN_CLOSED_PERIOD"
+    reopen = service_pb.ReopenPeriodRequest(
+        request_id=str(uuid4()), currency_code="USD", reason="a late charge"
+    )
+    await books.stub.ReopenPeriod(reopen)
+    posting = await books.post("charge", CHARGE, values, effective_at=at)
+    assert {leg.transfer.transfer.effective_at.seconds for leg in posting.legs} == {at.seconds}
+
+
+async def test_a_payment_of_a_closed_period_is_booked_as_of_now_since_it_has_happened(
+    books: RecipeBooks,
+) -> None:
+    at = Timestamp()
+    at.FromDatetime(datetime(2025, 3, 31, tzinfo=UTC))
+    await close(books, datetime(2025, 4, 30, tzinfo=UTC))
+    posting = await books.post("payment-received", PAID, PAYMENT, effective_at=at)
+    (leg,) = posting.legs
+    assert leg.transfer.transfer.effective_at == leg.transfer.recorded_at
+    assert not leg.transfer.transfer.credit_account_id.startswith("suspense:")
+    assert await books.post("payment-received", PAID, PAYMENT, effective_at=at) == posting
+
+
+async def test_a_limit_that_holds_at_every_instant_holds_for_recipes(books: RecipeBooks) -> None:
+    """The account could take it by its final balance, and not by what it held at the time."""
+    flags = pb.AccountFlags(credits_must_not_exceed_debits=True, limits_at_every_instant=True)
+    await books.open("receivable:acme:USD", flags=flags, owner="acme")
+    first, later = Timestamp(), Timestamp()
+    first.FromDatetime(datetime(2025, 3, 1, tzinfo=UTC))
+    later.FromDatetime(datetime(2025, 3, 31, tzinfo=UTC))
+    await books.post("charge", CHARGE, {"org": "acme", "lines": LINES}, effective_at=later)
+    posting = await books.post("payment-received", PAID, PAYMENT, effective_at=first)
+    (leg,) = posting.legs
+    assert leg.transfer.transfer.credit_account_id == "suspense:receivable:acme:USD"
+    again = reference("payment", "pay_1", "att_9")
+    posting = await books.post("payment-received", again, PAYMENT, effective_at=later)
+    assert posting.legs[0].transfer.transfer.credit_account_id == "receivable:acme:USD"

@@ -6,7 +6,7 @@ Done in memory on rows that nobody else can change meanwhile, before an id is cl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +16,7 @@ from services.ledger.domain.holds import Hold, HoldView
 from services.ledger.domain.posting import Balance, Books, evaluate
 from services.ledger.domain.recipes.errors import SOURCES_EXHAUSTED, RecipeRefused
 from services.ledger.domain.recipes.evaluation import Move, Plan, Tender
+from services.ledger.domain.recipes.recipe import OnRefusal
 from services.ledger.domain.transfers import (
     NO_FLAGS,
     Kind,
@@ -60,12 +61,26 @@ class OpenBooks:
         holds: that postings may end.
         tenant_id: whose books they are.
         now: time of recording.
+        closed_through: how far they are closed, by currency.
     """
 
     balances: dict[str, Balance]
     holds: dict[UUID, Hold]
     tenant_id: str
     now: datetime
+    closed_through: Mapping[str, datetime] = field(default_factory=dict)
+
+    def effective_at(self, plan: Plan) -> datetime | None:
+        """Return when the transfers of a posting take effect; None for now.
+
+        What has happened cannot be refused: where its time is in a closed period, it is booked as of now.
+        """
+        wanted = plan.fact.effective_at
+        if wanted is None or plan.recipe.on_refusal is not OnRefusal.SUSPENSE:
+            return wanted
+        currencies = {move.amount.currency_code for move in plan.moves if move.amount is not None}
+        closed = (self.closed_through.get(currency) for currency in currencies)
+        return None if any(each is not None and wanted <= each for each in closed) else wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +208,12 @@ class _Chain:
             replace(link.transfer, linked=at < len(self.links) - 1)
             for at, link in enumerate(self.links)
         ]
-        books = Books(self._balances(transfers), self.books.now, holds=self.books.holds)
+        books = Books(
+            self._balances(transfers),
+            self.books.now,
+            holds=self.books.holds,
+            closed_through=self.books.closed_through,
+        )
         evaluation = evaluate(transfers, books)
         for at, verdict in enumerate(evaluation.verdicts):
             if verdict.result not in (_R.OK, _R.LINKED_EVENT_FAILED):
@@ -331,7 +351,7 @@ class _Chain:
                     amount_minor=amount_minor,
                     code=leg.code,
                     kind=leg.kind,
-                    effective_at=fact.effective_at,
+                    effective_at=self.books.effective_at(self.plan),
                     metadata=move.metadata,
                     pending_id=move.pending_id,
                     timeout_ms=leg.timeout_ms,

@@ -48,7 +48,6 @@ class PostingView:
 def posted(judged: Judged, now: datetime) -> PostingView:
     """Return a posting that is being recorded now."""
     fact = judged.plan.fact
-    effective_at = fact.effective_at or now
     return PostingView(
         posting_id=judged.posting_id,
         recipe=judged.plan.recipe.name,
@@ -61,7 +60,9 @@ def posted(judged: Judged, now: datetime) -> PostingView:
             LegView(
                 made.leg,
                 made.group,
-                TransferView(made.resolved, effective_at, now, made.hold, None),
+                TransferView(
+                    made.resolved, made.resolved.effective_at or now, now, made.hold, None
+                ),
             )
             for made in judged.made
         ),

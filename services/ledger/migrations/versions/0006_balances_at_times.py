@@ -76,10 +76,10 @@ CREATE TABLE ledger.period (
 )
 """
 
-# Read without the rows: what a day's entries add up to, and what takes effect after an instant.
+# Read without the rows: what a day's entries add up to, and what takes effect after an instant; and lists by that time.
 _BY_EFFECTIVE_AT = (
-    "CREATE INDEX entry_by_effective_at ON ledger.entry (tenant_id, account_id, effective_at)"
-    " INCLUDE (amount_minor, seq, recorded_at)"
+    "CREATE INDEX entry_by_effective ON ledger.entry (tenant_id, account_id, effective_at, seq)"
+    " INCLUDE (amount_minor, recorded_at)"
 )
 
 _UP = (
@@ -98,7 +98,7 @@ _DOWN = (
     "UPDATE ledger.transfer_id SET result = 60 WHERE result = 86",
     "ALTER TABLE ledger.balance DROP COLUMN limits_at_every_instant",
     "ALTER TABLE ledger.account DROP COLUMN limits_at_every_instant",
-    "DROP INDEX ledger.entry_by_effective_at",
+    "DROP INDEX ledger.entry_by_effective",
     "DROP TABLE ledger.period",
     f"DROP FUNCTION {_SIGNATURE}",
     "DROP TABLE ledger.account_mark",

@@ -1,4 +1,4 @@
-"""Transfers by the time of recording, entries of an account by when they take effect."""
+"""Transfers by the time of recording."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from alembic import op
 revision = "0009"
 down_revision = "0008"
 
-# The first grows at its right end only, as batches come; so does the second, account by account, but for what is
-# backdated.
-_INDEXES = (
-    "CREATE INDEX transfer_by_time ON ledger.transfer (tenant_id, recorded_at, batch_no, position)",
-    "CREATE INDEX entry_by_effective ON ledger.entry (tenant_id, account_id, effective_at, seq)",
-)
-
 
 def upgrade() -> None:
-    """Create the indexes, in all months and in those to come."""
-    for statement in _INDEXES:
-        op.execute(statement)
+    """Create the index, in all months and in those to come; it grows at its right end, as batches come."""
+    op.execute(
+        "CREATE INDEX transfer_by_time ON ledger.transfer (tenant_id, recorded_at, batch_no, position)"
+    )
 
 
 def downgrade() -> None:
-    """Drop them; no row changes."""
-    op.execute("DROP INDEX ledger.entry_by_effective")
+    """Drop it; no row changes."""
     op.execute("DROP INDEX ledger.transfer_by_time")

@@ -3811,7 +3811,7 @@ var File_payments_ledger_v1_ledger_service_proto protoreflect.FileDescriptor
 
 const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a payments/ledger/v1/balance.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a\x1fpayments/ledger/v1/period.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/statement.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
+	"'payments/ledger/v1/ledger_service.proto\x12\x12payments.ledger.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a payments/ledger/v1/balance.proto\x1a\"payments/ledger/v1/integrity.proto\x1a\x1fpayments/ledger/v1/ledger.proto\x1a payments/ledger/v1/monitor.proto\x1a\x1fpayments/ledger/v1/period.proto\x1a payments/ledger/v1/posting.proto\x1a\x1fpayments/ledger/v1/recipe.proto\x1a\"payments/ledger/v1/scheduled.proto\x1a\"payments/ledger/v1/statement.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8d\x02\n" +
 	"\x15CreateAccountsRequest\x12?\n" +
 	"\baccounts\x18\x01 \x03(\v2\x1b.payments.ledger.v1.AccountB\x06\xbaH\x03\xd8\x01\x03R\baccounts\x12t\n" +
 	"\n" +
@@ -4487,8 +4487,8 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 	file_payments_ledger_v1_period_proto_init()
 	file_payments_ledger_v1_posting_proto_init()
 	file_payments_ledger_v1_recipe_proto_init()
-	file_payments_ledger_v1_statement_proto_init()
 	file_payments_ledger_v1_scheduled_proto_init()
+	file_payments_ledger_v1_statement_proto_init()
 	file_payments_ledger_v1_ledger_service_proto_msgTypes[13].OneofWrappers = []any{
 		(*PostRecipeResult_Posting)(nil),
 		(*PostRecipeResult_Refusal)(nil),

@@ -74,6 +74,7 @@ transfer = Table(
     Column("reference_id", Text),
     Column("reference_part", Text),
     Column("posting_id", Uuid),
+    Column("not_before", DateTime(timezone=True)),
 )
 
 hold = Table(

@@ -13,7 +13,7 @@ import grpc
 import psycopg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from payments.events.v1 import ledger_events_pb2, orchestration_events_pb2
+from payments.events.v1 import ledger_events_pb2
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import period_pb2
@@ -299,26 +299,3 @@ async def _posted(books: Books) -> int:
         books.rows, "SELECT count(*) FROM ledger.transfer WHERE effective_at < '2026-03-01'"
     )
     return int(row[0])
-
-
-async def test_a_payment_of_a_closed_period_is_booked_now(books: Books) -> None:
-    """What a processor did cannot be refused: it takes effect when it is recorded."""
-    await books.close(FEBRUARY_END)
-    books.clock.advance(TICK)
-    fact = orchestration_events_pb2.StepSucceeded(
-        payment_id="pay_1",
-        attempt_id="att_1",
-        processor_id="acme",
-        person_id="p",
-        currency="USD",
-        amount=700,
-    )
-    fact.settled_at.CopyFrom(stamp(FEBRUARY_END))
-    database = books.mesh.node.database
-    with acting(CallContext(books.tenant, "t", frozenset(), "r", "r")):
-        async with database.unit_of_work("test.tell") as work:
-            work.publish(fact)
-    await books.mesh.drain_events()
-    assert books.rows(
-        "SELECT amount_minor, effective_at FROM ledger.transfer WHERE code = 2001"
-    ) == [(700, START + TICK)]

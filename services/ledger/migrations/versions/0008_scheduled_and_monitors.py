@@ -94,6 +94,12 @@ _DOWN = (
 )
 
 
+# An id whose transfer still waits is no fact yet: what is decided on it when it is due, or cancelled, is.
+_OWN_OR_WAITING = "USING (claimed_by = pg_current_xact_id() OR result = 2)"
+_OWN = "USING (claimed_by = pg_current_xact_id())"
+_RIGHTS = (("balance", "monitored"), ("transfer_id", "recorded_at"))
+
+
 def upgrade() -> None:
     """Make the tables and the columns."""
     for statement in _UP:
@@ -101,10 +107,28 @@ def upgrade() -> None:
     schema.protect(op, "ledger", "scheduled", privileges=("SELECT", "INSERT", "UPDATE"))
     schema.protect(op, "ledger", "monitor")
     schema.queue(op, "ledger", "scheduled", "transfer_id", traced=True, name="scheduled")
+    service = _service()
+    op.execute(
+        f"ALTER POLICY own_claim_update ON ledger.transfer_id {_OWN_OR_WAITING} WITH CHECK (true)"
+    )
+    op.execute(f"ALTER POLICY own_claim_delete ON ledger.transfer_id {_OWN_OR_WAITING}")
+    for table, column in _RIGHTS:
+        op.execute(f"GRANT UPDATE ({column}) ON ledger.{table} TO {service}")
 
 
 def downgrade() -> None:
     """Drop them, with every monitor and with what is known of scheduled transfers but for what they posted."""
+    service = _service()
+    for table, column in _RIGHTS:
+        op.execute(f"REVOKE UPDATE ({column}) ON ledger.{table} FROM {service}")
+    # A policy that checks what it shows, as one without a check of its own does.
+    check = _OWN.replace("USING", "WITH CHECK", 1)
+    op.execute(f"ALTER POLICY own_claim_update ON ledger.transfer_id {_OWN} {check}")
+    op.execute(f"ALTER POLICY own_claim_delete ON ledger.transfer_id {_OWN}")
     schema.drop_queue(op, "ledger", name="scheduled")
     for statement in _DOWN:
         op.execute(statement)
+
+
+def _service() -> str:
+    return '"' + schema.role_names(op).service.replace('"', '""') + '"'

@@ -143,7 +143,7 @@ def test_transfers_are_read_by_time_or_by_reference(
     has_place: bool,
 ) -> None:
     # At the beginning: of the little that is left at the end any index is good enough.
-    after = TransferPlace(NOON, 0, 6) if has_place else None
+    after = TransferPlace(NOON, 2**40 if newest_first else 0, 6) if has_place else None
     asked = replace(wanted, newest_first=newest_first)
     found = plan(service, compiled(transfers_looked_at(tenant, asked, after, 100)), {})
     assert re.search(rf"Index Scan( Backward)? using transfer_(y\d+m\d+|rest)_{index}", found), (

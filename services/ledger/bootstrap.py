@@ -29,6 +29,7 @@ from services.runtime.service import Runtime, Service, Servicer
 def build(runtime: Runtime) -> Service:
     """Build the service."""
     ledger = Ledger(runtime.database, runtime.commands, runtime.violations)
+    recipes = Recipes(product_recipes())
     box = SecretBox(parse_keys(runtime.settings.secrets_keys.get_secret_value()))
     background = Background(
         [
@@ -45,10 +46,10 @@ def build(runtime: Runtime) -> Service:
                 ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server,
                 LedgerServicer(
                     ledger,
-                    Recipes(product_recipes()),
+                    recipes,
                     runtime.database,
                     Chain(runtime.database, box),
-                    Integrity(runtime.database, runtime.violations),
+                    Integrity(runtime.database, recipes, runtime.violations),
                     runtime.commands,
                     runtime.violations,
                 ),

@@ -13,6 +13,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from services.ledger.app.earlier import planned
+from services.ledger.app.recipes import Recipes
 from services.ledger.domain.chain import BEFORE_ALL, Block
 from services.ledger.domain.findings import Check, Finding, Progress, VerificationRunning
 from services.ledger.domain.heads import LedgerHead
@@ -23,7 +25,14 @@ from services.ledger.domain.integrity_accounts import (
     pending_faults,
 )
 from services.ledger.domain.integrity_chain import block_faults, head_faults
+from services.ledger.domain.integrity_postings import (
+    KeptPosting,
+    posting_faults,
+    stray_faults,
+    unplanned,
+)
 from services.ledger.domain.integrity_transfers import holds_faults, ids_faults, transfers_faults
+from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.store import chain
 from services.ledger.store import integrity as store
 from services.runtime.context import acting, current
@@ -45,6 +54,7 @@ IDS_A_PAGE = 5_000
 HOLDS_A_PAGE = 500
 BLOCKS_A_PAGE = 100
 HEADS_A_PAGE = 100
+POSTINGS_A_PAGE = 50
 DIFFERENCES_MAX = 1_000
 # Of one page; a verification as a whole may last as long as it takes.
 PAGE_SECONDS = 55.0
@@ -72,10 +82,11 @@ class Page:
 
 
 class Reader:
-    """Opens the snapshots of a verification."""
+    """Opens the snapshots of a verification, and knows the product's recipes."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, recipes: Recipes) -> None:
         self._database = database
+        self.recipes = recipes
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[UnitOfWork]:
@@ -213,6 +224,43 @@ async def _compared(reader: Reader, heads: Collection[LedgerHead]) -> Page:
     return Page(len(heads), findings)
 
 
+async def _postings(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]:
+    """The postings by what their recipes make of them, then the transfers that say they are of one."""
+    after: UUID | None = None
+    while True:
+        async with reader.snapshot() as work:
+            page = await store.postings_page(work, after, POSTINGS_A_PAGE)
+            recipes = await reader.recipes.find(work, {(p.recipe, p.version) for p in page})
+            findings = [
+                finding
+                for posting in page
+                for finding in await _compare(
+                    work, posting, recipes.get((posting.recipe, posting.version))
+                )
+            ]
+        yield Page(len(page), findings)
+        if len(page) < POSTINGS_A_PAGE:
+            break
+        after = page[-1].posting_id
+    place = BEFORE_ALL
+    while True:
+        async with reader.snapshot() as work:
+            named, looked_at, place = await store.named_page(work, place, IDS_A_PAGE)
+        yield Page(looked_at, [*stray_faults(named)])
+        if looked_at < IDS_A_PAGE:
+            return
+
+
+async def _compare(work: UnitOfWork, posting: KeptPosting, recipe: Recipe | None) -> list[Finding]:
+    if recipe is None:
+        return [unplanned(posting, "there is no such recipe")]
+    try:
+        plan = await planned(work, recipe, posting.fact)
+    except DomainError as error:
+        return [unplanned(posting, str(error))]
+    return [*posting_faults(posting, plan)]
+
+
 PASSES: tuple[Pass, ...] = (
     Pass((Check.CURRENCY_SUMS,), _currencies),
     Pass((Check.PENDING_SUMS,), _pending),
@@ -220,6 +268,7 @@ PASSES: tuple[Pass, ...] = (
     Pass((Check.TRANSFERS, Check.TRANSFER_IDS, Check.HOLDS, Check.REVERSALS), _transfers),
     Pass((Check.TRANSFER_IDS,), _ids),
     Pass((Check.HOLDS,), _holds),
+    Pass((Check.POSTINGS,), _postings),
     Pass((Check.CHAIN,), _chain),
     Pass((Check.HEADS,), _heads),
 )
@@ -229,8 +278,9 @@ PASSES: tuple[Pass, ...] = (
 class Integrity:
     """Verifies the books of the tenant that the running call acts for, one call at a time."""
 
-    def __init__(self, database: Database, violations: ViolationReporter) -> None:
+    def __init__(self, database: Database, recipes: Recipes, violations: ViolationReporter) -> None:
         self._database = database
+        self._recipes = recipes
         self._violations = violations
 
     async def verify(self, asked: Asked) -> AsyncGenerator[Finding | Progress, None]:
@@ -241,7 +291,7 @@ class Integrity:
         """
         turn = _Turn(self._database)
         await turn.hold()
-        reader, told = Reader(self._database), 0
+        reader, told = Reader(self._database, self._recipes), 0
         try:
             yield Progress(Check.CURRENCY_SUMS, 0)
             for each in PASSES:

@@ -33,6 +33,7 @@ class Check(StrEnum):
     REVERSALS = "reversals"
     CHAIN = "chain"
     HEADS = "heads"
+    POSTINGS = "postings"
 
 
 @dataclass(frozen=True, slots=True)

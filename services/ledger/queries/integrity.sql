@@ -125,3 +125,22 @@ SELECT pending_id, kind, debit_account_id, credit_account_id, currency_code, cod
   FROM ledger.transfer
  WHERE tenant_id = %(tenant_id)s AND pending_id = ANY (%(transfer_ids)s::uuid[])
  GROUP BY pending_id, kind, debit_account_id, credit_account_id, currency_code, code;
+
+-- @postings_page
+SELECT posting_id, recipe, version, reference_kind, reference_id, reference_part, parameters, legs, groups, transfer_ids,
+       effective_at
+  FROM ledger.posting
+ WHERE tenant_id = %(tenant_id)s AND posting_id > %(after)s
+ ORDER BY posting_id
+ LIMIT %(limit)s;
+
+-- @named_page
+SELECT t.batch_no, t.position, t.transfer_id, t.posting_id,
+       coalesce(t.transfer_id = ANY (p.transfer_ids), false) AS is_named
+  FROM (SELECT tenant_id, batch_no, position, transfer_id, posting_id
+          FROM ledger.transfer
+         WHERE tenant_id = %(tenant_id)s AND (batch_no, position) > (%(batch_no)s::bigint, %(position)s::integer)
+         ORDER BY batch_no, position
+         LIMIT %(limit)s) AS t
+  LEFT JOIN ledger.posting AS p ON p.tenant_id = t.tenant_id AND p.posting_id = t.posting_id
+ ORDER BY t.batch_no, t.position;

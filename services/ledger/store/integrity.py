@@ -17,6 +17,7 @@ from services.ledger.domain.integrity_accounts import (
     Running,
     SidesOfCurrency,
 )
+from services.ledger.domain.integrity_postings import KeptPosting, NamedTransfer
 from services.ledger.domain.integrity_transfers import (
     HoldEnds,
     HoldFacts,
@@ -24,9 +25,10 @@ from services.ledger.domain.integrity_transfers import (
     KeptId,
     TransferFacts,
 )
-from services.ledger.domain.transfers import Kind, Transfer
+from services.ledger.domain.transfers import Kind, Reference, Transfer
 from services.ledger.store.chain import read_booked
-from services.ledger.store.posting import transfer_of
+from services.ledger.store.posting import read_views, transfer_of
+from services.ledger.store.postings import values_of
 from services.runtime.database import UnitOfWork
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.postgres import sql
@@ -35,6 +37,48 @@ _SQL = sql.load("services.ledger", "queries/integrity.sql")
 _BY_INDEX = sql.load("services.ledger", "queries/entries.sql")["by_index"]
 _LAST_PLACE = Place(2**63 - 1, 2**31 - 1)
 _LEAST_ID = UUID(int=0)
+
+
+async def postings_page(work: UnitOfWork, after: UUID | None, limit: int) -> list[KeptPosting]:
+    """Read postings behind an id, by id, with their transfers."""
+    keys = {"tenant_id": work.tenant_id, "after": after or _LEAST_ID, "limit": limit}
+    rows = list(await work.execute(_SQL["postings_page"], keys))
+    wanted = [transfer_id for row in rows for transfer_id in row.transfer_ids]
+    views = await read_views(work, wanted) if wanted else {}
+    return [
+        KeptPosting(
+            posting_id=row.posting_id,
+            recipe=row.recipe,
+            version=row.version,
+            reference=Reference(row.reference_kind, row.reference_id, row.reference_part),
+            parameters=values_of(row.parameters),
+            effective_at=row.effective_at,
+            places=tuple(zip(row.legs, row.groups, row.transfer_ids, strict=True)),
+            transfers={i: views[i].transfer for i in row.transfer_ids if i in views},
+        )
+        for row in rows
+    ]
+
+
+async def named_page(
+    work: UnitOfWork, after: Place, limit: int
+) -> tuple[list[NamedTransfer], int, Place]:
+    """Look at transfers behind a place, and return those that say they are of a posting, how many were looked at, and
+    the last place.
+    """
+    keys = {
+        "tenant_id": work.tenant_id,
+        "batch_no": after.batch_no,
+        "position": after.position,
+        "limit": limit,
+    }
+    rows = list(await work.execute(_SQL["named_page"], keys))
+    named = [
+        NamedTransfer(row.transfer_id, row.posting_id, row.is_named)
+        for row in rows
+        if row.posting_id is not None
+    ]
+    return named, len(rows), Place(rows[-1].batch_no, rows[-1].position) if rows else after
 
 
 async def lease(work: UnitOfWork, owner: UUID, lease_ms: int) -> bool:

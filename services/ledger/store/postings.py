@@ -66,7 +66,7 @@ def _posting(row: Any, views: Mapping[UUID, TransferView]) -> PostingView:
         recipe=row.recipe,
         version=row.version,
         reference=Reference(row.reference_kind, row.reference_id, row.reference_part),
-        parameters=_values(row.parameters),
+        parameters=values_of(row.parameters),
         effective_at=row.effective_at,
         recorded_at=row.recorded_at,
         legs=tuple(
@@ -93,7 +93,8 @@ def _written(value: Value) -> dict[str, Any]:
     return {"list": [_document(group) for group in value]}
 
 
-def _values(document: Mapping[str, Any]) -> dict[str, Value]:
+def values_of(document: Mapping[str, Any]) -> dict[str, Value]:
+    """Read the parameters that a posting was posted with."""
     return {name: _read(item) for name, item in document.items()}
 
 
@@ -105,7 +106,7 @@ def _read(item: Mapping[str, Any]) -> Value:
         case "decimal":
             return Decimal(value)
         case "list":
-            return tuple(_values(group) for group in value)
+            return tuple(values_of(group) for group in value)
         case _:
             found: Value = value
             return found

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from services.ledger import manifest as ledger
 from services.ledger.app import integrity
+from services.ledger.app.recipes import Recipes
 from services.ledger.domain.findings import Check
 from services.ledger.domain.transfers import Transfer, fingerprint
 from services.ledger.store import integrity as store
@@ -238,6 +239,23 @@ class Vandal:
     def block_deleted(self) -> None:
         assert self.do("DELETE FROM ledger.block WHERE tenant_id = %(tenant)s")
 
+    def posting_parameters(self) -> None:
+        assert self.do(
+            "UPDATE ledger.posting SET parameters = jsonb_set(parameters, '{amount}', '{\"amount\": [\"USD\", 701]}')"
+            " WHERE tenant_id = %(tenant)s AND recipe = 'payment-received'"
+        )
+
+    def posting_shortened(self) -> None:
+        assert self.do(
+            "UPDATE ledger.posting SET transfer_ids = transfer_ids[1:1], legs = legs[1:1], groups = groups[1:1]"
+            " WHERE tenant_id = %(tenant)s AND recipe = 'charge'"
+        )
+
+    def posting_deleted(self) -> None:
+        assert self.do(
+            "DELETE FROM ledger.posting WHERE tenant_id = %(tenant)s AND recipe = 'charge'"
+        )
+
     def key(self) -> None:
         assert self.do(
             "UPDATE ledger.signing_key SET public_key = sha256('other') WHERE tenant_id = %(tenant)s"
@@ -299,6 +317,9 @@ DAMAGES: dict[str, tuple[Callable[[Vandal], None], set[str], str]] = {
     ),
     "an id could be used again": (Vandal.id_deleted, {"transfer_ids"}, "balancing"),
     "an id without a transfer": (Vandal.id_forged, {"transfer_ids"}, ""),
+    "the parameters of a posting": (Vandal.posting_parameters, {"postings"}, ""),
+    "transfers of a posting": (Vandal.posting_shortened, {"postings"}, ""),
+    "a posting is gone": (Vandal.posting_deleted, {"postings"}, ""),
     "a block's hash": (Vandal.block_hash, {"chain", "heads"}, ""),
     "blocks are gone": (Vandal.block_deleted, {"heads"}, ""),
     "the public key": (Vandal.key, {"heads"}, ""),
@@ -315,7 +336,10 @@ async def test_nothing_is_found_page_by_page(
     books: LivingBooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = await books.seal()
-    for name in ("ACCOUNTS", "ENTRIES", "TRANSFERS", "IDS", "HOLDS", "BLOCKS", "HEADS"):
+    for name in (
+        *("ACCOUNTS", "ENTRIES", "TRANSFERS", "IDS", "HOLDS"),
+        *("POSTINGS", "BLOCKS", "HEADS"),
+    ):
         for size in (1, 2, 3):
             monkeypatch.setattr(integrity, f"{name}_A_PAGE", size)
             assert await books.verify(head) == []
@@ -467,7 +491,7 @@ async def test_pages_are_read_when_they_are_asked_for(
 
     monkeypatch.setattr(store, "ids_page", counted)
     monkeypatch.setattr(integrity, "IDS_A_PAGE", 1)
-    stream = integrity.Integrity(mesh.node.database, mesh.node.violations)
+    stream = integrity.Integrity(mesh.node.database, Recipes([]), mesh.node.violations)
     asked = integrity.Asked(frozenset({Check.TRANSFER_IDS}))
     with acting(CallContext(books.tenant, "test", frozenset(), "r", "r")):
         async with aclosing(stream.verify(asked)) as answers:

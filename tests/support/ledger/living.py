@@ -15,6 +15,7 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money
 
 from services.ledger.work.chain import Chaining
+from tests.support.ledger.recipes import RecipeBooks, reference
 from tests.support.mesh.serving import Mesh
 
 if TYPE_CHECKING:
@@ -98,6 +99,25 @@ class LivingBooks:
         await self._move(with_references=with_references)
         await self._hold()
         await self._close()
+        if with_references:
+            await self._post_by_recipe()
+
+    async def _post_by_recipe(self) -> None:
+        """Charge, pay and give back a part."""
+        recipes = RecipeBooks(self.stub)
+        lines = [
+            {"line": "l1", "sku": "calls", "gross": usd(900), "partner": "p1", "share": usd(90)},
+            {"line": "l2", "sku": "storage", "gross": usd(-200)},
+        ]
+        charge = reference("charge", "chg_2")
+        await recipes.post("charge", charge, {"org": "acme", "lines": lines})
+        paid = {
+            **{"processor": "card", "debtor": "acme", "amount": usd(700), "payment": "pay_1"},
+            **{"attempt": "att_1", "order": "chg_2", "person": "ada"},
+        }
+        await recipes.post("payment-received", reference("payment", "pay_1", "att_1"), paid)
+        back = {**paid, "amount": usd(50), "attempt": "att_2", "refund_of": "att_1"}
+        await recipes.post("payment-refunded", reference("payment", "pay_1", "att_2"), back)
 
     async def _move(self, *, with_references: bool) -> None:
         plain = move("a", "b", 100, code=7, metadata={"why": "ünïque", "b": "2", "a": "1"})

@@ -53,6 +53,8 @@ const (
 	IntegrityCheck_INTEGRITY_CHECK_CHAIN IntegrityCheck = 9
 	// Each head that was given out, or that comes with the request, is of a block of the chain and rightly signed.
 	IntegrityCheck_INTEGRITY_CHECK_HEADS IntegrityCheck = 10
+	// Each posting is what its recipe makes of its fact, and has all the transfers that say they are of it.
+	IntegrityCheck_INTEGRITY_CHECK_POSTINGS IntegrityCheck = 11
 )
 
 // Enum value maps for IntegrityCheck.
@@ -69,6 +71,7 @@ var (
 		8:  "INTEGRITY_CHECK_REVERSALS",
 		9:  "INTEGRITY_CHECK_CHAIN",
 		10: "INTEGRITY_CHECK_HEADS",
+		11: "INTEGRITY_CHECK_POSTINGS",
 	}
 	IntegrityCheck_value = map[string]int32{
 		"INTEGRITY_CHECK_UNSPECIFIED":   0,
@@ -82,6 +85,7 @@ var (
 		"INTEGRITY_CHECK_REVERSALS":     8,
 		"INTEGRITY_CHECK_CHAIN":         9,
 		"INTEGRITY_CHECK_HEADS":         10,
+		"INTEGRITY_CHECK_POSTINGS":      11,
 	}
 )
 
@@ -583,7 +587,7 @@ const file_payments_ledger_v1_integrity_proto_rawDesc = "" +
 	"\x11IntegrityProgress\x128\n" +
 	"\x05check\x18\x01 \x01(\x0e2\".payments.ledger.v1.IntegrityCheckR\x05check\x12\x1b\n" +
 	"\tlooked_at\x18\x02 \x01(\x03R\blookedAt\x12\x12\n" +
-	"\x04done\x18\x03 \x01(\bR\x04done*\xe2\x02\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done*\x80\x03\n" +
 	"\x0eIntegrityCheck\x12\x1f\n" +
 	"\x1bINTEGRITY_CHECK_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dINTEGRITY_CHECK_CURRENCY_SUMS\x10\x01\x12 \n" +
@@ -596,7 +600,8 @@ const file_payments_ledger_v1_integrity_proto_rawDesc = "" +
 	"\x19INTEGRITY_CHECK_REVERSALS\x10\b\x12\x19\n" +
 	"\x15INTEGRITY_CHECK_CHAIN\x10\t\x12\x19\n" +
 	"\x15INTEGRITY_CHECK_HEADS\x10\n" +
-	"B\xc3\x01\n" +
+	"\x12\x1c\n" +
+	"\x18INTEGRITY_CHECK_POSTINGS\x10\vB\xc3\x01\n" +
 	"\x16com.payments.ledger.v1B\x0eIntegrityProtoP\x01Z/tollmesh.dev/gen/go/payments/ledger/v1;ledgerv1\xa2\x02\x03PLX\xaa\x02\x12Payments.Ledger.V1\xca\x02\x12Payments\\Ledger\\V1\xe2\x02\x1ePayments\\Ledger\\V1\\GPBMetadata\xea\x02\x14Payments::Ledger::V1b\x06proto3"
 
 var (

@@ -50,6 +50,8 @@ class _IntegrityCheckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Integr
     """Each block has the hash that follows from its transfers, and from the block before."""
     INTEGRITY_CHECK_HEADS: _IntegrityCheck.ValueType  # 10
     """Each head that was given out, or that comes with the request, is of a block of the chain and rightly signed."""
+    INTEGRITY_CHECK_POSTINGS: _IntegrityCheck.ValueType  # 11
+    """Each posting is what its recipe makes of its fact, and has all the transfers that say they are of it."""
 
 class IntegrityCheck(_IntegrityCheck, metaclass=_IntegrityCheckEnumTypeWrapper):
     """IntegrityCheck is something that must be true of the books."""
@@ -78,6 +80,8 @@ INTEGRITY_CHECK_CHAIN: IntegrityCheck.ValueType  # 9
 """Each block has the hash that follows from its transfers, and from the block before."""
 INTEGRITY_CHECK_HEADS: IntegrityCheck.ValueType  # 10
 """Each head that was given out, or that comes with the request, is of a block of the chain and rightly signed."""
+INTEGRITY_CHECK_POSTINGS: IntegrityCheck.ValueType  # 11
+"""Each posting is what its recipe makes of its fact, and has all the transfers that say they are of it."""
 Global___IntegrityCheck: _TypeAlias = IntegrityCheck  # noqa: Y015
 
 @_typing.final

@@ -528,6 +528,11 @@ class IntegrityCheck(betterproto2.Enum):
     Each head that was given out, or that comes with the request, is of a block of the chain and rightly signed.
     """
 
+    POSTINGS = 11
+    """
+    Each posting is what its recipe makes of its fact, and has all the transfers that say they are of it.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -542,6 +547,7 @@ class IntegrityCheck(betterproto2.Enum):
             8: "INTEGRITY_CHECK_REVERSALS",
             9: "INTEGRITY_CHECK_CHAIN",
             10: "INTEGRITY_CHECK_HEADS",
+            11: "INTEGRITY_CHECK_POSTINGS",
         }
 
     @classmethod
@@ -558,6 +564,7 @@ class IntegrityCheck(betterproto2.Enum):
             "INTEGRITY_CHECK_REVERSALS": 8,
             "INTEGRITY_CHECK_CHAIN": 9,
             "INTEGRITY_CHECK_HEADS": 10,
+            "INTEGRITY_CHECK_POSTINGS": 11,
         }
 
 

@@ -63,6 +63,7 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 	@$(PY) tools/cli_page.py
 	@$(PY) tools/settings_page.py
 	@$(PY) tools/metrics_page.py
+	@$(PY) tools/recipe_pages.py
 
 examples: setup gateway ## Record the examples of the OpenAPI description anew, from calls to a mesh
 	@TOLLMESH_WRITE_EXAMPLES=1 $(RUN)/pytest -q tests/integration/gateway/test_examples.py
@@ -123,6 +124,7 @@ check-pages: setup ## docs/reference matches the event catalogue, the commands, 
 	@$(PY) tools/cli_page.py --check
 	@$(PY) tools/settings_page.py --check
 	@$(PY) tools/metrics_page.py --check
+	@$(PY) tools/recipe_pages.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \

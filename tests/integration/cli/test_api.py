@@ -45,7 +45,7 @@ def test_any_rpc_is_called_by_what_the_server_says_of_itself(
     assert "payments.ledger.v1.LedgerService" in tollmesh("api", "list").out.split()
     assert "payments.ledger.v1.LedgerService/ListEntries" in tollmesh("api", "list", "ledger").out
     described = tollmesh("api", "describe", "ledger/PostTransfers").out
-    assert "transfers  repeated payments.ledger.v1.Transfer" in described
+    assert "transfers   repeated payments.ledger.v1.Transfer" in described
     assert "ACCOUNT_TYPE_ASSET" in tollmesh("api", "describe", "payments.ledger.v1.AccountType").out
 
 

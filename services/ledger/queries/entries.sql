@@ -18,8 +18,8 @@ WITH looked_at AS MATERIALIZED (
              AND seq > CASE WHEN a.account_id = %(after_account_id)s THEN %(after_seq)s::bigint ELSE 0 END
              AND recorded_at >= %(month_from)s::timestamptz AND recorded_at < %(month_before)s::timestamptz
            ORDER BY seq
-           LIMIT %(looked_at)s) AS e
-   LIMIT %(looked_at)s
+           LIMIT %(rows_max)s) AS e
+   LIMIT %(rows_max)s
 ), found AS (
   SELECT *
     FROM looked_at
@@ -52,8 +52,8 @@ WITH looked_at AS MATERIALIZED (
              AND seq < CASE WHEN a.account_id = %(after_account_id)s THEN %(after_seq)s::bigint ELSE 9223372036854775807 END
              AND recorded_at >= %(month_from)s::timestamptz AND recorded_at < %(month_before)s::timestamptz
            ORDER BY seq DESC
-           LIMIT %(looked_at)s) AS e
-   LIMIT %(looked_at)s
+           LIMIT %(rows_max)s) AS e
+   LIMIT %(rows_max)s
 ), found AS (
   SELECT *
     FROM looked_at

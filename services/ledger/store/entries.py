@@ -38,7 +38,7 @@ async def list_entries(
         "after_account_id": after.account_id,
         "after_seq": after.seq,
         "limit": limit,
-        "looked_at": looked_at,
+        "rows_max": looked_at,
         "recorded_from": recorded and recorded.start_at,
         "recorded_before": recorded and recorded.end_at,
         "effective_from": effective and effective.start_at,

@@ -96,7 +96,7 @@ def test_entries_are_read_by_their_key(
         "after_account_id": "a0",
         "after_seq": 2000,
         "limit": 100,
-        "looked_at": 5000,
+        "rows_max": 5000,
         "recorded_from": None,
         "recorded_before": None,
         "effective_from": NOON,

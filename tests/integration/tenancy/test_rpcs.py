@@ -685,6 +685,8 @@ def everything(own: Estate) -> dict[str, str]:
             message.trial_balance.ClearField("recorded_at")
         if isinstance(message, ledger_service_pb2.GetBalanceResponse):
             message.balance.ClearField("recorded_at")
+        if isinstance(message, ledger_service_pb2.GetStatementResponse):
+            message.ClearField("recorded_at")
         if isinstance(message, events_service_pb2.ListConsumersResponse):
             for consumer in message.consumers:
                 # Events of its own may still be on their way.

@@ -35,11 +35,12 @@ CHECKS = [
     allow_header_conformance,
 ]
 EXAMPLES = 8
-DESCRIPTION = schemathesis.openapi.from_path(
-    REPOSITORY / "gen" / "openapi" / "tollmesh.openapi.json"
-).exclude(
+DESCRIPTION = (
+    schemathesis.openapi.from_path(REPOSITORY / "gen" / "openapi" / "tollmesh.openapi.json")
     # Never ends of itself; tests/integration/gateway tails it.
-    path="/v1/events:tail"
+    .exclude(path="/v1/events:tail")
+    # Answers a document a line, which is no document; tests/integration/gateway reads its lines.
+    .exclude(path="/v1/ledger/integrity:verify")
 )
 
 

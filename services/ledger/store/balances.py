@@ -20,6 +20,20 @@ _SQL = sql.load("services.ledger", "queries/balances.sql")
 _NO_BOUND = "infinity"
 
 
+class EntriesBroken(Exception):
+    """Entries of an account are missing: somebody has changed the books past the ledger. A verification says more.
+
+    Attributes:
+        account_id: the account.
+        before_seq: the place before which some are missing.
+    """
+
+    def __init__(self, account_id: str, before_seq: int) -> None:
+        super().__init__(f"entries of {account_id} have a gap before {before_seq}")
+        self.account_id = account_id
+        self.before_seq = before_seq
+
+
 async def count_accounts(work: UnitOfWork, accounts: AccountRange, most: int) -> int:
     """Count the accounts of a range, up to `most`."""
     parameters = {**_range(work, accounts), "most": most}
@@ -190,7 +204,8 @@ async def _sum_entries(work: UnitOfWork, account_ids: Sequence[str], limit: int)
         await work.execute(_SQL["sum_entries"], parameters)
     ).tuples():
         # Committed, it would stay: a sum that lacks an entry is never looked at again.
-        assert entries == expected, f"entries of {account_id} have a gap before {last_seq}"
+        if entries != expected:
+            raise EntriesBroken(account_id, last_seq)
         if entries == limit:
             more.append(account_id)
     return more

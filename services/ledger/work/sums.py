@@ -13,6 +13,7 @@ from services.runtime.context import CallContext, acting
 from services.runtime.database import Database
 from services.runtime.ids import new_id
 from services.runtime.loops import Loop
+from services.runtime.telemetry import log
 
 PRINCIPAL = "mesh:ledger.sums"
 # Looked at in one call, and summed in one transaction.
@@ -80,8 +81,17 @@ class Sums:
 
     async def _sum(self, account_ids: Sequence[str]) -> None:
         while account_ids and not self.loop.is_stopping():
-            async with self._database.unit_of_work("ledger.sum_entries") as work:
-                account_ids = await store.sum_entries(work, account_ids, ENTRIES_SUMMED)
+            try:
+                async with self._database.unit_of_work("ledger.sum_entries") as work:
+                    account_ids = await store.sum_entries(work, account_ids, ENTRIES_SUMMED)
+            except store.EntriesBroken as broken:
+                # Answers add its entries up one by one meanwhile; the others must not wait for it.
+                log.error(
+                    "account left without sums: verify the books",
+                    account_id=broken.account_id,
+                    before_seq=broken.before_seq,
+                )
+                account_ids = [each for each in account_ids if each != broken.account_id]
 
 
 def _call(tenant_id: str) -> CallContext:

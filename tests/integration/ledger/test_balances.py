@@ -297,6 +297,24 @@ async def test_many_sum_at_once_and_none_sums_twice(books: Books) -> None:
     assert rows(books, SUMMED) == [("a:1", 20, 0), ("b:1", 0, 20)]
 
 
+async def test_an_account_whose_entries_are_broken_holds_up_no_other(books: Books) -> None:
+    await books.open()
+    first, second, third, *_ = TYPES
+    await books.post(first, second, 5)
+    await books.post(first, second, 6)
+    await books.post(third, second, 7)
+    with psycopg.connect(books.urls.owner_admin) as owner:
+        gone = "DELETE FROM ledger.entry WHERE tenant_id = %s AND account_id = %s AND seq = 1"
+        assert owner.execute(gone, [books.tenant, first]).rowcount == 1
+    await books.sums.sweep()
+    with psycopg.connect(books.urls.owner_admin) as owner:
+        found = owner.execute(
+            "SELECT account_id FROM ledger.account_day WHERE tenant_id = %s GROUP BY 1",
+            [books.tenant],
+        ).fetchall()
+    assert {row[0] for row in found} == {second, third}
+
+
 async def test_a_backdated_post_adds_to_its_day_and_touches_no_other(books: Books) -> None:
     await books.open()
     for days in range(6):

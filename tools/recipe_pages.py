@@ -15,7 +15,7 @@ if __package__ in (None, ""):  # run as a script: our own folder's parent is not
 
 from services.ledger.bootstrap import product_recipes
 from services.ledger.domain.accounts import AccountType
-from services.ledger.domain.posting import Balance
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted, bound, evaluate
 from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge
 from services.ledger.domain.recipes.parameters import Value

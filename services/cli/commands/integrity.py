@@ -159,7 +159,7 @@ def _collected(
             if answer.HasField("finding"):
                 found.append(answer.finding)
                 continue
-            name = enum_name(answer.progress, "check")
+            name = enum_name(answer.progress, "integrity_check")
             status.update(f"{name.replace('_', ' ')}: {answer.progress.looked_at:,}")
             if answer.progress.done:
                 looked_at[name] = answer.progress.looked_at
@@ -198,7 +198,7 @@ def _show(
 
 
 def _name(found: integrity_pb2.IntegrityFinding) -> str:
-    return enum_name(found, "check").replace("_", " ")
+    return enum_name(found, "integrity_check").replace("_", " ")
 
 
 def _subject(found: integrity_pb2.IntegrityFinding) -> str:

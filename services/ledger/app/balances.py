@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.balances import (
     ACCOUNTS_MAX,
     ALL_ACCOUNTS,
@@ -13,7 +14,6 @@ from services.ledger.domain.balances import (
     BalanceLine,
     too_many_accounts,
 )
-from services.ledger.domain.posting import Balance
 from services.ledger.domain.trial_balance import CurrencySums, add_up
 from services.ledger.store import balances as store
 from services.runtime.database import UnitOfWork

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from services.ledger.domain.accounts import NO_LIMITS, Limits
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.transfers import Kind, Transfer, TransferResult, moved
 from services.runtime.money import MINOR_UNITS_MAX
-
-if TYPE_CHECKING:
-    from services.ledger.domain.posting import Balance
 
 _R = TransferResult
 

@@ -460,11 +460,11 @@ def verified(found: Finding | Progress) -> service_pb.VerifyIntegrityResponse:
     check = CHECKS.write(found.check)
     if isinstance(found, Progress):
         progress = integrity_pb2.IntegrityProgress(
-            check=check, looked_at=found.looked_at, done=found.done
+            integrity_check=check, looked_at=found.looked_at, done=found.done
         )
         return service_pb.VerifyIntegrityResponse(progress=progress)
     finding = integrity_pb2.IntegrityFinding(
-        check=check,
+        integrity_check=check,
         severity=found.severity,
         account_id=found.account_id,
         transfer_id=str(found.transfer_id or ""),

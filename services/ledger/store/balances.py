@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.ledger.domain.accounts import AccountType
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.balances import AccountRange, AsOf, BalanceLine, bounds, day_start
-from services.ledger.domain.posting import Balance
 from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.trial_balance import TypeSums
 from services.ledger.store.rows import parts

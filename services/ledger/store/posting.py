@@ -11,15 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from services.ledger.domain.accounts import AccountType
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import Hold, HoldState, HoldView, TransferView
 from services.ledger.domain.monitors import Monitor
-from services.ledger.domain.posting import (
-    Balance,
-    Evaluation,
-    Leg,
-    Posting,
-    StoredTransfer,
-)
+from services.ledger.domain.posting import Evaluation, Leg, Posting, StoredTransfer
 from services.ledger.domain.transfers import (
     NO_FLAGS,
     Kind,

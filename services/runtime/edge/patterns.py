@@ -26,6 +26,9 @@ _RANGES = (
     ("a-f", "small letters a to f"),
 )
 _ODD = {
+    r"^[a-z][a-z0-9_]{0,63}([.][a-z][a-z0-9_]{0,63})?$": (
+        "must be a name such as amount, or two joined by a dot such as split.fee: small letters, digits and _"
+    ),
     r"^(\*|[a-z]{2,20}:(read|write|admin))$": (
         "must be a scope such as metering:write, or * for every scope of the tenant"
     ),

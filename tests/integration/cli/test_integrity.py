@@ -74,7 +74,7 @@ def test_a_head_is_kept_and_the_books_are_compared_with_it(
     assert account in damaged.out
     assert "not as they must be" in damaged.err
     found = as_json.json()["findings"]
-    assert {each["check"] for each in found} == {
+    assert {each["integrity_check"] for each in found} == {
         "INTEGRITY_CHECK_BALANCES",
         "INTEGRITY_CHECK_CURRENCY_SUMS",
     }

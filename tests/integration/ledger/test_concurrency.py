@@ -20,8 +20,9 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.ledger.domain.accounts import AccountType, Flags
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import Hold
-from services.ledger.domain.posting import Balance, Books, evaluate
+from services.ledger.domain.posting import Books, evaluate
 from services.ledger.domain.transfers import Kind, Transfer, TransferFlags, TransferResult
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls

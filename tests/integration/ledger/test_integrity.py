@@ -81,7 +81,9 @@ def owner(database: DatabaseUrls) -> Iterator[psycopg.Connection]:
 
 def checks(found: list[integrity_pb2.IntegrityFinding]) -> set[str]:
     return {
-        integrity_pb2.IntegrityCheck.Name(each.check).removeprefix("INTEGRITY_CHECK_").lower()
+        integrity_pb2.IntegrityCheck.Name(each.integrity_check)
+        .removeprefix("INTEGRITY_CHECK_")
+        .lower()
         for each in found
     }
 

@@ -502,7 +502,7 @@ class Estate:
             verify = ledger_service_pb2.VerifyIntegrityRequest()
             for answer in client.stream(stub.VerifyIntegrity, verify):
                 assert not answer.HasField("finding"), answer
-                if answer.progress.check == integrity_pb2.INTEGRITY_CHECK_TRANSFERS:
+                if answer.progress.integrity_check == integrity_pb2.INTEGRITY_CHECK_TRANSFERS:
                     transfers = answer.progress.looked_at
             blocks = ledger_service_pb2.ListBlocksRequest(newest_first=True, page_size=1)
             found = client.call(stub.ListBlocks, blocks).blocks

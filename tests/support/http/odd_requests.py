@@ -192,7 +192,9 @@ def _mutate_map(dice: Random, message: Any, field: FieldDescriptor, known: Known
     key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
     held = getattr(message, field.name)
     for _ in range(dice.choice((1, 1, 1, 40))):
-        name = _scalar(dice, key, known) if dice.random() < 0.5 else f"k{dice.randrange(99)}"
+        is_text = key.cpp_type == FieldDescriptor.CPPTYPE_STRING
+        name = f"k{dice.randrange(99)}" if is_text and dice.random() < 0.5 else None
+        name = _scalar(dice, key, known) if name is None else name
         if value.message_type is None:
             held[name] = _scalar(dice, value, known)
         else:

@@ -8,16 +8,9 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, NO_LIMITS, AccountType, Flags, Limits
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import Hold, HoldState
-from services.ledger.domain.posting import (
-    Balance,
-    Books,
-    Evaluation,
-    Leg,
-    StoredTransfer,
-    evaluate,
-    release,
-)
+from services.ledger.domain.posting import Books, Evaluation, Leg, StoredTransfer, evaluate, release
 from services.ledger.domain.scheduled import Scheduled, refused_at
 from services.ledger.domain.timelines import Timeline
 from services.ledger.domain.transfers import Malformed, Transfer, TransferResult, moved

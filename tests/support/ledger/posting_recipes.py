@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.ledger.domain.accounts import AccountType, Flags
-from services.ledger.domain.posting import Balance
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.recipes.evaluation import Fact, Posted, bound, evaluate
 from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge
 from services.ledger.domain.recipes.parameters import Value

@@ -146,7 +146,7 @@ def test_each_fault_is_named_by_its_row_and_nothing_is_given(file: Path) -> None
     )
     told = fault(file, "\n".join((HEADER, *rows)))
     assert [line.split(":")[0] for line in told] == [f"row {n}" for n in (3, 4, 5, 6, 8, 9, 10)]
-    assert "up to 2 decimal places" in told[0]
+    assert "three digits after the point, but USD has 2" in told[0]
     assert "without currency_code" in told[2]
     assert "XXQ" in told[3]
     assert "has 3 columns, but the header has 4" in told[4]

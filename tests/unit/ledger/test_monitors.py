@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, AccountType
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import HoldState
 from services.ledger.domain.monitors import (
     Balances,
@@ -19,7 +20,7 @@ from services.ledger.domain.monitors import (
     crossings,
     watched,
 )
-from services.ledger.domain.posting import Balance, Books, evaluate
+from services.ledger.domain.posting import Books, evaluate
 from services.ledger.domain.transfers import Kind, Transfer
 from services.runtime.money import Money
 from tests.support.ledger.books import NOW

@@ -13,14 +13,8 @@ from payments.ledger.v1 import ledger_pb2 as ledger_pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 
 from services.ledger.domain.accounts import AccountResult, AccountType, Flags, Limits
-from services.ledger.domain.posting import (
-    Balance,
-    Books,
-    Evaluation,
-    Leg,
-    StoredTransfer,
-    evaluate,
-)
+from services.ledger.domain.balance import Balance
+from services.ledger.domain.posting import Books, Evaluation, Leg, StoredTransfer, evaluate
 from services.ledger.domain.transfers import (
     BURNING,
     Kind,

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.ledger.domain.accounts import AccountType, Flags, Limits
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import Hold, HoldState
-from services.ledger.domain.posting import Balance
 from services.ledger.domain.transfers import (
     Kind,
     Malformed,

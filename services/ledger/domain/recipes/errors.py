@@ -76,7 +76,7 @@ class PostingExists(DomainError):
 
     code = Code.ALREADY_EXISTS
     reason = "POSTING_EXISTS"
-    state_dependent = False
+    state_dependent = True
     recipe: str
     reference: str
     posting_id: str

@@ -12,8 +12,9 @@ from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import Account
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.holds import Hold, HoldView
-from services.ledger.domain.posting import Balance, Books, evaluate
+from services.ledger.domain.posting import Books, evaluate
 from services.ledger.domain.recipes.errors import SOURCES_EXHAUSTED, RecipeRefused
 from services.ledger.domain.recipes.evaluation import Move, Plan, Tender
 from services.ledger.domain.recipes.recipe import OnRefusal

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.ledger.domain.accounts import AccountType
-from services.ledger.domain.posting import Balance
+from services.ledger.domain.balance import Balance
 from services.ledger.domain.recipes.checks import check
 from services.ledger.domain.recipes.errors import RecipeRefused
 from services.ledger.domain.recipes.judging import Judged, OpenBooks

@@ -373,7 +373,7 @@ func (x *LedgerHead) GetSignedText() string {
 type IntegrityFinding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is broken.
-	Check IntegrityCheck `protobuf:"varint,1,opt,name=check,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"check,omitempty"`
+	IntegrityCheck IntegrityCheck `protobuf:"varint,1,opt,name=integrity_check,json=integrityCheck,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"integrity_check,omitempty"`
 	// How bad it is: `HIGH` or `CRITICAL`.
 	Severity string `protobuf:"bytes,2,opt,name=severity,proto3" json:"severity,omitempty"`
 	// The account at fault; empty when it is not about one.
@@ -422,9 +422,9 @@ func (*IntegrityFinding) Descriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_integrity_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *IntegrityFinding) GetCheck() IntegrityCheck {
+func (x *IntegrityFinding) GetIntegrityCheck() IntegrityCheck {
 	if x != nil {
-		return x.Check
+		return x.IntegrityCheck
 	}
 	return IntegrityCheck_INTEGRITY_CHECK_UNSPECIFIED
 }
@@ -482,7 +482,7 @@ func (x *IntegrityFinding) GetFound() string {
 type IntegrityProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first check of those that are done together.
-	Check IntegrityCheck `protobuf:"varint,1,opt,name=check,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"check,omitempty"`
+	IntegrityCheck IntegrityCheck `protobuf:"varint,1,opt,name=integrity_check,json=integrityCheck,proto3,enum=payments.ledger.v1.IntegrityCheck" json:"integrity_check,omitempty"`
 	// Rows that were looked at for them: currencies, accounts and entries, transfers, ids, holds, blocks or heads.
 	LookedAt int64 `protobuf:"varint,2,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
 	// True once they are done.
@@ -521,9 +521,9 @@ func (*IntegrityProgress) Descriptor() ([]byte, []int) {
 	return file_payments_ledger_v1_integrity_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *IntegrityProgress) GetCheck() IntegrityCheck {
+func (x *IntegrityProgress) GetIntegrityCheck() IntegrityCheck {
 	if x != nil {
-		return x.Check
+		return x.IntegrityCheck
 	}
 	return IntegrityCheck_INTEGRITY_CHECK_UNSPECIFIED
 }
@@ -572,9 +572,9 @@ const file_payments_ledger_v1_integrity_proto_rawDesc = "" +
 	"public_key\x18\a \x01(\fB\a\xbaH\x04z\x02h R\tpublicKey\x12,\n" +
 	"\x06key_id\x18\b \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{16}$R\x05keyId\x12)\n" +
 	"\vsigned_text\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\n" +
-	"signedText\"\x8f\x02\n" +
-	"\x10IntegrityFinding\x128\n" +
-	"\x05check\x18\x01 \x01(\x0e2\".payments.ledger.v1.IntegrityCheckR\x05check\x12\x1a\n" +
+	"signedText\"\xa2\x02\n" +
+	"\x10IntegrityFinding\x12K\n" +
+	"\x0fintegrity_check\x18\x01 \x01(\x0e2\".payments.ledger.v1.IntegrityCheckR\x0eintegrityCheck\x12\x1a\n" +
 	"\bseverity\x18\x02 \x01(\tR\bseverity\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x03 \x01(\tR\taccountId\x12\x1f\n" +
@@ -583,9 +583,9 @@ const file_payments_ledger_v1_integrity_proto_rawDesc = "" +
 	"\bblock_no\x18\x05 \x01(\x03R\ablockNo\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12\x1a\n" +
 	"\bexpected\x18\a \x01(\tR\bexpected\x12\x14\n" +
-	"\x05found\x18\b \x01(\tR\x05found\"~\n" +
-	"\x11IntegrityProgress\x128\n" +
-	"\x05check\x18\x01 \x01(\x0e2\".payments.ledger.v1.IntegrityCheckR\x05check\x12\x1b\n" +
+	"\x05found\x18\b \x01(\tR\x05found\"\x91\x01\n" +
+	"\x11IntegrityProgress\x12K\n" +
+	"\x0fintegrity_check\x18\x01 \x01(\x0e2\".payments.ledger.v1.IntegrityCheckR\x0eintegrityCheck\x12\x1b\n" +
 	"\tlooked_at\x18\x02 \x01(\x03R\blookedAt\x12\x12\n" +
 	"\x04done\x18\x03 \x01(\bR\x04done*\x80\x03\n" +
 	"\x0eIntegrityCheck\x12\x1f\n" +
@@ -629,8 +629,8 @@ var file_payments_ledger_v1_integrity_proto_goTypes = []any{
 var file_payments_ledger_v1_integrity_proto_depIdxs = []int32{
 	5, // 0: payments.ledger.v1.Block.recorded_at:type_name -> google.protobuf.Timestamp
 	5, // 1: payments.ledger.v1.LedgerHead.signed_at:type_name -> google.protobuf.Timestamp
-	0, // 2: payments.ledger.v1.IntegrityFinding.check:type_name -> payments.ledger.v1.IntegrityCheck
-	0, // 3: payments.ledger.v1.IntegrityProgress.check:type_name -> payments.ledger.v1.IntegrityCheck
+	0, // 2: payments.ledger.v1.IntegrityFinding.integrity_check:type_name -> payments.ledger.v1.IntegrityCheck
+	0, // 3: payments.ledger.v1.IntegrityProgress.integrity_check:type_name -> payments.ledger.v1.IntegrityCheck
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name

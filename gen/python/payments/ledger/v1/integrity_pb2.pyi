@@ -216,7 +216,7 @@ class IntegrityFinding(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CHECK_FIELD_NUMBER: _builtins.int
+    INTEGRITY_CHECK_FIELD_NUMBER: _builtins.int
     SEVERITY_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
@@ -224,7 +224,7 @@ class IntegrityFinding(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
     FOUND_FIELD_NUMBER: _builtins.int
-    check: Global___IntegrityCheck.ValueType
+    integrity_check: Global___IntegrityCheck.ValueType
     """What is broken."""
     severity: _builtins.str
     """How bad it is: `HIGH` or `CRITICAL`."""
@@ -243,7 +243,7 @@ class IntegrityFinding(_message.Message):
     def __init__(
         self,
         *,
-        check: Global___IntegrityCheck.ValueType = ...,
+        integrity_check: Global___IntegrityCheck.ValueType = ...,
         severity: _builtins.str = ...,
         account_id: _builtins.str = ...,
         transfer_id: _builtins.str = ...,
@@ -254,7 +254,7 @@ class IntegrityFinding(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "block_no", b"block_no", "check", b"check", "expected", b"expected", "found", b"found", "message", b"message", "severity", b"severity", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "block_no", b"block_no", "expected", b"expected", "found", b"found", "integrity_check", b"integrity_check", "message", b"message", "severity", b"severity", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,10 +266,10 @@ class IntegrityProgress(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CHECK_FIELD_NUMBER: _builtins.int
+    INTEGRITY_CHECK_FIELD_NUMBER: _builtins.int
     LOOKED_AT_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
-    check: Global___IntegrityCheck.ValueType
+    integrity_check: Global___IntegrityCheck.ValueType
     """The first check of those that are done together."""
     looked_at: _builtins.int
     """Rows that were looked at for them: currencies, accounts and entries, transfers, ids, holds, blocks or heads."""
@@ -278,13 +278,13 @@ class IntegrityProgress(_message.Message):
     def __init__(
         self,
         *,
-        check: Global___IntegrityCheck.ValueType = ...,
+        integrity_check: Global___IntegrityCheck.ValueType = ...,
         looked_at: _builtins.int = ...,
         done: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "done", b"done", "looked_at", b"looked_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "integrity_check", b"integrity_check", "looked_at", b"looked_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

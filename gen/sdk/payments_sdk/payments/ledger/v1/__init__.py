@@ -2697,7 +2697,7 @@ class IntegrityFinding(CheckedMessage):
     IntegrityFinding is something in the books that is not as it must be.
     """
 
-    check: "IntegrityCheck" = betterproto2.field(
+    integrity_check: "IntegrityCheck" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: IntegrityCheck(0)
     )
     """
@@ -2749,7 +2749,7 @@ class IntegrityProgress(CheckedMessage):
     IntegrityProgress tells how far a verification is.
     """
 
-    check: "IntegrityCheck" = betterproto2.field(
+    integrity_check: "IntegrityCheck" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: IntegrityCheck(0)
     )
     """

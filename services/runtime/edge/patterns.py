@@ -25,10 +25,14 @@ _RANGES = (
     ("0-9", "digits"),
     ("a-f", "small letters a to f"),
 )
+_NAME = "a name such as amount, or two joined by a dot such as split.fee: small letters, digits and _"
 _ODD = {
-    r"^[a-z][a-z0-9_]{0,63}([.][a-z][a-z0-9_]{0,63})?$": (
-        "must be a name such as amount, or two joined by a dot such as split.fee: small letters, digits and _"
+    r"^[0-9]{1,3}([.][0-9]{1,18})?$": (
+        'must be a decimal such as "12.5": up to 3 digits before the point and 18 after it'
     ),
+    r"^-?[0-9]+([.][0-9]+)?$": 'must be a decimal such as "12.5", without exponent',
+    r"^[a-z][a-z0-9_]{0,63}([.][a-z][a-z0-9_]{0,63})?$": f"must be {_NAME}",
+    r"^([a-z][a-z0-9_]{0,63}([.][a-z][a-z0-9_]{0,63})?)?$": f"must be {_NAME}, or empty",
     r"^(\*|[a-z]{2,20}:(read|write|admin))$": (
         "must be a scope such as metering:write, or * for every scope of the tenant"
     ),

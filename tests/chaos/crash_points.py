@@ -31,6 +31,7 @@ ELSEWHERE = (
     "events.cancel_timer",
     "events.delete_schedule",
     "events.put_schedule",
+    "ledger.make_months",
     "orchestration.booking.put_off",
     "timers.fire",
     "transport.sink",

@@ -25,7 +25,9 @@ _RANGES = (
     ("0-9", "digits"),
     ("a-f", "small letters a to f"),
 )
-_NAME = "a name such as amount, or two joined by a dot such as split.fee: small letters, digits and _"
+_NAME = (
+    "a name such as amount, or two joined by a dot such as split.fee: small letters, digits and _"
+)
 _ODD = {
     r"^[0-9]{1,3}([.][0-9]{1,18})?$": (
         'must be a decimal such as "12.5": up to 3 digits before the point and 18 after it'

@@ -229,7 +229,7 @@ def _footer(sums: ledger_service_pb2.GetStatementResponse) -> str:
 
 
 def _amount(amount: object) -> str:
-    code, minor = amount.currency_code, amount.minor_units  # type: ignore[attr-defined]
+    code, minor = amount.currency_code, amount.minor_units  # type: ignore[attr-defined] # a Money
     return f"{format_money(Money(code, minor))} {code}"
 
 

@@ -344,6 +344,7 @@ class _Turn:
 
     async def end(self) -> None:
         """Give it back; where that fails it runs out by itself."""
+        # What failed is told by who failed: the lease ends by itself.
         with contextlib.suppress(DomainError), acting(replace(current(), deadline_at=None)):
             async with self._database.unit_of_work("ledger.end_verification") as work:
                 await store.end_lease(work, self._owner)

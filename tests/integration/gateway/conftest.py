@@ -14,10 +14,16 @@ from services.runtime import manifests
 from services.runtime.secrets import new_key
 from tests.support.http.rest import Rest, facade
 from tests.support.mesh.serving import Mesh, running
-from tests.support.postgres.server import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls, Server
 from tests.support.webhooks.lab import ALLOW
 
 MakeCaller = Callable[..., Awaitable[Rest]]
+
+
+@pytest.fixture(scope="session")
+def database(postgres_server: Server, worker_id: str) -> DatabaseUrls:
+    """Of this folder alone: its mesh lives until the run ends, and its clock would serve what is due by another's."""
+    return postgres_server.new_database(f"gateway_{worker_id}")
 
 
 @pytest_asyncio.fixture(scope="session")

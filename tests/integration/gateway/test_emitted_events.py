@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.message import Message
@@ -32,7 +34,11 @@ MAY_BE_EMPTY = {
     ("payment.step.failed", "latency_ms"): "as above",
     ("payment.step.failed", "retryable"): "false for a refusal",
     ("contract.violated", "service"): "the contract's id leads with it",
+    ("ledger.batch.posted", "references"): "its transfers may be for nothing that has a name",
+    ("ledger.batch.posted", "references_left_out"): "none is left out",
+    ("ledger.period.closed", "closed_through_before"): "absent: the books were open",
 }
+DUE_WITHIN_S = 60.0
 
 
 async def test_a_real_flow_emits_every_event_of_the_services(
@@ -43,8 +49,9 @@ async def test_a_real_flow_emits_every_event_of_the_services(
     await mesh.drain_events()  # metering hears of the charge, and that its period is closed
     await done(rest, "/v1/metering/events", [event("e3", 1)], 202)
     await paid(rest)
+    await kept(rest)
     await mesh.drain_events()
-    told = await feed(mesh, tenant)
+    told = await told_when_due(mesh, tenant, "ledger.scheduled.refused")
     owned = {kind.subject for kind in registry.all_types().values()}
     assert {item.subject for item in told} == owned - OF_EVENTS
     for item in told:
@@ -117,6 +124,61 @@ async def paid(rest: Rest) -> None:
             "POST", "/v1/payments", json.dumps(request).encode(), {"Idempotency-Key": new_id()}
         )
         assert answer.status == 201, answer.body
+
+
+async def kept(rest: Rest) -> None:
+    """Books: a balance that is watched, months closed and reopened, and a transfer that is refused when it is due."""
+    names = ("cash:USD", "sales:USD")
+    accounts = [
+        {
+            "account_id": name,
+            "currency_code": "USD",
+            "type": "ACCOUNT_TYPE_ASSET",
+            "limits": {"ceiling": usd(1_000)},
+        }
+        for name in names
+    ]
+    await done(rest, "/v1/ledger/accounts", {"accounts": accounts})
+    monitor = {
+        "monitor_id": "much",
+        "account_id": names[0],
+        "side": "BALANCE_SIDE_POSTED",
+        "comparison": "COMPARISON_ABOVE",
+        "threshold": usd(80),
+        "description": "take it to the bank",
+    }
+    await done(rest, "/v1/ledger/monitors", {"request_id": new_id(), "monitor": monitor})
+    due = datetime.now(UTC) + timedelta(seconds=1)
+    reference = {"kind": "order", "id": "ord_1", "part": "rest"}
+    for amount, more in (
+        (50, {}),
+        (50, {}),
+        (1_000, {"not_before": due.isoformat(), "reference": reference}),
+    ):
+        sides = {"debit_account_id": names[0], "credit_account_id": names[1]}
+        transfer = {"transfer_id": new_id(), **sides, "amount": usd(amount), **more}
+        await done(rest, "/v1/ledger/transfers", {"transfers": [transfer]})
+    for how, end, more in (
+        ("close", "2025-11-30", {}),
+        ("close", "2025-12-31", {}),
+        ("reopen", "2025-11-30", {"reason": "a late invoice"}),
+    ):
+        period = {"currency_code": "USD", "closed_through": f"{end}T23:59:59.999999Z", **more}
+        await done(rest, f"/v1/ledger/periods:{how}", {"request_id": new_id(), **period})
+
+
+def usd(minor_units: int) -> dict[str, Any]:
+    return {"currency_code": "USD", "minor_units": str(minor_units)}
+
+
+async def told_when_due(mesh: Mesh, tenant: str, subject: str) -> list[events_pb2.Event]:
+    """The feed, as soon as an event that takes time is in it."""
+    async with asyncio.timeout(DUE_WITHIN_S):
+        while True:
+            told = await feed(mesh, tenant)
+            if any(item.subject == subject for item in told):
+                return told
+            await asyncio.sleep(0.2)
 
 
 async def done(rest: Rest, path: str, body: Any, status: int = 200) -> Reply:

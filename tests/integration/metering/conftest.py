@@ -13,13 +13,19 @@ from services.metering import manifest
 from services.runtime.clock import ManualClock
 from tests.support.billing.metering import NOW, Catalogue, catalogue_of
 from tests.support.mesh.serving import Mesh, Served, running
-from tests.support.postgres.server import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls, Server
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
     """The catalogue of the session; tests use SKUs of their own when they count what it is asked."""
     return catalogue_of("llm.tokens", "llm.requests", "gpu.seconds")
+
+
+@pytest.fixture(scope="session")
+def database(postgres_server: Server, worker_id: str) -> DatabaseUrls:
+    """Of this folder alone: its mesh lives until the run ends, and its clock would serve what is due by another's."""
+    return postgres_server.new_database(f"metering_{worker_id}")
 
 
 @pytest_asyncio.fixture(scope="session")

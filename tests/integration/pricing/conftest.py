@@ -15,7 +15,13 @@ from services.pricing import manifest as pricing
 from services.runtime.clock import ManualClock
 from tests.support.billing.metering import NOW
 from tests.support.mesh.serving import Mesh, running
-from tests.support.postgres.server import DatabaseUrls
+from tests.support.postgres.server import DatabaseUrls, Server
+
+
+@pytest.fixture(scope="session")
+def database(postgres_server: Server, worker_id: str) -> DatabaseUrls:
+    """Of this folder alone: its mesh lives until the run ends, and its clock would serve what is due by another's."""
+    return postgres_server.new_database(f"pricing_{worker_id}")
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -18,6 +19,7 @@ from services.cli.client import Session
 from services.runtime import manifests
 from services.runtime.context import acting
 from services.runtime.database import Database
+from services.runtime.secrets import new_key
 from tests.chaos.mesh.scenario import Scenario
 from tests.support.events.lab import Lab, call, effects_reaction, inversions, new_tenant
 from tests.support.mesh.serving import running
@@ -167,7 +169,8 @@ async def test_the_whole_chain_from_usage_to_settled_money(
     pooler: Pooler, urls: DatabaseUrls
 ) -> None:
     tenant = f"t-{uuid4().hex[:12]}"
-    async with running(through(pooler, urls), manifests.found(), pooled=True) as mesh:
+    settings: dict[str, Any] = {"pooled": True, "secrets_keys": new_key()}
+    async with running(through(pooler, urls), manifests.found(), **settings) as mesh:
         stub = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
         request = access_service_pb2.CreateApiKeyRequest(
             request_id=str(uuid4()), name="first", scopes=["*"]

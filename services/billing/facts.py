@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from payments.events.v1.billing_events_pb2 import (
     ChargeCreated,
+    ChargeReversed,
     RatingCompleted,
     RatingFailed,
     UsageAggregated,
     UsageRated,
 )
 
-from services.billing.domain.charges import Charge, Span
+from services.billing.domain.charges import Charge, Span, Total
 from services.runtime.edge import values as edge
 from services.runtime.errors import DomainError
 from services.runtime.money import format_decimal
@@ -21,42 +23,40 @@ from services.runtime.money import format_decimal
 LINES_TOLD_MAX = 500
 
 
-def usage_aggregated(charge: Charge) -> UsageAggregated:
-    """Tell which usage a charge saw."""
+def usage_aggregated(charge: Charge, totals: Sequence[Total]) -> UsageAggregated:
+    """Tell which usage a charge saw; one that adjusts another saw all of the period's."""
     event = UsageAggregated(
         org_id=charge.org_id,
         charge_id=charge.charge_id,
         usage_snapshot=charge.usage_snapshot,
-        totals_omitted=len(charge.lines) > LINES_TOLD_MAX,
+        adjusts_charge_id=charge.adjusts_charge_id,
+        totals_omitted=len(totals) > LINES_TOLD_MAX,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
-    for line in () if event.totals_omitted else charge.lines:
+    for total in () if event.totals_omitted else totals:
         event.totals.add(
-            sku=line.rated.sku,
-            project_id=line.rated.project_id,
-            quantity=format_decimal(line.rated.quantity),
+            sku=total.sku, project_id=total.project_id, quantity=format_decimal(total.quantity)
         )
     return event
 
 
-def usage_rated(charge: Charge) -> UsageRated:
-    """Tell what the usage of a charge came to."""
+def usage_rated(charge: Charge, totals: Sequence[Total]) -> UsageRated:
+    """Tell what the usage that a charge saw came to."""
     event = UsageRated(
         org_id=charge.org_id,
         charge_id=charge.charge_id,
         plan_id=charge.plan_id,
         plan_version=charge.plan_version,
         usage_snapshot=charge.usage_snapshot,
-        lines_omitted=len(charge.lines) > LINES_TOLD_MAX,
+        adjusts_charge_id=charge.adjusts_charge_id,
+        lines_omitted=len(totals) > LINES_TOLD_MAX,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
-    for line in () if event.lines_omitted else charge.lines:
+    for total in () if event.lines_omitted else totals:
         told = event.lines.add(
-            sku=line.rated.sku,
-            project_id=line.rated.project_id,
-            quantity=format_decimal(line.rated.quantity),
+            sku=total.sku, project_id=total.project_id, quantity=format_decimal(total.quantity)
         )
-        told.amount.CopyFrom(edge.money(line.rated.amount))
+        told.amount.CopyFrom(edge.money(total.amount))
     return event
 
 
@@ -93,10 +93,28 @@ def rating_completed(charge: Charge) -> RatingCompleted:
 def charge_created(charge: Charge) -> ChargeCreated:
     """Return the event of a charge."""
     event = ChargeCreated(
-        charge_id=charge.charge_id, org_id=charge.org_id, line_count=len(charge.lines)
+        charge_id=charge.charge_id,
+        org_id=charge.org_id,
+        line_count=len(charge.lines),
+        adjusts_charge_id=charge.adjusts_charge_id,
+        kind=charge.kind.name,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
     event.created_at.FromDatetime(charge.created_at)
     event.total.CopyFrom(edge.money(charge.total))
     event.partner_total.CopyFrom(edge.money(charge.partner_total))
+    return event
+
+
+def charge_reversed(base: Charge, reversal: Charge) -> ChargeReversed:
+    """Tell that a charge was taken back, with its corrections, and its period is free."""
+    event = ChargeReversed(
+        charge_id=base.charge_id,
+        org_id=base.org_id,
+        reversal_charge_id=reversal.charge_id,
+        reason=reversal.cause,
+    )
+    event.period.CopyFrom(edge.period(base.period.start_at, base.period.end_at))
+    event.total.CopyFrom(edge.money(reversal.total))
+    event.reversed_at.FromDatetime(reversal.created_at)
     return event

@@ -6,21 +6,26 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
                             partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            transfer_round, created_at, due_at, lease_until, correlation_id, causation_id, traceparent)
+                            transfer_round, created_at, due_at, lease_until, correlation_id, causation_id, traceparent,
+                            kind, adjusts_charge_id, correction_no, cause)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
         %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
         %(transfer_round)s, %(created_at)s, %(created_at)s,
-        clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s, %(traceparent)s)
+        clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s, %(traceparent)s,
+        %(kind)s, %(adjusts_charge_id)s, %(correction_no)s, %(cause)s)
     ON CONFLICT DO NOTHING
 RETURNING charge_id;
 
 -- @insert_lines
 INSERT INTO billing.charge_line (tenant_id, charge_id, line_no, sku, project_id, quantity, exact_amount, amount_minor,
-                                 partner_id, partner_pct, partner_amount_minor, proof)
+                                 partner_id, partner_pct, partner_amount_minor, proof, quantity_before,
+                                 amount_before_minor, partner_amount_before_minor)
 SELECT %(tenant_id)s, %(charge_id)s, l.*
   FROM unnest(%(line_nos)s::integer[], %(skus)s::text[], %(project_ids)s::text[], %(quantities)s::numeric[],
               %(exact_amounts)s::numeric[], %(amounts)s::bigint[], %(partner_ids)s::text[],
-              %(partner_pcts)s::numeric[], %(partner_amounts)s::bigint[], %(proofs)s::bytea[]) AS l;
+              %(partner_pcts)s::numeric[], %(partner_amounts)s::bigint[], %(proofs)s::bytea[],
+              %(quantities_before)s::numeric[], %(amounts_before)s::bigint[],
+              %(partner_amounts_before)s::bigint[]) AS l;
 
 -- @insert_transfers
 -- The types and owners of the accounts are the ledger's business; only what earlier releases stored has them here.
@@ -43,8 +48,26 @@ SELECT t.charge_id, t.transfer_id, t.line_no, t.leg, t.debit_account_id, t.debit
 -- @overlapping
 SELECT charge_id FROM billing.charge
  WHERE tenant_id = %(tenant_id)s AND org_id = %(org_id)s AND start_at < %(end_at)s AND end_at > %(start_at)s
+   AND kind = 1 AND status < 3
  ORDER BY start_at
  LIMIT 1;
+
+-- @corrections_of
+SELECT charge_id FROM billing.charge
+ WHERE tenant_id = %(tenant_id)s AND adjusts_charge_id = %(charge_id)s
+ ORDER BY correction_no;
+
+-- @lock_billed
+-- Of two corrections of one charge the second waits here, and then sees the first.
+SELECT status FROM billing.charge
+ WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s
+   FOR UPDATE;
+
+-- @mark_reversed
+UPDATE billing.charge
+   SET status = 3, reversed_by_charge_id = %(reversal_id)s
+ WHERE tenant_id = %(tenant_id)s AND charge_id = ANY (%(charge_ids)s::text[]) AND status = 2
+RETURNING charge_id;
 
 -- @settle
 UPDATE billing.charge

@@ -9,8 +9,10 @@ import grpc
 from payments.billing.v1 import charge_service_pb2 as service_pb
 from payments.billing.v1 import charge_service_pb2_grpc
 
-from services.billing.app import Charges
+from services.billing.app.charges import Charges
+from services.billing.app.corrections import Corrections
 from services.billing.domain.charges import ChargeFilter, Order, Place
+from services.billing.domain.corrections import Adjustment, Reversal
 from services.billing.messages import charges as messages
 from services.runtime.commands import Commands, SteppedUseCase
 from services.runtime.edge.paging import Page
@@ -25,14 +27,27 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
     """Answers the RPCs of ChargeService."""
 
-    def __init__(self, charges: Charges, commands: Commands) -> None:
+    def __init__(self, charges: Charges, corrections: Corrections, commands: Commands) -> None:
         self._charges = charges
+        self._corrections = corrections
         self._commands = commands
         self._create = SteppedUseCase(
             "billing.create_charge",
             charges.create,
             messages.created,
             service_pb.CreateChargeResponse,
+        )
+        self._adjust = SteppedUseCase(
+            "billing.adjust_charge",
+            corrections.adjust,
+            messages.adjusted,
+            service_pb.AdjustChargeResponse,
+        )
+        self._reverse = SteppedUseCase(
+            "billing.reverse_charge",
+            corrections.reverse,
+            messages.reversed_,
+            service_pb.ReverseChargeResponse,
         )
 
     async def CreateCharge(
@@ -42,6 +57,31 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         period = messages.span_of(request.period)
         order = Order(request.request_id, request.org_id, period, request.allow_open)
         return await self._commands.run_steps(self._create, order, request)
+
+    async def PreviewCharge(
+        self, request: service_pb.PreviewChargeRequest, context: _Context
+    ) -> service_pb.PreviewChargeResponse:
+        """Say what would be charged."""
+        period = messages.span_of(request.period)
+        charge = await self._charges.preview(request.org_id, period, allow_open=request.allow_open)
+        return service_pb.PreviewChargeResponse(charge=messages.preview_message(charge))
+
+    async def AdjustCharge(
+        self, request: service_pb.AdjustChargeRequest, context: _Context
+    ) -> service_pb.AdjustChargeResponse:
+        """Charge what a charge's period comes to now beyond what was billed."""
+        if request.validate_only:
+            charge = await self._corrections.preview(request.charge_id)
+            return service_pb.AdjustChargeResponse(charge=messages.preview_message(charge))
+        order = Adjustment(request.request_id, request.charge_id)
+        return await self._commands.run_steps(self._adjust, order, request)
+
+    async def ReverseCharge(
+        self, request: service_pb.ReverseChargeRequest, context: _Context
+    ) -> service_pb.ReverseChargeResponse:
+        """Take a charge back."""
+        order = Reversal(request.request_id, request.charge_id, request.reason)
+        return await self._commands.run_steps(self._reverse, order, request)
 
     async def GetCharge(
         self, request: service_pb.GetChargeRequest, context: _Context
@@ -57,13 +97,13 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         period = messages.span_of(request.period) if request.HasField("period") else None
         page = Page.of(
             request,
-            f"charges|{request.org_id}|{period}",
+            f"charges|{request.org_id}|{period}|{request.adjusts_charge_id}",
             {"start_at": datetime, "id": str},
             default=PAGE_SIZE_DEFAULT,
             maximum=PAGE_SIZE_MAX,
         )
         after = Place(page.after["start_at"], page.after["id"]) if page.after else None
-        wanted = ChargeFilter(request.org_id, period)
+        wanted = ChargeFilter(request.org_id, period, request.adjusts_charge_id)
         charges, more = await self._charges.list(wanted, after, page.size)
         token = page.token(
             charges,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -13,12 +14,14 @@ from sqlalchemy import ARRAY, Select, Text, any_, literal, select, tuple_
 from services.billing.domain.charges import (
     Charge,
     ChargeFilter,
+    ChargeKind,
     ChargeStatus,
     Line,
     Place,
     RatedLine,
     Span,
 )
+from services.billing.domain.corrections import Billed
 from services.billing.domain.frozen import AccountType, FrozenTransfer, LedgerAccount
 from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.billing.tables import charge as charge_table
@@ -61,10 +64,45 @@ async def overlapping(work: UnitOfWork, org_id: str, period: Span) -> str | None
 
 async def read_charge(work: UnitOfWork, charge_id: str) -> Charge | None:
     """Read a charge with its lines and transfers."""
-    table = charge_table
-    query = select(table).where(table.c.tenant_id == work.tenant_id, table.c.charge_id == charge_id)
-    found = await _whole(work, [*(await work.execute(query))], with_proof=True)
+    found = await _read(work, [charge_id])
     return found[0] if found else None
+
+
+async def read_billed(work: UnitOfWork, base: Charge) -> Billed:
+    """Read what was billed for the period of a charge: it, and its corrections in their order."""
+    parameters = {"tenant_id": work.tenant_id, "charge_id": base.charge_id}
+    charge_ids = [row.charge_id for row in await work.execute(_SQL["corrections_of"], parameters)]
+    corrections = await _read(work, charge_ids) if charge_ids else []
+    return Billed(base, tuple(sorted(corrections, key=lambda each: each.correction_no)))
+
+
+async def is_as_billed(work: UnitOfWork, billed: Billed) -> bool:
+    """Lock a charge against other corrections; False when it has been corrected since it was read."""
+    parameters = {"tenant_id": work.tenant_id, "charge_id": billed.base.charge_id}
+    await work.execute(_SQL["lock_billed"], parameters)
+    rows = await work.execute(_SQL["corrections_of"], parameters)
+    return [row.charge_id for row in rows] == [each.charge_id for each in billed.corrections]
+
+
+async def mark_reversed(work: UnitOfWork, billed: Billed, reversal_id: str) -> bool:
+    """Mark a charge and its corrections as taken back; False when one of them is not settled."""
+    charge_ids = [each.charge_id for each in billed.charges]
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "charge_ids": charge_ids,
+        "reversal_id": reversal_id,
+    }
+    rows = await work.execute(_SQL["mark_reversed"], parameters)
+    return len(rows.all()) == len(charge_ids)
+
+
+async def _read(work: UnitOfWork, charge_ids: Sequence[str]) -> list[Charge]:
+    table = charge_table
+    query = select(table).where(
+        table.c.tenant_id == work.tenant_id,
+        table.c.charge_id == any_(literal([*charge_ids], ARRAY(Text))),
+    )
+    return await _whole(work, [*(await work.execute(query))], with_proof=True)
 
 
 async def list_charges(
@@ -96,6 +134,8 @@ def charges_query(
     )
     if wanted.org_id:
         query = query.where(table.c.org_id == wanted.org_id)
+    if wanted.adjusts_charge_id:
+        query = query.where(table.c.adjusts_charge_id == wanted.adjusts_charge_id)
     if wanted.period is not None:
         query = query.where(
             table.c.start_at < wanted.period.end_at, table.c.end_at > wanted.period.start_at
@@ -167,6 +207,10 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "correlation_id": call.correlation_id,
         "causation_id": call.causation_id,
         "traceparent": call.traceparent,
+        "kind": int(charge.kind),
+        "adjusts_charge_id": charge.adjusts_charge_id or None,
+        "correction_no": charge.correction_no,
+        "cause": charge.cause,
     }
 
 
@@ -185,7 +229,14 @@ def _line_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "partner_pcts": [line.rated.partner_pct for line in lines],
         "partner_amounts": [line.partner_amount.minor_units for line in lines],
         "proofs": [line.rated.proof for line in lines],
+        "quantities_before": [line.quantity_before for line in lines],
+        "amounts_before": [_minor(line.amount_before) for line in lines],
+        "partner_amounts_before": [_minor(line.partner_amount_before) for line in lines],
     }
+
+
+def _minor(amount: Money | None) -> int | None:
+    return None if amount is None else amount.minor_units
 
 
 def _transfer_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
@@ -268,6 +319,11 @@ def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
         transfers=tuple(LedgerTransfer(**_transfer(each)) for each in transfers if is_settled),
         posting=_posting(row),
         frozen=tuple(_frozen(each) for each in transfers if not is_settled),
+        kind=ChargeKind(row.kind),
+        adjusts_charge_id=row.adjusts_charge_id or "",
+        correction_no=row.correction_no,
+        cause=row.cause,
+        reversed_by_charge_id=row.reversed_by_charge_id or "",
     )
 
 
@@ -290,7 +346,15 @@ def _line(row: Any, currency_code: str) -> Line:
         partner_pct=row.partner_pct,
         proof=bytes(getattr(row, "proof", b"")),
     )
-    return Line(str(row.line_no), rated, partner_amount, amount - partner_amount)
+    line = Line(str(row.line_no), rated, partner_amount, amount - partner_amount)
+    if row.quantity_before is None:
+        return line
+    return replace(
+        line,
+        quantity_before=row.quantity_before,
+        amount_before=Money(currency_code, row.amount_before_minor),
+        partner_amount_before=Money(currency_code, row.partner_amount_before_minor),
+    )
 
 
 def _transfer(row: Any) -> dict[str, Any]:

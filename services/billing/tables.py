@@ -41,6 +41,11 @@ charge = Table(
     Column("recipe_version", Integer),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("settled_at", DateTime(timezone=True)),
+    Column("kind", SmallInteger, nullable=False),
+    Column("adjusts_charge_id", Text),
+    Column("correction_no", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("reversed_by_charge_id", Text),
 )
 
 charge_line = Table(
@@ -58,4 +63,7 @@ charge_line = Table(
     Column("partner_pct", Numeric(38, 18)),
     Column("partner_amount_minor", BigInteger, nullable=False),
     Column("proof", LargeBinary, nullable=False),
+    Column("quantity_before", Numeric(38, 18)),
+    Column("amount_before_minor", BigInteger),
+    Column("partner_amount_before_minor", BigInteger),
 )

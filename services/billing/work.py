@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.billing import store
-from services.billing.app import Charges
+from services.billing.app.charges import Charges
 from services.runtime.database import Database
 from services.runtime.telemetry import Telemetry
 from services.runtime.work import Claim, Lag, Worker, backoff

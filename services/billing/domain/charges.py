@@ -25,6 +25,15 @@ class ChargeStatus(IntEnum):
 
     PENDING = 1
     SETTLED = 2
+    REVERSED = 3
+
+
+class ChargeKind(IntEnum):
+    """What a charge is for; numbers as in payments.billing.v1.ChargeKind."""
+
+    USAGE = 1
+    ADJUSTMENT = 2
+    REVERSAL = 3
 
 
 class ChargeOverlaps(DomainError):
@@ -101,12 +110,31 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A frozen line. `partner_amount` and `net` add up to the rated amount."""
+    """A frozen line. `partner_amount` and `net` add up to the rated amount.
+
+    Attributes:
+        quantity_before: of a correction, what had been billed before; None in any other charge.
+        amount_before: likewise.
+        partner_amount_before: likewise.
+    """
 
     line_id: str
     rated: RatedLine
     partner_amount: Money
     net: Money
+    quantity_before: Decimal | None = None
+    amount_before: Money | None = None
+    partner_amount_before: Money | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the usage of one SKU in one project comes to."""
+
+    sku: str
+    project_id: str
+    quantity: Decimal
+    amount: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +147,10 @@ class Charge:
         transfers: as the ledger has them, in the order of posting; none while the charge is PENDING.
         posting: by which they were made; None while there are none, and where no recipe made them.
         frozen: what an earlier release was about to post, in the order of posting; none once the charge is SETTLED.
+        adjusts_charge_id: of a correction, the charge that it corrects; empty for a charge of usage.
+        correction_no: which correction of that charge it is, from 1; 0 for a charge of usage.
+        cause: why it reverses the other one, in words.
+        reversed_by_charge_id: the correction that took this charge back; empty unless it is REVERSED.
     """
 
     charge_id: str
@@ -137,6 +169,11 @@ class Charge:
     transfers: tuple[LedgerTransfer, ...] = ()
     posting: Posting | None = None
     frozen: tuple[FrozenTransfer, ...] = ()
+    kind: ChargeKind = ChargeKind.USAGE
+    adjusts_charge_id: str = ""
+    correction_no: int = 0
+    cause: str = ""
+    reversed_by_charge_id: str = ""
 
 
 def charge_id_of(tenant_id: str, request_id: str) -> str:
@@ -176,17 +213,10 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
         AmountOverflow: the total, or the opposite of a line, leaves the range of 64-bit minor units.
         CurrencyMismatch: a line is in another currency than the plan.
     """
-    proof_bytes = sum(len(line.proof) for line in rating.lines)
-    if len(rating.lines) > LINES_MAX or proof_bytes > PROOF_BYTES_MAX:
-        raise ChargeTooLarge(
-            f"the usage of {org_id} gives {len(rating.lines)} lines with {proof_bytes} bytes of proofs; the limits are"
-            f" {LINES_MAX} and {PROOF_BYTES_MAX}: charge a shorter period, or price with fewer tiers",
-            lines=len(rating.lines),
-            lines_max=LINES_MAX,
-            proof_bytes=proof_bytes,
-            proof_bytes_max=PROOF_BYTES_MAX,
-        )
-    lines = tuple(_line(str(place), rated) for place, rated in enumerate(rating.lines, start=1))
+    check_size(org_id, rating)
+    lines = tuple(
+        rated_line(str(place), rated) for place, rated in enumerate(rating.lines, start=1)
+    )
     zero = Money(rating.currency_code, 0)
     return Charge(
         charge_id=charge_id,
@@ -204,6 +234,28 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
     )
 
 
+def check_size(org_id: str, rating: Rating) -> None:
+    """Raises ChargeTooLarge: more than LINES_MAX lines, or more than PROOF_BYTES_MAX bytes of proofs."""
+    proof_bytes = sum(len(line.proof) for line in rating.lines)
+    if len(rating.lines) > LINES_MAX or proof_bytes > PROOF_BYTES_MAX:
+        raise ChargeTooLarge(
+            f"the usage of {org_id} gives {len(rating.lines)} lines with {proof_bytes} bytes of proofs; the limits are"
+            f" {LINES_MAX} and {PROOF_BYTES_MAX}: charge a shorter period, or price with fewer tiers",
+            lines=len(rating.lines),
+            lines_max=LINES_MAX,
+            proof_bytes=proof_bytes,
+            proof_bytes_max=PROOF_BYTES_MAX,
+        )
+
+
+def totals_of(charge: Charge) -> list[Total]:
+    """Return what the lines of a charge come to."""
+    return [
+        Total(line.rated.sku, line.rated.project_id, line.rated.quantity, line.rated.amount)
+        for line in charge.lines
+    ]
+
+
 def overlaps(org_id: str, charge_id: str) -> ChargeOverlaps:
     """Refuse a charge because of another one, named by its id."""
     return ChargeOverlaps(
@@ -217,7 +269,8 @@ def _iso(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _line(line_id: str, rated: RatedLine) -> Line:
+def rated_line(line_id: str, rated: RatedLine) -> Line:
+    """Split the partner's share off a rated line. Raises AmountOverflow when its opposite is no amount."""
     # A line below zero is posted as its opposite, the other way round: that has to be an amount too.
     _ = -rated.amount
     percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
@@ -241,10 +294,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ChargeFilter:
-    """Which charges to list; an empty organisation and no period mean any."""
+    """Which charges to list; what is empty means any."""
 
     org_id: str = ""
     period: Span | None = None
+    adjusts_charge_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

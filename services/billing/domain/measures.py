@@ -16,4 +16,10 @@ CHARGED = Measure(
     "Totals of these charges, in minor units of the currency.",
     {"currency": "ISO 4217 code"},
 )
-ALL = (CHARGES, CHARGED)
+CORRECTIONS = Measure(
+    "tollmesh.billing.corrections",
+    "{charge}",
+    "Charges that correct other ones, once they are posted.",
+    {"currency": "ISO 4217 code", "kind": "`adjustment` or `reversal`"},
+)
+ALL = (CHARGES, CHARGED, CORRECTIONS)

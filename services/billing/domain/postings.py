@@ -31,7 +31,12 @@ class PostingRefused(DomainError):
 
 
 def effective_at(charge: Charge) -> datetime:
-    """Return when a charge takes effect in the books: in the last microsecond of its period."""
+    """Return when a charge takes effect in the books: in its period's last microsecond, and a correction when it is made.
+
+    By then the books of the period may be closed, and what was reported of it stands.
+    """
+    if charge.adjusts_charge_id:
+        return charge.created_at
     return charge.period.end_at - _MICROSECOND
 
 

@@ -31,6 +31,26 @@ def created(charge: Charge) -> service_pb.CreateChargeResponse:
     return service_pb.CreateChargeResponse(charge=charge_message(charge))
 
 
+def adjusted(charge: Charge) -> service_pb.AdjustChargeResponse:
+    """Write a charge of the difference."""
+    return service_pb.AdjustChargeResponse(charge=charge_message(charge))
+
+
+def reversed_(charge: Charge) -> service_pb.ReverseChargeResponse:
+    """Write a charge of the opposite."""
+    return service_pb.ReverseChargeResponse(charge=charge_message(charge))
+
+
+def preview_message(charge: Charge) -> pb.Charge:
+    """Write a charge that nobody made: it has come nowhere."""
+    message = charge_message(charge)
+    message.ClearField("created_at")
+    message.status = pb.CHARGE_STATUS_UNSPECIFIED
+    for line in message.lines:
+        line.status = pb.CHARGE_STATUS_UNSPECIFIED
+    return message
+
+
 def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
     """Write a charge; without the proof of its lines where a list is asked for."""
     message = pb.Charge(
@@ -45,6 +65,11 @@ def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
         plan_id=charge.plan_id,
         plan_version=charge.plan_version,
         partner_total=edge.money(charge.partner_total),
+        kind=int(charge.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        adjusts_charge_id=charge.adjusts_charge_id,
+        correction_no=charge.correction_no,
+        reason=charge.cause,
+        reversed_by_charge_id=charge.reversed_by_charge_id,
     )
     message.created_at.FromDatetime(charge.created_at)
     if charge.settled_at is not None:
@@ -67,6 +92,25 @@ def _line_message(charge: Charge, line: Line, *, with_proof: bool = True) -> pb.
         net=edge.money(line.net),
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
         proof=pricing_pb2.LineProof.FromString(rated.proof) if with_proof else None,
+        correction=_correction(line),
+    )
+
+
+def _correction(line: Line) -> pb.Correction | None:
+    quantity, amount, partner_amount = (
+        line.quantity_before,
+        line.amount_before,
+        line.partner_amount_before,
+    )
+    if quantity is None or amount is None or partner_amount is None:
+        return None
+    return pb.Correction(
+        quantity_before=format_decimal(quantity),
+        quantity_after=format_decimal(quantity + line.rated.quantity),
+        amount_before=edge.money(amount),
+        amount_after=edge.money(amount + line.rated.amount),
+        partner_amount_before=edge.money(partner_amount),
+        partner_amount_after=edge.money(partner_amount + line.partner_amount),
     )
 
 
@@ -82,6 +126,9 @@ def explanation(charge: Charge) -> pb.ChargeExplanation:
         total=edge.money(charge.total),
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
         lines=[_explained(charge, line, by_line[line.line_id]) for line in charge.lines],
+        kind=int(charge.kind),  # type: ignore[arg-type] # numbers agree, see the tests
+        adjusts_charge_id=charge.adjusts_charge_id,
+        reversed_by_charge_id=charge.reversed_by_charge_id,
     )
     if charge.posting is not None:
         explained.recipe, explained.recipe_version = charge.posting.recipe, charge.posting.version
@@ -95,7 +142,7 @@ def _explained(
     message = _line_message(charge, line)
     return pb.LineExplanation(
         line=message,
-        steps=explanations.steps(message),
+        steps=explanations.steps(message, charge.kind, charge.adjusts_charge_id, charge.cause),
         postings=[_posting_message(item) for item in transfers],
     )
 

@@ -54,9 +54,13 @@ SOON_MINOR = 3
 SOON_SECONDS = 1.0
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
-TRANSFERS = 7 + 4 + MOVES + 1
+MENDED_MINOR = 50
+"""One use of an organisation whose charge is adjusted by another use and then taken back."""
+CORRECTIONS = 3
+TRANSFERS = 7 + 4 + MOVES + 1 + CORRECTIONS
 """Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
-was posted of one, and its reversal; what a recipe moved; one that was scheduled."""
+was posted of one, and its reversal; what a recipe moved; one that was scheduled; a charge, its adjustment and its
+reversal."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -91,7 +95,7 @@ CATALOG = {
     ],
     "entitlements": [
         {"org_id": org_id, "plan_id": "basic", "effective_at": "2020-01-01T00:00:00Z"}
-        for org_id in ("org", "shut-org")
+        for org_id in ("org", "shut-org", "mended-org")
     ],
     "partners": [{"partner_id": "reseller", "name": "Reseller", "tier": "gold"}],
     "partners_of_record": [
@@ -150,6 +154,7 @@ class Scenario:
             self._ingest(client)
             self._charge(client)
             self._charge_refused(client)
+            self._correct(client)
             self._pay(client)
             self._hold(client)
             self._post_by_recipe(client)
@@ -245,6 +250,35 @@ class Scenario:
                 request_id=self.request_id(org_id), org_id=org_id, period=PERIOD
             )
             self._refused(client, stub.CreateCharge, request, reason)
+
+    def _correct(self, client: Client) -> None:
+        """A charge that is adjusted by usage that came late, and then taken back."""
+        metering = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+        for name in ("use-billed", "use-late"):
+            usage = metering_service_pb2.IngestEventsRequest()
+            self._event(usage, name, "mended-org", "calls")
+            client.call(metering.IngestEvents, usage)
+            if name == "use-billed":
+                request = charge_service_pb2.CreateChargeRequest(
+                    request_id=self.request_id("mended"), org_id="mended-org", period=PERIOD
+                )
+                charge = client.call(stub.CreateCharge, request).charge
+        names = {"charge_id": charge.charge_id}
+        adjust = charge_service_pb2.AdjustChargeRequest(
+            request_id=self.request_id("adjust"), **names
+        )
+        made = client.call(stub.AdjustCharge, adjust).charge
+        assert made.total.minor_units == MENDED_MINOR, made
+        reverse = charge_service_pb2.ReverseChargeRequest(
+            request_id=self.request_id("reverse"), reason="a trial", **names
+        )
+        made = client.call(stub.ReverseCharge, reverse).charge
+        assert made.total.minor_units == -2 * MENDED_MINOR, made
+        adjust.request_id = self.request_id("adjust-again")
+        self._refused(client, stub.AdjustCharge, adjust, "CHARGE_NOT_CORRECTABLE")
+        reverse.request_id = self.request_id("reverse-again")
+        self._refused(client, stub.ReverseCharge, reverse, "CHARGE_NOT_CORRECTABLE")
 
     def _refused(self, client: Client, method: object, request: object, reason: str) -> None:
         try:
@@ -609,8 +643,14 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
             + SHORT_MINOR
             + 3 * HELD_MINOR
             + MOVES * MOVED_MINOR
-            + SOON_MINOR,
+            + SOON_MINOR
+            + 4 * MENDED_MINOR,
         ),
+    ),
+    "corrections": (
+        "SELECT array_agg(kind ORDER BY kind), array_agg(status ORDER BY kind), sum(total_minor)::bigint"
+        " FROM billing.charge WHERE tenant_id = %(t)s AND org_id = 'mended-org'",
+        ([1, 2, 3], [3, 3, 2], 0),
     ),
     "recipes": (
         "SELECT count(*), max(version) FROM ledger.recipe WHERE tenant_id = %(t)s",
@@ -686,10 +726,11 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         "SELECT count(*) FROM events.event_type_version WHERE tenant_id = %(t)s",
         (1,),
     ),
-    "rating.completed": (_EVENT_COUNT + "'rating.completed'", (1,)),
-    # One charge is in the books, one was rated and found an account closed; one could not be rated.
-    "usage.aggregated": (_EVENT_COUNT + "'usage.aggregated'", (2,)),
-    "usage.rated": (_EVENT_COUNT + "'usage.rated'", (2,)),
+    "rating.completed": (_EVENT_COUNT + "'rating.completed'", (2,)),
+    "charge.reversed": (_EVENT_COUNT + "'charge.reversed'", (1,)),
+    # Two charges are in the books and one was adjusted, one was rated and found an account closed; one could not be rated.
+    "usage.aggregated": (_EVENT_COUNT + "'usage.aggregated'", (4,)),
+    "usage.rated": (_EVENT_COUNT + "'usage.rated'", (4,)),
     "rating.failed": (_EVENT_COUNT + "'rating.failed'", (1,)),
     "plan.created": (_EVENT_COUNT + "'plan.created'", (1,)),
     "violations": (
@@ -711,7 +752,8 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + SHORT_MINOR
         + 3 * HELD_MINOR
         + MOVES * MOVED_MINOR
-        + SOON_MINOR,
+        + SOON_MINOR
+        + 4 * MENDED_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "bookings": (4, 4),

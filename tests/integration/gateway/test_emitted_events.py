@@ -25,6 +25,9 @@ MAY_BE_EMPTY = {
     ("usage.reported", "totals_omitted"): "false: the totals are told",
     ("usage.aggregated", "totals_omitted"): "false: the sums are told",
     ("usage.rated", "lines_omitted"): "false: the lines are told",
+    ("usage.aggregated", "adjusts_charge_id"): "the charge adjusts none",
+    ("usage.rated", "adjusts_charge_id"): "the charge adjusts none",
+    ("charge.created", "adjusts_charge_id"): "the charge corrects none",
     ("usage.late", "totals_omitted"): "false: the totals are told",
     ("payment.step.succeeded", "step_index"): "the first step is 0",
     ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",
@@ -82,9 +85,21 @@ async def used_and_charged(rest: Rest) -> None:
     await done(rest, "/v1/metering/events", [event("e1", 100), event("e2", 1, sku="fax")], 202)
     charge = {"request_id": new_id(), "org_id": "acme", "period": JANUARY}
     await done(rest, "/v1/billing/charges", charge, 201)
+    await taken_back(rest)
     charge = {"request_id": new_id(), "org_id": "nobody", "period": JANUARY}
     refused = await rest.acall("POST", "/v1/billing/charges", charge)
     assert (refused.status, refused.reason) == (400, "NO_PLAN"), refused.body
+
+
+async def taken_back(rest: Rest) -> None:
+    """A charge of December that is reversed."""
+    december = {"start_at": "2025-12-01T00:00:00Z", "end_at": "2026-01-01T00:00:00Z"}
+    late = event("e0", 3) | {"time": "2025-12-24T18:00:00Z"}
+    await done(rest, "/v1/metering/events", [late], 202)
+    charge = {"request_id": new_id(), "org_id": "acme", "period": december}
+    made = json.loads((await done(rest, "/v1/billing/charges", charge, 201)).body)
+    reversal = {"request_id": new_id(), "reason": "sent to the wrong organisation"}
+    await done(rest, f"/v1/billing/charges/{made['charge_id']}:reverse", reversal)
 
 
 async def paid(rest: Rest) -> None:

@@ -64,10 +64,17 @@ async def usage_to_money(play: Any) -> None:
     await play("GET", f"/v1/metering/usage?org_id=acme&{PERIOD}&window=WINDOW_DAY")
     await play("POST", "/v1/pricing/rate-usage", {"org_id": "acme", "period": JANUARY})
     wanted = {"request_id": new_id(), "org_id": "acme", "period": JANUARY}
+    await play("GET", f"/v1/billing/charges:preview?org_id=acme&{PERIOD}")
     charge = (await play("POST", "/v1/billing/charges", wanted))["charge_id"]
     await play("GET", f"/v1/billing/charges?org_id=acme&{PERIOD}&page_size=20")
     await play("GET", f"/v1/billing/charges/{charge}")
     await play("GET", f"/v1/billing/charges/{charge}/explanation")
+    await play("POST", "/v1/metering/events", [event("use-3", "10")])
+    adjusting = {"request_id": new_id()}
+    await play("POST", f"/v1/billing/charges/{charge}:adjust", adjusting)
+    reversing = {"request_id": new_id(), "reason": "sent to the wrong organisation"}
+    await play("POST", f"/v1/billing/charges/{charge}:reverse", reversing)
+    await play("POST", "/v1/billing/charges", {**wanted, "request_id": new_id()})
 
 
 def usd(minor_units: int) -> dict[str, str]:

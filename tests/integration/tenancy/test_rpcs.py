@@ -59,6 +59,7 @@ METHODS = {
     for method in schemas.compiled(Path(__file__).parents[3]).methods
 }
 STREAM_ANSWERS_MAX = 500
+DECEMBER = periods.parse("2025-12")
 STREAM_QUIET_S = 3.0
 
 # What each read answers when a tenant asks for something of its own; without ids where it lists everything.
@@ -74,6 +75,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     ),
     "billing.v1.ChargeService.ExplainCharge": lambda own: charge_service_pb2.ExplainChargeRequest(
         charge_id=own.ids["charge"]
+    ),
+    "billing.v1.ChargeService.PreviewCharge": lambda own: charge_service_pb2.PreviewChargeRequest(
+        org_id=own.name("org"), period=DECEMBER
     ),
     "contracts.v1.ContractMonitorService.ListContracts": lambda own: (
         contracts_service_pb2.ListContractsRequest(page_size=1000)
@@ -233,6 +237,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "billing.v1.ChargeService.ExplainCharge": (
         OWN["billing.v1.ChargeService.ExplainCharge"],
         "NOT_FOUND",
+    ),
+    "billing.v1.ChargeService.PreviewCharge": (
+        OWN["billing.v1.ChargeService.PreviewCharge"],
+        "NO_PLAN",
     ),
     "contracts.v1.ContractMonitorService.ListViolations": (
         lambda other: contracts_service_pb2.ListViolationsRequest(
@@ -473,6 +481,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     "billing.v1.ChargeService.CreateCharge": lambda other: charge_service_pb2.CreateChargeRequest(
         request_id=str(uuid4()), org_id=other.name("org"), period=PERIOD
     ),
+    "billing.v1.ChargeService.AdjustCharge": lambda other: charge_service_pb2.AdjustChargeRequest(
+        request_id=str(uuid4()), charge_id=other.ids["charge"]
+    ),
+    "billing.v1.ChargeService.ReverseCharge": lambda other: charge_service_pb2.ReverseChargeRequest(
+        request_id=str(uuid4()), charge_id=other.ids["charge"], reason="not ours"
+    ),
     "events.v1.EventService.RegisterEventTypes": lambda other: (
         events_service_pb2.RegisterEventTypesRequest(event_types=[other.event_type()])
     ),
@@ -650,6 +664,8 @@ REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
+    "billing.v1.ChargeService.AdjustCharge": "NOT_FOUND",
+    "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
     "ledger.v1.LedgerService.ReverseTransfer": "NOT_FOUND",
     "ledger.v1.LedgerService.CancelScheduledTransfer": "NOT_FOUND",
     "ledger.v1.LedgerService.DeleteBalanceMonitor": "NOT_FOUND",

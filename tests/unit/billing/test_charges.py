@@ -19,6 +19,7 @@ from services.billing.domain import frozen, postings
 from services.billing.domain.charges import (
     LINES_MAX,
     Charge,
+    ChargeKind,
     ChargeStatus,
     ChargeTooLarge,
     PeriodNotEnded,
@@ -317,7 +318,7 @@ def test_a_proof_reads_as_sentences() -> None:
         unit_amount="0.50",
         amount="4.5",
     )
-    told = explanations.steps(line)
+    told = explanations.steps(line, ChargeKind.USAGE, "", "")
     assert "8819 events" in told[0]
     assert "s1" in told[0]
     assert "standard-usd, version 1" in told[1]

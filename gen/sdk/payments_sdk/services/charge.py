@@ -19,6 +19,27 @@ _CREATE_CHARGE = Method(
     repeatable=True,
     has_request_id=True,
 )
+_PREVIEW_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/PreviewCharge",
+    billing_v1.PreviewChargeRequest,
+    billing_v1.PreviewChargeResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_ADJUST_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/AdjustCharge",
+    billing_v1.AdjustChargeRequest,
+    billing_v1.AdjustChargeResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_REVERSE_CHARGE = Method(
+    "/payments.billing.v1.ChargeService/ReverseCharge",
+    billing_v1.ReverseChargeRequest,
+    billing_v1.ReverseChargeResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _GET_CHARGE = Method(
     "/payments.billing.v1.ChargeService/GetCharge",
     billing_v1.GetChargeRequest,
@@ -57,7 +78,7 @@ class ChargeService:
         earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it:
-        MeteringService.ListLateEvents lists it.
+        MeteringService.ListLateEvents lists it, and AdjustCharge bills it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
@@ -65,6 +86,41 @@ class ChargeService:
         recipe, and those of PricingService.RateUsage, such as NO_PLAN.
         """
         return self._caller.unary(_CREATE_CHARGE, request, timeout)
+
+    def preview_charge(
+        self, request: billing_v1.PreviewChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.PreviewChargeResponse:
+        """PreviewCharge returns the charge that CreateCharge would make now, without an id and a
+        status. Nothing is stored. Its errors are those of CreateCharge.
+        """
+        return self._caller.unary(_PREVIEW_CHARGE, request, timeout)
+
+    def adjust_charge(
+        self, request: billing_v1.AdjustChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.AdjustChargeResponse:
+        """AdjustCharge brings what was billed for a charge's period to what the usage of the period
+        comes to now: usage that was stored late, amended or cancelled, and prices and commissions
+        as they are now. It makes a charge of the difference, with postings of its own that take
+        effect when it is made; what was billed before stays as it is. The same request_id gives the
+        same charge.
+
+        Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for
+        a reversed charge and for one that is a correction itself, CHARGE_TOO_LARGE,
+        POSTING_REFUSED, and those of PricingService.RateUsage.
+        """
+        return self._caller.unary(_ADJUST_CHARGE, request, timeout)
+
+    def reverse_charge(
+        self, request: billing_v1.ReverseChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.ReverseChargeResponse:
+        """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its
+        corrections: a charge of the opposite, to the minor unit, also of what partners earned. The
+        charge is REVERSED then, and its period may be charged again. The same request_id gives the
+        same reversal.
+
+        Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
+        """
+        return self._caller.unary(_REVERSE_CHARGE, request, timeout)
 
     def get_charge(
         self, request: billing_v1.GetChargeRequest, *, timeout: float | None = None
@@ -115,7 +171,7 @@ class AsyncChargeService:
         earlier call left half-way.
 
         Usage that is stored later for the charge's period is not billed by it:
-        MeteringService.ListLateEvents lists it.
+        MeteringService.ListLateEvents lists it, and AdjustCharge bills it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
@@ -123,6 +179,41 @@ class AsyncChargeService:
         recipe, and those of PricingService.RateUsage, such as NO_PLAN.
         """
         return await self._caller.unary(_CREATE_CHARGE, request, timeout)
+
+    async def preview_charge(
+        self, request: billing_v1.PreviewChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.PreviewChargeResponse:
+        """PreviewCharge returns the charge that CreateCharge would make now, without an id and a
+        status. Nothing is stored. Its errors are those of CreateCharge.
+        """
+        return await self._caller.unary(_PREVIEW_CHARGE, request, timeout)
+
+    async def adjust_charge(
+        self, request: billing_v1.AdjustChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.AdjustChargeResponse:
+        """AdjustCharge brings what was billed for a charge's period to what the usage of the period
+        comes to now: usage that was stored late, amended or cancelled, and prices and commissions
+        as they are now. It makes a charge of the difference, with postings of its own that take
+        effect when it is made; what was billed before stays as it is. The same request_id gives the
+        same charge.
+
+        Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for
+        a reversed charge and for one that is a correction itself, CHARGE_TOO_LARGE,
+        POSTING_REFUSED, and those of PricingService.RateUsage.
+        """
+        return await self._caller.unary(_ADJUST_CHARGE, request, timeout)
+
+    async def reverse_charge(
+        self, request: billing_v1.ReverseChargeRequest, *, timeout: float | None = None
+    ) -> billing_v1.ReverseChargeResponse:
+        """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its
+        corrections: a charge of the opposite, to the minor unit, also of what partners earned. The
+        charge is REVERSED then, and its period may be charged again. The same request_id gives the
+        same reversal.
+
+        Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
+        """
+        return await self._caller.unary(_REVERSE_CHARGE, request, timeout)
 
     async def get_charge(
         self, request: billing_v1.GetChargeRequest, *, timeout: float | None = None

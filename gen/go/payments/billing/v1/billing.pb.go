@@ -26,7 +26,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED.
+// ChargeStatus is the progress of a charge, or of a line of it.
 type ChargeStatus int32
 
 const (
@@ -37,6 +37,8 @@ const (
 	ChargeStatus_CHARGE_STATUS_PENDING ChargeStatus = 1
 	// Its transfers are in the ledger.
 	ChargeStatus_CHARGE_STATUS_SETTLED ChargeStatus = 2
+	// Taken back by the charge that reversed_by_charge_id names; its transfers stay in the ledger, beside their opposites.
+	ChargeStatus_CHARGE_STATUS_REVERSED ChargeStatus = 3
 )
 
 // Enum value maps for ChargeStatus.
@@ -45,11 +47,13 @@ var (
 		0: "CHARGE_STATUS_UNSPECIFIED",
 		1: "CHARGE_STATUS_PENDING",
 		2: "CHARGE_STATUS_SETTLED",
+		3: "CHARGE_STATUS_REVERSED",
 	}
 	ChargeStatus_value = map[string]int32{
 		"CHARGE_STATUS_UNSPECIFIED": 0,
 		"CHARGE_STATUS_PENDING":     1,
 		"CHARGE_STATUS_SETTLED":     2,
+		"CHARGE_STATUS_REVERSED":    3,
 	}
 )
 
@@ -80,8 +84,65 @@ func (ChargeStatus) EnumDescriptor() ([]byte, []int) {
 	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{0}
 }
 
-// Charge is what one organisation owes for one period. Once made, its lines never change. Number 8 is kept
-// for adjusts_charge_id.
+// ChargeKind is what a charge is for.
+type ChargeKind int32
+
+const (
+	// Not known to this reader.
+	ChargeKind_CHARGE_KIND_UNSPECIFIED ChargeKind = 0
+	// The usage of a period.
+	ChargeKind_CHARGE_KIND_USAGE ChargeKind = 1
+	// The difference between what was billed for a period and what its usage came to later.
+	ChargeKind_CHARGE_KIND_ADJUSTMENT ChargeKind = 2
+	// The opposite of all that was billed for a period.
+	ChargeKind_CHARGE_KIND_REVERSAL ChargeKind = 3
+)
+
+// Enum value maps for ChargeKind.
+var (
+	ChargeKind_name = map[int32]string{
+		0: "CHARGE_KIND_UNSPECIFIED",
+		1: "CHARGE_KIND_USAGE",
+		2: "CHARGE_KIND_ADJUSTMENT",
+		3: "CHARGE_KIND_REVERSAL",
+	}
+	ChargeKind_value = map[string]int32{
+		"CHARGE_KIND_UNSPECIFIED": 0,
+		"CHARGE_KIND_USAGE":       1,
+		"CHARGE_KIND_ADJUSTMENT":  2,
+		"CHARGE_KIND_REVERSAL":    3,
+	}
+)
+
+func (x ChargeKind) Enum() *ChargeKind {
+	p := new(ChargeKind)
+	*p = x
+	return p
+}
+
+func (x ChargeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChargeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_billing_v1_billing_proto_enumTypes[1].Descriptor()
+}
+
+func (ChargeKind) Type() protoreflect.EnumType {
+	return &file_payments_billing_v1_billing_proto_enumTypes[1]
+}
+
+func (x ChargeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChargeKind.Descriptor instead.
+func (ChargeKind) EnumDescriptor() ([]byte, []int) {
+	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{1}
+}
+
+// Charge is what one organisation owes for one period. Once made, its lines never change: what is wrong with them is
+// put right by further charges, of the difference.
 type Charge struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the charge, `chg_` and a UUID.
@@ -89,7 +150,8 @@ type Charge struct {
 	// Organisation that owes it.
 	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
-	// said allow_open. No two charges of an organisation overlap.
+	// said allow_open. No two charges of usage overlap, of an organisation, unless one of them is REVERSED; a correction
+	// has the period of the charge that it corrects.
 	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
 	// The lines, by SKU and project.
 	Lines []*ChargeLine `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
@@ -99,6 +161,8 @@ type Charge struct {
 	Status ChargeStatus `protobuf:"varint,6,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
 	// Ids of all its ledger transfers, in the order of posting; known once it is SETTLED.
 	TransferIds []string `protobuf:"bytes,7,rep,name=transfer_ids,json=transferIds,proto3" json:"transfer_ids,omitempty"`
+	// Of a correction, the charge that it corrects; empty for a charge of usage.
+	AdjustsChargeId string `protobuf:"bytes,8,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
 	// When it was made, in microseconds.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// State of the usage that it saw, in metering's own words. What becomes visible later for its period is
@@ -111,9 +175,17 @@ type Charge struct {
 	// Sum of partner_amount of all lines.
 	PartnerTotal *v1.Money `protobuf:"bytes,13,opt,name=partner_total,json=partnerTotal,proto3" json:"partner_total,omitempty"`
 	// When its transfers were known to be in the ledger; absent while it is PENDING.
-	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SettledAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	// What it is for.
+	Kind ChargeKind `protobuf:"varint,15,opt,name=kind,proto3,enum=payments.billing.v1.ChargeKind" json:"kind,omitempty"`
+	// Which correction of that charge it is, from 1; 0 for a charge of usage.
+	CorrectionNo int32 `protobuf:"varint,16,opt,name=correction_no,json=correctionNo,proto3" json:"correction_no,omitempty"`
+	// Why it reverses the other charge, in the words of who asked for it.
+	Reason string `protobuf:"bytes,17,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The charge that took this one back; empty unless it is REVERSED.
+	ReversedByChargeId string `protobuf:"bytes,18,opt,name=reversed_by_charge_id,json=reversedByChargeId,proto3" json:"reversed_by_charge_id,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Charge) Reset() {
@@ -195,6 +267,13 @@ func (x *Charge) GetTransferIds() []string {
 	return nil
 }
 
+func (x *Charge) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
 func (x *Charge) GetCreatedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreatedAt
@@ -237,6 +316,34 @@ func (x *Charge) GetSettledAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Charge) GetKind() ChargeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChargeKind_CHARGE_KIND_UNSPECIFIED
+}
+
+func (x *Charge) GetCorrectionNo() int32 {
+	if x != nil {
+		return x.CorrectionNo
+	}
+	return 0
+}
+
+func (x *Charge) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Charge) GetReversedByChargeId() string {
+	if x != nil {
+		return x.ReversedByChargeId
+	}
+	return ""
+}
+
 // ChargeLine is what the usage of one SKU in one project costs.
 type ChargeLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -263,7 +370,10 @@ type ChargeLine struct {
 	// How far the line has come.
 	Status ChargeStatus `protobuf:"varint,11,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
 	// What led from the metered usage to the amount.
-	Proof         *v11.LineProof `protobuf:"bytes,12,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof *v11.LineProof `protobuf:"bytes,12,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
+	// partner_amount and net say the difference. Absent in a charge of usage.
+	Correction    *Correction `protobuf:"bytes,13,opt,name=correction,proto3" json:"correction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -382,6 +492,104 @@ func (x *ChargeLine) GetProof() *v11.LineProof {
 	return nil
 }
 
+func (x *ChargeLine) GetCorrection() *Correction {
+	if x != nil {
+		return x.Correction
+	}
+	return nil
+}
+
+// Correction is what one line of a correction stands between.
+type Correction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Quantity that had been billed, a decimal.
+	QuantityBefore string `protobuf:"bytes,1,opt,name=quantity_before,json=quantityBefore,proto3" json:"quantity_before,omitempty"`
+	// Quantity that is billed with this charge, a decimal. Zero when it is a reversal.
+	QuantityAfter string `protobuf:"bytes,2,opt,name=quantity_after,json=quantityAfter,proto3" json:"quantity_after,omitempty"`
+	// Amount that had been billed.
+	AmountBefore *v1.Money `protobuf:"bytes,3,opt,name=amount_before,json=amountBefore,proto3" json:"amount_before,omitempty"`
+	// Amount that is billed with this charge.
+	AmountAfter *v1.Money `protobuf:"bytes,4,opt,name=amount_after,json=amountAfter,proto3" json:"amount_after,omitempty"`
+	// Share that the partner had earned.
+	PartnerAmountBefore *v1.Money `protobuf:"bytes,5,opt,name=partner_amount_before,json=partnerAmountBefore,proto3" json:"partner_amount_before,omitempty"`
+	// Share that the partner has earned with this charge.
+	PartnerAmountAfter *v1.Money `protobuf:"bytes,6,opt,name=partner_amount_after,json=partnerAmountAfter,proto3" json:"partner_amount_after,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Correction) Reset() {
+	*x = Correction{}
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Correction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Correction) ProtoMessage() {}
+
+func (x *Correction) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Correction.ProtoReflect.Descriptor instead.
+func (*Correction) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Correction) GetQuantityBefore() string {
+	if x != nil {
+		return x.QuantityBefore
+	}
+	return ""
+}
+
+func (x *Correction) GetQuantityAfter() string {
+	if x != nil {
+		return x.QuantityAfter
+	}
+	return ""
+}
+
+func (x *Correction) GetAmountBefore() *v1.Money {
+	if x != nil {
+		return x.AmountBefore
+	}
+	return nil
+}
+
+func (x *Correction) GetAmountAfter() *v1.Money {
+	if x != nil {
+		return x.AmountAfter
+	}
+	return nil
+}
+
+func (x *Correction) GetPartnerAmountBefore() *v1.Money {
+	if x != nil {
+		return x.PartnerAmountBefore
+	}
+	return nil
+}
+
+func (x *Correction) GetPartnerAmountAfter() *v1.Money {
+	if x != nil {
+		return x.PartnerAmountAfter
+	}
+	return nil
+}
+
 // ChargeExplanation shows where each line of a charge comes from and where it went.
 type ChargeExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -403,14 +611,20 @@ type ChargeExplanation struct {
 	// Version of that recipe; 0 without one.
 	RecipeVersion int32 `protobuf:"varint,8,opt,name=recipe_version,json=recipeVersion,proto3" json:"recipe_version,omitempty"`
 	// Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe.
-	PostingId     string `protobuf:"bytes,9,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PostingId string `protobuf:"bytes,9,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	// What the charge is for.
+	Kind ChargeKind `protobuf:"varint,10,opt,name=kind,proto3,enum=payments.billing.v1.ChargeKind" json:"kind,omitempty"`
+	// Of a correction, the charge that it corrects; empty for a charge of usage.
+	AdjustsChargeId string `protobuf:"bytes,11,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
+	// The charge that took this one back; empty unless it is REVERSED.
+	ReversedByChargeId string `protobuf:"bytes,12,opt,name=reversed_by_charge_id,json=reversedByChargeId,proto3" json:"reversed_by_charge_id,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ChargeExplanation) Reset() {
 	*x = ChargeExplanation{}
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[2]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +636,7 @@ func (x *ChargeExplanation) String() string {
 func (*ChargeExplanation) ProtoMessage() {}
 
 func (x *ChargeExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[2]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +649,7 @@ func (x *ChargeExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChargeExplanation.ProtoReflect.Descriptor instead.
 func (*ChargeExplanation) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{2}
+	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ChargeExplanation) GetChargeId() string {
@@ -501,6 +715,27 @@ func (x *ChargeExplanation) GetPostingId() string {
 	return ""
 }
 
+func (x *ChargeExplanation) GetKind() ChargeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChargeKind_CHARGE_KIND_UNSPECIFIED
+}
+
+func (x *ChargeExplanation) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
+func (x *ChargeExplanation) GetReversedByChargeId() string {
+	if x != nil {
+		return x.ReversedByChargeId
+	}
+	return ""
+}
+
 // LineExplanation follows one line from the metered events to the ledger.
 type LineExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -516,7 +751,7 @@ type LineExplanation struct {
 
 func (x *LineExplanation) Reset() {
 	*x = LineExplanation{}
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[3]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +763,7 @@ func (x *LineExplanation) String() string {
 func (*LineExplanation) ProtoMessage() {}
 
 func (x *LineExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[3]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +776,7 @@ func (x *LineExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineExplanation.ProtoReflect.Descriptor instead.
 func (*LineExplanation) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{3}
+	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LineExplanation) GetLine() *ChargeLine {
@@ -584,7 +819,7 @@ type LinePosting struct {
 
 func (x *LinePosting) Reset() {
 	*x = LinePosting{}
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[4]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +831,7 @@ func (x *LinePosting) String() string {
 func (*LinePosting) ProtoMessage() {}
 
 func (x *LinePosting) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_billing_proto_msgTypes[4]
+	mi := &file_payments_billing_v1_billing_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +844,7 @@ func (x *LinePosting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinePosting.ProtoReflect.Descriptor instead.
 func (*LinePosting) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{4}
+	return file_payments_billing_v1_billing_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LinePosting) GetTransferId() string {
@@ -651,7 +886,7 @@ var File_payments_billing_v1_billing_proto protoreflect.FileDescriptor
 
 const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\n" +
-	"!payments/billing/v1/billing.proto\x12\x13payments.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\xc9\x04\n" +
+	"!payments/billing/v1/billing.proto\x12\x13payments.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\x9a\x06\n" +
 	"\x06Charge\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -659,7 +894,8 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x05lines\x18\x04 \x03(\v2\x1f.payments.billing.v1.ChargeLineR\x05lines\x12-\n" +
 	"\x05total\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x129\n" +
 	"\x06status\x18\x06 \x01(\x0e2!.payments.billing.v1.ChargeStatusR\x06status\x12!\n" +
-	"\ftransfer_ids\x18\a \x03(\tR\vtransferIds\x129\n" +
+	"\ftransfer_ids\x18\a \x03(\tR\vtransferIds\x12*\n" +
+	"\x11adjusts_charge_id\x18\b \x01(\tR\x0fadjustsChargeId\x129\n" +
 	"\n" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12%\n" +
 	"\x0eusage_snapshot\x18\n" +
@@ -668,7 +904,11 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\fplan_version\x18\f \x01(\x05R\vplanVersion\x12<\n" +
 	"\rpartner_total\x18\r \x01(\v2\x17.payments.type.v1.MoneyR\fpartnerTotal\x129\n" +
 	"\n" +
-	"settled_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\"\xed\x03\n" +
+	"settled_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x123\n" +
+	"\x04kind\x18\x0f \x01(\x0e2\x1f.payments.billing.v1.ChargeKindR\x04kind\x12#\n" +
+	"\rcorrection_no\x18\x10 \x01(\x05R\fcorrectionNo\x12\x16\n" +
+	"\x06reason\x18\x11 \x01(\tR\x06reason\x121\n" +
+	"\x15reversed_by_charge_id\x18\x12 \x01(\tR\x12reversedByChargeId\"\xae\x04\n" +
 	"\n" +
 	"ChargeLine\x12\x17\n" +
 	"\aline_id\x18\x01 \x01(\tR\x06lineId\x12\x10\n" +
@@ -686,7 +926,18 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x03net\x18\n" +
 	" \x01(\v2\x17.payments.type.v1.MoneyR\x03net\x129\n" +
 	"\x06status\x18\v \x01(\x0e2!.payments.billing.v1.ChargeStatusR\x06status\x124\n" +
-	"\x05proof\x18\f \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\"\xfd\x02\n" +
+	"\x05proof\x18\f \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\x12?\n" +
+	"\n" +
+	"correction\x18\r \x01(\v2\x1f.payments.billing.v1.CorrectionR\n" +
+	"correction\"\xee\x02\n" +
+	"\n" +
+	"Correction\x12'\n" +
+	"\x0fquantity_before\x18\x01 \x01(\tR\x0equantityBefore\x12%\n" +
+	"\x0equantity_after\x18\x02 \x01(\tR\rquantityAfter\x12<\n" +
+	"\ramount_before\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\famountBefore\x12:\n" +
+	"\famount_after\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\vamountAfter\x12K\n" +
+	"\x15partner_amount_before\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x13partnerAmountBefore\x12I\n" +
+	"\x14partner_amount_after\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyR\x12partnerAmountAfter\"\x91\x04\n" +
 	"\x11ChargeExplanation\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -697,7 +948,11 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x06recipe\x18\a \x01(\tR\x06recipe\x12%\n" +
 	"\x0erecipe_version\x18\b \x01(\x05R\rrecipeVersion\x12\x1d\n" +
 	"\n" +
-	"posting_id\x18\t \x01(\tR\tpostingId\"\x9a\x01\n" +
+	"posting_id\x18\t \x01(\tR\tpostingId\x123\n" +
+	"\x04kind\x18\n" +
+	" \x01(\x0e2\x1f.payments.billing.v1.ChargeKindR\x04kind\x12*\n" +
+	"\x11adjusts_charge_id\x18\v \x01(\tR\x0fadjustsChargeId\x121\n" +
+	"\x15reversed_by_charge_id\x18\f \x01(\tR\x12reversedByChargeId\"\x9a\x01\n" +
 	"\x0fLineExplanation\x123\n" +
 	"\x04line\x18\x01 \x01(\v2\x1f.payments.billing.v1.ChargeLineR\x04line\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12<\n" +
@@ -708,11 +963,18 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x10debit_account_id\x18\x02 \x01(\tR\x0edebitAccountId\x12*\n" +
 	"\x11credit_account_id\x18\x03 \x01(\tR\x0fcreditAccountId\x12/\n" +
 	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x10\n" +
-	"\x03leg\x18\x05 \x01(\tR\x03leg*c\n" +
+	"\x03leg\x18\x05 \x01(\tR\x03leg*\x7f\n" +
 	"\fChargeStatus\x12\x1d\n" +
 	"\x19CHARGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CHARGE_STATUS_PENDING\x10\x01\x12\x19\n" +
-	"\x15CHARGE_STATUS_SETTLED\x10\x02B\xc8\x01\n" +
+	"\x15CHARGE_STATUS_SETTLED\x10\x02\x12\x1a\n" +
+	"\x16CHARGE_STATUS_REVERSED\x10\x03*v\n" +
+	"\n" +
+	"ChargeKind\x12\x1b\n" +
+	"\x17CHARGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11CHARGE_KIND_USAGE\x10\x01\x12\x1a\n" +
+	"\x16CHARGE_KIND_ADJUSTMENT\x10\x02\x12\x18\n" +
+	"\x14CHARGE_KIND_REVERSAL\x10\x03B\xc8\x01\n" +
 	"\x17com.payments.billing.v1B\fBillingProtoP\x01Z1tollmesh.dev/gen/go/payments/billing/v1;billingv1\xa2\x02\x03PBX\xaa\x02\x13Payments.Billing.V1\xca\x02\x13Payments\\Billing\\V1\xe2\x02\x1fPayments\\Billing\\V1\\GPBMetadata\xea\x02\x15Payments::Billing::V1b\x06proto3"
 
 var (
@@ -727,45 +989,54 @@ func file_payments_billing_v1_billing_proto_rawDescGZIP() []byte {
 	return file_payments_billing_v1_billing_proto_rawDescData
 }
 
-var file_payments_billing_v1_billing_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_billing_v1_billing_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_payments_billing_v1_billing_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_payments_billing_v1_billing_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_payments_billing_v1_billing_proto_goTypes = []any{
 	(ChargeStatus)(0),             // 0: payments.billing.v1.ChargeStatus
-	(*Charge)(nil),                // 1: payments.billing.v1.Charge
-	(*ChargeLine)(nil),            // 2: payments.billing.v1.ChargeLine
-	(*ChargeExplanation)(nil),     // 3: payments.billing.v1.ChargeExplanation
-	(*LineExplanation)(nil),       // 4: payments.billing.v1.LineExplanation
-	(*LinePosting)(nil),           // 5: payments.billing.v1.LinePosting
-	(*v1.Period)(nil),             // 6: payments.type.v1.Period
-	(*v1.Money)(nil),              // 7: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v11.LineProof)(nil),         // 9: payments.pricing.v1.LineProof
+	(ChargeKind)(0),               // 1: payments.billing.v1.ChargeKind
+	(*Charge)(nil),                // 2: payments.billing.v1.Charge
+	(*ChargeLine)(nil),            // 3: payments.billing.v1.ChargeLine
+	(*Correction)(nil),            // 4: payments.billing.v1.Correction
+	(*ChargeExplanation)(nil),     // 5: payments.billing.v1.ChargeExplanation
+	(*LineExplanation)(nil),       // 6: payments.billing.v1.LineExplanation
+	(*LinePosting)(nil),           // 7: payments.billing.v1.LinePosting
+	(*v1.Period)(nil),             // 8: payments.type.v1.Period
+	(*v1.Money)(nil),              // 9: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*v11.LineProof)(nil),         // 11: payments.pricing.v1.LineProof
 }
 var file_payments_billing_v1_billing_proto_depIdxs = []int32{
-	6,  // 0: payments.billing.v1.Charge.period:type_name -> payments.type.v1.Period
-	2,  // 1: payments.billing.v1.Charge.lines:type_name -> payments.billing.v1.ChargeLine
-	7,  // 2: payments.billing.v1.Charge.total:type_name -> payments.type.v1.Money
+	8,  // 0: payments.billing.v1.Charge.period:type_name -> payments.type.v1.Period
+	3,  // 1: payments.billing.v1.Charge.lines:type_name -> payments.billing.v1.ChargeLine
+	9,  // 2: payments.billing.v1.Charge.total:type_name -> payments.type.v1.Money
 	0,  // 3: payments.billing.v1.Charge.status:type_name -> payments.billing.v1.ChargeStatus
-	8,  // 4: payments.billing.v1.Charge.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 5: payments.billing.v1.Charge.partner_total:type_name -> payments.type.v1.Money
-	8,  // 6: payments.billing.v1.Charge.settled_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: payments.billing.v1.ChargeLine.amount_gross:type_name -> payments.type.v1.Money
-	7,  // 8: payments.billing.v1.ChargeLine.partner_amount:type_name -> payments.type.v1.Money
-	7,  // 9: payments.billing.v1.ChargeLine.net:type_name -> payments.type.v1.Money
-	0,  // 10: payments.billing.v1.ChargeLine.status:type_name -> payments.billing.v1.ChargeStatus
-	9,  // 11: payments.billing.v1.ChargeLine.proof:type_name -> payments.pricing.v1.LineProof
-	6,  // 12: payments.billing.v1.ChargeExplanation.period:type_name -> payments.type.v1.Period
-	7,  // 13: payments.billing.v1.ChargeExplanation.total:type_name -> payments.type.v1.Money
-	0,  // 14: payments.billing.v1.ChargeExplanation.status:type_name -> payments.billing.v1.ChargeStatus
-	4,  // 15: payments.billing.v1.ChargeExplanation.lines:type_name -> payments.billing.v1.LineExplanation
-	2,  // 16: payments.billing.v1.LineExplanation.line:type_name -> payments.billing.v1.ChargeLine
-	5,  // 17: payments.billing.v1.LineExplanation.postings:type_name -> payments.billing.v1.LinePosting
-	7,  // 18: payments.billing.v1.LinePosting.amount:type_name -> payments.type.v1.Money
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	10, // 4: payments.billing.v1.Charge.created_at:type_name -> google.protobuf.Timestamp
+	9,  // 5: payments.billing.v1.Charge.partner_total:type_name -> payments.type.v1.Money
+	10, // 6: payments.billing.v1.Charge.settled_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: payments.billing.v1.Charge.kind:type_name -> payments.billing.v1.ChargeKind
+	9,  // 8: payments.billing.v1.ChargeLine.amount_gross:type_name -> payments.type.v1.Money
+	9,  // 9: payments.billing.v1.ChargeLine.partner_amount:type_name -> payments.type.v1.Money
+	9,  // 10: payments.billing.v1.ChargeLine.net:type_name -> payments.type.v1.Money
+	0,  // 11: payments.billing.v1.ChargeLine.status:type_name -> payments.billing.v1.ChargeStatus
+	11, // 12: payments.billing.v1.ChargeLine.proof:type_name -> payments.pricing.v1.LineProof
+	4,  // 13: payments.billing.v1.ChargeLine.correction:type_name -> payments.billing.v1.Correction
+	9,  // 14: payments.billing.v1.Correction.amount_before:type_name -> payments.type.v1.Money
+	9,  // 15: payments.billing.v1.Correction.amount_after:type_name -> payments.type.v1.Money
+	9,  // 16: payments.billing.v1.Correction.partner_amount_before:type_name -> payments.type.v1.Money
+	9,  // 17: payments.billing.v1.Correction.partner_amount_after:type_name -> payments.type.v1.Money
+	8,  // 18: payments.billing.v1.ChargeExplanation.period:type_name -> payments.type.v1.Period
+	9,  // 19: payments.billing.v1.ChargeExplanation.total:type_name -> payments.type.v1.Money
+	0,  // 20: payments.billing.v1.ChargeExplanation.status:type_name -> payments.billing.v1.ChargeStatus
+	6,  // 21: payments.billing.v1.ChargeExplanation.lines:type_name -> payments.billing.v1.LineExplanation
+	1,  // 22: payments.billing.v1.ChargeExplanation.kind:type_name -> payments.billing.v1.ChargeKind
+	3,  // 23: payments.billing.v1.LineExplanation.line:type_name -> payments.billing.v1.ChargeLine
+	7,  // 24: payments.billing.v1.LineExplanation.postings:type_name -> payments.billing.v1.LinePosting
+	9,  // 25: payments.billing.v1.LinePosting.amount:type_name -> payments.type.v1.Money
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_payments_billing_v1_billing_proto_init() }
@@ -778,8 +1049,8 @@ func file_payments_billing_v1_billing_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_billing_v1_billing_proto_rawDesc), len(file_payments_billing_v1_billing_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   5,
+			NumEnums:      2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

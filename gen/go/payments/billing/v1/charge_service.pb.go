@@ -147,6 +147,336 @@ func (x *CreateChargeResponse) GetCharge() *Charge {
 	return nil
 }
 
+// PreviewChargeRequest names the organisation and the period.
+type PreviewChargeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation to charge.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period to charge for.
+	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
+	// As in CreateChargeRequest.
+	AllowOpen     bool `protobuf:"varint,3,opt,name=allow_open,json=allowOpen,proto3" json:"allow_open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewChargeRequest) Reset() {
+	*x = PreviewChargeRequest{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewChargeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewChargeRequest) ProtoMessage() {}
+
+func (x *PreviewChargeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewChargeRequest.ProtoReflect.Descriptor instead.
+func (*PreviewChargeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PreviewChargeRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *PreviewChargeRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *PreviewChargeRequest) GetAllowOpen() bool {
+	if x != nil {
+		return x.AllowOpen
+	}
+	return false
+}
+
+// PreviewChargeResponse carries what would be charged.
+type PreviewChargeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The charge, as it would be made.
+	Charge        *Charge `protobuf:"bytes,1,opt,name=charge,proto3" json:"charge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewChargeResponse) Reset() {
+	*x = PreviewChargeResponse{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewChargeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewChargeResponse) ProtoMessage() {}
+
+func (x *PreviewChargeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewChargeResponse.ProtoReflect.Descriptor instead.
+func (*PreviewChargeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PreviewChargeResponse) GetCharge() *Charge {
+	if x != nil {
+		return x.Charge
+	}
+	return nil
+}
+
+// AdjustChargeRequest names the charge.
+type AdjustChargeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of idempotency, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Id of the charge that was made for the period.
+	ChargeId string `protobuf:"bytes,2,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Only say what the difference is: the charge has no id and no status then, and nothing is stored.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdjustChargeRequest) Reset() {
+	*x = AdjustChargeRequest{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustChargeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustChargeRequest) ProtoMessage() {}
+
+func (x *AdjustChargeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdjustChargeRequest.ProtoReflect.Descriptor instead.
+func (*AdjustChargeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AdjustChargeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AdjustChargeRequest) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *AdjustChargeRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// AdjustChargeResponse carries the difference.
+type AdjustChargeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The charge of the difference, SETTLED.
+	Charge        *Charge `protobuf:"bytes,1,opt,name=charge,proto3" json:"charge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdjustChargeResponse) Reset() {
+	*x = AdjustChargeResponse{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustChargeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustChargeResponse) ProtoMessage() {}
+
+func (x *AdjustChargeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdjustChargeResponse.ProtoReflect.Descriptor instead.
+func (*AdjustChargeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AdjustChargeResponse) GetCharge() *Charge {
+	if x != nil {
+		return x.Charge
+	}
+	return nil
+}
+
+// ReverseChargeRequest names the charge.
+type ReverseChargeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of idempotency, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Id of the charge that was made for the period.
+	ChargeId string `protobuf:"bytes,2,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Why, for those who read the books later.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseChargeRequest) Reset() {
+	*x = ReverseChargeRequest{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseChargeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseChargeRequest) ProtoMessage() {}
+
+func (x *ReverseChargeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseChargeRequest.ProtoReflect.Descriptor instead.
+func (*ReverseChargeRequest) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReverseChargeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReverseChargeRequest) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *ReverseChargeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// ReverseChargeResponse carries the opposite.
+type ReverseChargeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The charge that takes the other one back, SETTLED.
+	Charge        *Charge `protobuf:"bytes,1,opt,name=charge,proto3" json:"charge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReverseChargeResponse) Reset() {
+	*x = ReverseChargeResponse{}
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReverseChargeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReverseChargeResponse) ProtoMessage() {}
+
+func (x *ReverseChargeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReverseChargeResponse.ProtoReflect.Descriptor instead.
+func (*ReverseChargeResponse) Descriptor() ([]byte, []int) {
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReverseChargeResponse) GetCharge() *Charge {
+	if x != nil {
+		return x.Charge
+	}
+	return nil
+}
+
 // GetChargeRequest names the charge.
 type GetChargeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -158,7 +488,7 @@ type GetChargeRequest struct {
 
 func (x *GetChargeRequest) Reset() {
 	*x = GetChargeRequest{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[2]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -170,7 +500,7 @@ func (x *GetChargeRequest) String() string {
 func (*GetChargeRequest) ProtoMessage() {}
 
 func (x *GetChargeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[2]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -183,7 +513,7 @@ func (x *GetChargeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChargeRequest.ProtoReflect.Descriptor instead.
 func (*GetChargeRequest) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{2}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetChargeRequest) GetChargeId() string {
@@ -204,7 +534,7 @@ type GetChargeResponse struct {
 
 func (x *GetChargeResponse) Reset() {
 	*x = GetChargeResponse{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[3]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -216,7 +546,7 @@ func (x *GetChargeResponse) String() string {
 func (*GetChargeResponse) ProtoMessage() {}
 
 func (x *GetChargeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[3]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -229,7 +559,7 @@ func (x *GetChargeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChargeResponse.ProtoReflect.Descriptor instead.
 func (*GetChargeResponse) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{3}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetChargeResponse) GetCharge() *Charge {
@@ -250,14 +580,16 @@ type ListChargesRequest struct {
 	// charges have more than 10,000 lines.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first.
-	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only corrections of this charge.
+	AdjustsChargeId string `protobuf:"bytes,5,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ListChargesRequest) Reset() {
 	*x = ListChargesRequest{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[4]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +601,7 @@ func (x *ListChargesRequest) String() string {
 func (*ListChargesRequest) ProtoMessage() {}
 
 func (x *ListChargesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[4]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +614,7 @@ func (x *ListChargesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChargesRequest.ProtoReflect.Descriptor instead.
 func (*ListChargesRequest) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{4}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListChargesRequest) GetOrgId() string {
@@ -313,6 +645,13 @@ func (x *ListChargesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListChargesRequest) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
 // ListChargesResponse is one page of charges.
 type ListChargesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -326,7 +665,7 @@ type ListChargesResponse struct {
 
 func (x *ListChargesResponse) Reset() {
 	*x = ListChargesResponse{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[5]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +677,7 @@ func (x *ListChargesResponse) String() string {
 func (*ListChargesResponse) ProtoMessage() {}
 
 func (x *ListChargesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[5]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +690,7 @@ func (x *ListChargesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChargesResponse.ProtoReflect.Descriptor instead.
 func (*ListChargesResponse) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{5}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListChargesResponse) GetCharges() []*Charge {
@@ -379,7 +718,7 @@ type ExplainChargeRequest struct {
 
 func (x *ExplainChargeRequest) Reset() {
 	*x = ExplainChargeRequest{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[6]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -391,7 +730,7 @@ func (x *ExplainChargeRequest) String() string {
 func (*ExplainChargeRequest) ProtoMessage() {}
 
 func (x *ExplainChargeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[6]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -404,7 +743,7 @@ func (x *ExplainChargeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainChargeRequest.ProtoReflect.Descriptor instead.
 func (*ExplainChargeRequest) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExplainChargeRequest) GetChargeId() string {
@@ -425,7 +764,7 @@ type ExplainChargeResponse struct {
 
 func (x *ExplainChargeResponse) Reset() {
 	*x = ExplainChargeResponse{}
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[7]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +776,7 @@ func (x *ExplainChargeResponse) String() string {
 func (*ExplainChargeResponse) ProtoMessage() {}
 
 func (x *ExplainChargeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[7]
+	mi := &file_payments_billing_v1_charge_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +789,7 @@ func (x *ExplainChargeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainChargeResponse.ProtoReflect.Descriptor instead.
 func (*ExplainChargeResponse) Descriptor() ([]byte, []int) {
-	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_billing_v1_charge_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExplainChargeResponse) GetExplanation() *ChargeExplanation {
@@ -473,28 +812,56 @@ const file_payments_billing_v1_charge_service_proto_rawDesc = "" +
 	"\n" +
 	"allow_open\x18\x04 \x01(\bR\tallowOpen\"K\n" +
 	"\x14CreateChargeResponse\x123\n" +
+	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"\xa6\x01\n" +
+	"\x14PreviewChargeRequest\x125\n" +
+	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x128\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n" +
+	"\n" +
+	"allow_open\x18\x03 \x01(\bR\tallowOpen\"L\n" +
+	"\x15PreviewChargeResponse\x123\n" +
+	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"\xa0\x01\n" +
+	"\x13AdjustChargeRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12;\n" +
+	"\tcharge_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\bchargeId\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"K\n" +
+	"\x14AdjustChargeResponse\x123\n" +
+	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"\xad\x01\n" +
+	"\x14ReverseChargeRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12;\n" +
+	"\tcharge_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\bchargeId\x12/\n" +
+	"\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x122\x10^[^\\x00]{1,500}$R\x06reason\"L\n" +
+	"\x15ReverseChargeResponse\x123\n" +
 	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"O\n" +
 	"\x10GetChargeRequest\x12;\n" +
 	"\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\bchargeId\"H\n" +
 	"\x11GetChargeResponse\x123\n" +
-	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"\xcf\x01\n" +
+	"\x06charge\x18\x01 \x01(\v2\x1b.payments.billing.v1.ChargeR\x06charge\"\x9b\x02\n" +
 	"\x12ListChargesRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"t\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12J\n" +
+	"\x11adjusts_charge_id\x18\x05 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x0fadjustsChargeId\"t\n" +
 	"\x13ListChargesResponse\x125\n" +
 	"\acharges\x18\x01 \x03(\v2\x1b.payments.billing.v1.ChargeR\acharges\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
 	"\x14ExplainChargeRequest\x12;\n" +
 	"\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\bchargeId\"a\n" +
 	"\x15ExplainChargeResponse\x12H\n" +
-	"\vexplanation\x18\x01 \x01(\v2&.payments.billing.v1.ChargeExplanationR\vexplanation2\xa1\x05\n" +
+	"\vexplanation\x18\x01 \x01(\v2&.payments.billing.v1.ChargeExplanationR\vexplanation2\xb9\t\n" +
 	"\rChargeService\x12\xa0\x01\n" +
 	"\fCreateCharge\x12(.payments.billing.v1.CreateChargeRequest\x1a).payments.billing.v1.CreateChargeResponse\";\x8a\xe7\x18\x11\n" +
-	"\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 :\x01*b\x06charge\"\x13/v1/billing/charges\x12\x9d\x01\n" +
+	"\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 :\x01*b\x06charge\"\x13/v1/billing/charges\x12\xa5\x01\n" +
+	"\rPreviewCharge\x12).payments.billing.v1.PreviewChargeRequest\x1a*.payments.billing.v1.PreviewChargeResponse\"=\x8a\xe7\x18\x0e\n" +
+	"\fbilling:read\x82\xd3\xe4\x93\x02%b\x06charge\x12\x1b/v1/billing/charges:preview\x12\xb3\x01\n" +
+	"\fAdjustCharge\x12(.payments.billing.v1.AdjustChargeRequest\x1a).payments.billing.v1.AdjustChargeResponse\"N\x8a\xe7\x18\x11\n" +
+	"\rbilling:write\x10\x01\x82\xd3\xe4\x93\x023:\x01*b\x06charge\"&/v1/billing/charges/{charge_id}:adjust\x12\xb7\x01\n" +
+	"\rReverseCharge\x12).payments.billing.v1.ReverseChargeRequest\x1a*.payments.billing.v1.ReverseChargeResponse\"O\x8a\xe7\x18\x11\n" +
+	"\rbilling:write\x10\x01\x82\xd3\xe4\x93\x024:\x01*b\x06charge\"'/v1/billing/charges/{charge_id}:reverse\x12\x9d\x01\n" +
 	"\tGetCharge\x12%.payments.billing.v1.GetChargeRequest\x1a&.payments.billing.v1.GetChargeResponse\"A\x8a\xe7\x18\x0e\n" +
 	"\fbilling:read\x82\xd3\xe4\x93\x02)b\x06charge\x12\x1f/v1/billing/charges/{charge_id}\x12\x8f\x01\n" +
 	"\vListCharges\x12'.payments.billing.v1.ListChargesRequest\x1a(.payments.billing.v1.ListChargesResponse\"-\x8a\xe7\x18\x0e\n" +
@@ -515,40 +882,56 @@ func file_payments_billing_v1_charge_service_proto_rawDescGZIP() []byte {
 	return file_payments_billing_v1_charge_service_proto_rawDescData
 }
 
-var file_payments_billing_v1_charge_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_payments_billing_v1_charge_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_payments_billing_v1_charge_service_proto_goTypes = []any{
 	(*CreateChargeRequest)(nil),   // 0: payments.billing.v1.CreateChargeRequest
 	(*CreateChargeResponse)(nil),  // 1: payments.billing.v1.CreateChargeResponse
-	(*GetChargeRequest)(nil),      // 2: payments.billing.v1.GetChargeRequest
-	(*GetChargeResponse)(nil),     // 3: payments.billing.v1.GetChargeResponse
-	(*ListChargesRequest)(nil),    // 4: payments.billing.v1.ListChargesRequest
-	(*ListChargesResponse)(nil),   // 5: payments.billing.v1.ListChargesResponse
-	(*ExplainChargeRequest)(nil),  // 6: payments.billing.v1.ExplainChargeRequest
-	(*ExplainChargeResponse)(nil), // 7: payments.billing.v1.ExplainChargeResponse
-	(*v1.Period)(nil),             // 8: payments.type.v1.Period
-	(*Charge)(nil),                // 9: payments.billing.v1.Charge
-	(*ChargeExplanation)(nil),     // 10: payments.billing.v1.ChargeExplanation
+	(*PreviewChargeRequest)(nil),  // 2: payments.billing.v1.PreviewChargeRequest
+	(*PreviewChargeResponse)(nil), // 3: payments.billing.v1.PreviewChargeResponse
+	(*AdjustChargeRequest)(nil),   // 4: payments.billing.v1.AdjustChargeRequest
+	(*AdjustChargeResponse)(nil),  // 5: payments.billing.v1.AdjustChargeResponse
+	(*ReverseChargeRequest)(nil),  // 6: payments.billing.v1.ReverseChargeRequest
+	(*ReverseChargeResponse)(nil), // 7: payments.billing.v1.ReverseChargeResponse
+	(*GetChargeRequest)(nil),      // 8: payments.billing.v1.GetChargeRequest
+	(*GetChargeResponse)(nil),     // 9: payments.billing.v1.GetChargeResponse
+	(*ListChargesRequest)(nil),    // 10: payments.billing.v1.ListChargesRequest
+	(*ListChargesResponse)(nil),   // 11: payments.billing.v1.ListChargesResponse
+	(*ExplainChargeRequest)(nil),  // 12: payments.billing.v1.ExplainChargeRequest
+	(*ExplainChargeResponse)(nil), // 13: payments.billing.v1.ExplainChargeResponse
+	(*v1.Period)(nil),             // 14: payments.type.v1.Period
+	(*Charge)(nil),                // 15: payments.billing.v1.Charge
+	(*ChargeExplanation)(nil),     // 16: payments.billing.v1.ChargeExplanation
 }
 var file_payments_billing_v1_charge_service_proto_depIdxs = []int32{
-	8,  // 0: payments.billing.v1.CreateChargeRequest.period:type_name -> payments.type.v1.Period
-	9,  // 1: payments.billing.v1.CreateChargeResponse.charge:type_name -> payments.billing.v1.Charge
-	9,  // 2: payments.billing.v1.GetChargeResponse.charge:type_name -> payments.billing.v1.Charge
-	8,  // 3: payments.billing.v1.ListChargesRequest.period:type_name -> payments.type.v1.Period
-	9,  // 4: payments.billing.v1.ListChargesResponse.charges:type_name -> payments.billing.v1.Charge
-	10, // 5: payments.billing.v1.ExplainChargeResponse.explanation:type_name -> payments.billing.v1.ChargeExplanation
-	0,  // 6: payments.billing.v1.ChargeService.CreateCharge:input_type -> payments.billing.v1.CreateChargeRequest
-	2,  // 7: payments.billing.v1.ChargeService.GetCharge:input_type -> payments.billing.v1.GetChargeRequest
-	4,  // 8: payments.billing.v1.ChargeService.ListCharges:input_type -> payments.billing.v1.ListChargesRequest
-	6,  // 9: payments.billing.v1.ChargeService.ExplainCharge:input_type -> payments.billing.v1.ExplainChargeRequest
-	1,  // 10: payments.billing.v1.ChargeService.CreateCharge:output_type -> payments.billing.v1.CreateChargeResponse
-	3,  // 11: payments.billing.v1.ChargeService.GetCharge:output_type -> payments.billing.v1.GetChargeResponse
-	5,  // 12: payments.billing.v1.ChargeService.ListCharges:output_type -> payments.billing.v1.ListChargesResponse
-	7,  // 13: payments.billing.v1.ChargeService.ExplainCharge:output_type -> payments.billing.v1.ExplainChargeResponse
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	14, // 0: payments.billing.v1.CreateChargeRequest.period:type_name -> payments.type.v1.Period
+	15, // 1: payments.billing.v1.CreateChargeResponse.charge:type_name -> payments.billing.v1.Charge
+	14, // 2: payments.billing.v1.PreviewChargeRequest.period:type_name -> payments.type.v1.Period
+	15, // 3: payments.billing.v1.PreviewChargeResponse.charge:type_name -> payments.billing.v1.Charge
+	15, // 4: payments.billing.v1.AdjustChargeResponse.charge:type_name -> payments.billing.v1.Charge
+	15, // 5: payments.billing.v1.ReverseChargeResponse.charge:type_name -> payments.billing.v1.Charge
+	15, // 6: payments.billing.v1.GetChargeResponse.charge:type_name -> payments.billing.v1.Charge
+	14, // 7: payments.billing.v1.ListChargesRequest.period:type_name -> payments.type.v1.Period
+	15, // 8: payments.billing.v1.ListChargesResponse.charges:type_name -> payments.billing.v1.Charge
+	16, // 9: payments.billing.v1.ExplainChargeResponse.explanation:type_name -> payments.billing.v1.ChargeExplanation
+	0,  // 10: payments.billing.v1.ChargeService.CreateCharge:input_type -> payments.billing.v1.CreateChargeRequest
+	2,  // 11: payments.billing.v1.ChargeService.PreviewCharge:input_type -> payments.billing.v1.PreviewChargeRequest
+	4,  // 12: payments.billing.v1.ChargeService.AdjustCharge:input_type -> payments.billing.v1.AdjustChargeRequest
+	6,  // 13: payments.billing.v1.ChargeService.ReverseCharge:input_type -> payments.billing.v1.ReverseChargeRequest
+	8,  // 14: payments.billing.v1.ChargeService.GetCharge:input_type -> payments.billing.v1.GetChargeRequest
+	10, // 15: payments.billing.v1.ChargeService.ListCharges:input_type -> payments.billing.v1.ListChargesRequest
+	12, // 16: payments.billing.v1.ChargeService.ExplainCharge:input_type -> payments.billing.v1.ExplainChargeRequest
+	1,  // 17: payments.billing.v1.ChargeService.CreateCharge:output_type -> payments.billing.v1.CreateChargeResponse
+	3,  // 18: payments.billing.v1.ChargeService.PreviewCharge:output_type -> payments.billing.v1.PreviewChargeResponse
+	5,  // 19: payments.billing.v1.ChargeService.AdjustCharge:output_type -> payments.billing.v1.AdjustChargeResponse
+	7,  // 20: payments.billing.v1.ChargeService.ReverseCharge:output_type -> payments.billing.v1.ReverseChargeResponse
+	9,  // 21: payments.billing.v1.ChargeService.GetCharge:output_type -> payments.billing.v1.GetChargeResponse
+	11, // 22: payments.billing.v1.ChargeService.ListCharges:output_type -> payments.billing.v1.ListChargesResponse
+	13, // 23: payments.billing.v1.ChargeService.ExplainCharge:output_type -> payments.billing.v1.ExplainChargeResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_payments_billing_v1_charge_service_proto_init() }
@@ -563,7 +946,7 @@ func file_payments_billing_v1_charge_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_billing_v1_charge_service_proto_rawDesc), len(file_payments_billing_v1_charge_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -62,6 +62,131 @@ func local_request_ChargeService_CreateCharge_0(ctx context.Context, marshaler r
 	return msg, metadata, err
 }
 
+var filter_ChargeService_PreviewCharge_0 = &utilities.DoubleArray{Encoding: map[string]int{}, Base: []int(nil), Check: []int(nil)}
+
+func request_ChargeService_PreviewCharge_0(ctx context.Context, marshaler runtime.Marshaler, client ChargeServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq PreviewChargeRequest
+		metadata runtime.ServerMetadata
+	)
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_ChargeService_PreviewCharge_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := client.PreviewCharge(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_ChargeService_PreviewCharge_0(ctx context.Context, marshaler runtime.Marshaler, server ChargeServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq PreviewChargeRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := req.ParseForm(); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if err := runtime.PopulateQueryParameters(&protoReq, req.Form, filter_ChargeService_PreviewCharge_0); err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.PreviewCharge(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_ChargeService_AdjustCharge_0(ctx context.Context, marshaler runtime.Marshaler, client ChargeServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq AdjustChargeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	val, ok := pathParams["charge_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "charge_id")
+	}
+	protoReq.ChargeId, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "charge_id", err)
+	}
+	msg, err := client.AdjustCharge(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_ChargeService_AdjustCharge_0(ctx context.Context, marshaler runtime.Marshaler, server ChargeServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq AdjustChargeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["charge_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "charge_id")
+	}
+	protoReq.ChargeId, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "charge_id", err)
+	}
+	msg, err := server.AdjustCharge(ctx, &protoReq)
+	return msg, metadata, err
+}
+
+func request_ChargeService_ReverseCharge_0(ctx context.Context, marshaler runtime.Marshaler, client ChargeServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq ReverseChargeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	val, ok := pathParams["charge_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "charge_id")
+	}
+	protoReq.ChargeId, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "charge_id", err)
+	}
+	msg, err := client.ReverseCharge(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_ChargeService_ReverseCharge_0(ctx context.Context, marshaler runtime.Marshaler, server ChargeServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq ReverseChargeRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["charge_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "charge_id")
+	}
+	protoReq.ChargeId, err = runtime.String(val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "charge_id", err)
+	}
+	msg, err := server.ReverseCharge(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_ChargeService_GetCharge_0(ctx context.Context, marshaler runtime.Marshaler, client ChargeServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq GetChargeRequest
@@ -201,6 +326,66 @@ func RegisterChargeServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_ChargeService_CreateCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_CreateCharge_0{resp.(*CreateChargeResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_ChargeService_PreviewCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/payments.billing.v1.ChargeService/PreviewCharge", runtime.WithHTTPPathPattern("/v1/billing/charges:preview"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_ChargeService_PreviewCharge_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_PreviewCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_PreviewCharge_0{resp.(*PreviewChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_ChargeService_AdjustCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/payments.billing.v1.ChargeService/AdjustCharge", runtime.WithHTTPPathPattern("/v1/billing/charges/{charge_id}:adjust"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_ChargeService_AdjustCharge_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_AdjustCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_AdjustCharge_0{resp.(*AdjustChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_ChargeService_ReverseCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/payments.billing.v1.ChargeService/ReverseCharge", runtime.WithHTTPPathPattern("/v1/billing/charges/{charge_id}:reverse"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_ChargeService_ReverseCharge_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_ReverseCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_ReverseCharge_0{resp.(*ReverseChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_ChargeService_GetCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -318,6 +503,57 @@ func RegisterChargeServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_ChargeService_CreateCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_CreateCharge_0{resp.(*CreateChargeResponse)}, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodGet, pattern_ChargeService_PreviewCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/payments.billing.v1.ChargeService/PreviewCharge", runtime.WithHTTPPathPattern("/v1/billing/charges:preview"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_ChargeService_PreviewCharge_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_PreviewCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_PreviewCharge_0{resp.(*PreviewChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_ChargeService_AdjustCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/payments.billing.v1.ChargeService/AdjustCharge", runtime.WithHTTPPathPattern("/v1/billing/charges/{charge_id}:adjust"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_ChargeService_AdjustCharge_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_AdjustCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_AdjustCharge_0{resp.(*AdjustChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_ChargeService_ReverseCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/payments.billing.v1.ChargeService/ReverseCharge", runtime.WithHTTPPathPattern("/v1/billing/charges/{charge_id}:reverse"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_ChargeService_ReverseCharge_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_ChargeService_ReverseCharge_0(annotatedContext, mux, outboundMarshaler, w, req, response_ChargeService_ReverseCharge_0{resp.(*ReverseChargeResponse)}, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_ChargeService_GetCharge_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -381,6 +617,33 @@ func (m response_ChargeService_CreateCharge_0) XXX_ResponseBody() interface{} {
 	return response.Charge
 }
 
+type response_ChargeService_PreviewCharge_0 struct {
+	*PreviewChargeResponse
+}
+
+func (m response_ChargeService_PreviewCharge_0) XXX_ResponseBody() interface{} {
+	response := m.PreviewChargeResponse
+	return response.Charge
+}
+
+type response_ChargeService_AdjustCharge_0 struct {
+	*AdjustChargeResponse
+}
+
+func (m response_ChargeService_AdjustCharge_0) XXX_ResponseBody() interface{} {
+	response := m.AdjustChargeResponse
+	return response.Charge
+}
+
+type response_ChargeService_ReverseCharge_0 struct {
+	*ReverseChargeResponse
+}
+
+func (m response_ChargeService_ReverseCharge_0) XXX_ResponseBody() interface{} {
+	response := m.ReverseChargeResponse
+	return response.Charge
+}
+
 type response_ChargeService_GetCharge_0 struct {
 	*GetChargeResponse
 }
@@ -401,6 +664,9 @@ func (m response_ChargeService_ExplainCharge_0) XXX_ResponseBody() interface{} {
 
 var (
 	pattern_ChargeService_CreateCharge_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "billing", "charges"}, ""))
+	pattern_ChargeService_PreviewCharge_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "billing", "charges"}, "preview"))
+	pattern_ChargeService_AdjustCharge_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "billing", "charges", "charge_id"}, "adjust"))
+	pattern_ChargeService_ReverseCharge_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "billing", "charges", "charge_id"}, "reverse"))
 	pattern_ChargeService_GetCharge_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3}, []string{"v1", "billing", "charges", "charge_id"}, ""))
 	pattern_ChargeService_ListCharges_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2}, []string{"v1", "billing", "charges"}, ""))
 	pattern_ChargeService_ExplainCharge_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 3, 2, 4}, []string{"v1", "billing", "charges", "charge_id", "explanation"}, ""))
@@ -408,6 +674,9 @@ var (
 
 var (
 	forward_ChargeService_CreateCharge_0  = runtime.ForwardResponseMessage
+	forward_ChargeService_PreviewCharge_0 = runtime.ForwardResponseMessage
+	forward_ChargeService_AdjustCharge_0  = runtime.ForwardResponseMessage
+	forward_ChargeService_ReverseCharge_0 = runtime.ForwardResponseMessage
 	forward_ChargeService_GetCharge_0     = runtime.ForwardResponseMessage
 	forward_ChargeService_ListCharges_0   = runtime.ForwardResponseMessage
 	forward_ChargeService_ExplainCharge_0 = runtime.ForwardResponseMessage

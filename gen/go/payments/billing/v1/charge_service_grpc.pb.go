@@ -22,6 +22,9 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ChargeService_CreateCharge_FullMethodName  = "/payments.billing.v1.ChargeService/CreateCharge"
+	ChargeService_PreviewCharge_FullMethodName = "/payments.billing.v1.ChargeService/PreviewCharge"
+	ChargeService_AdjustCharge_FullMethodName  = "/payments.billing.v1.ChargeService/AdjustCharge"
+	ChargeService_ReverseCharge_FullMethodName = "/payments.billing.v1.ChargeService/ReverseCharge"
 	ChargeService_GetCharge_FullMethodName     = "/payments.billing.v1.ChargeService/GetCharge"
 	ChargeService_ListCharges_FullMethodName   = "/payments.billing.v1.ChargeService/ListCharges"
 	ChargeService_ExplainCharge_FullMethodName = "/payments.billing.v1.ChargeService/ExplainCharge"
@@ -37,13 +40,31 @@ type ChargeServiceClient interface {
 	// the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
 	// metered meanwhile, and finishes one that an earlier call left half-way.
 	//
-	// Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+	// Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+	// AdjustCharge bills it.
 	//
 	// Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
 	// CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
 	// CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
 	// PricingService.RateUsage, such as NO_PLAN.
 	CreateCharge(ctx context.Context, in *CreateChargeRequest, opts ...grpc.CallOption) (*CreateChargeResponse, error)
+	// PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+	// Its errors are those of CreateCharge.
+	PreviewCharge(ctx context.Context, in *PreviewChargeRequest, opts ...grpc.CallOption) (*PreviewChargeResponse, error)
+	// AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+	// was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+	// difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+	// same request_id gives the same charge.
+	//
+	// Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+	// one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+	AdjustCharge(ctx context.Context, in *AdjustChargeRequest, opts ...grpc.CallOption) (*AdjustChargeResponse, error)
+	// ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+	// the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+	// charged again. The same request_id gives the same reversal.
+	//
+	// Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
+	ReverseCharge(ctx context.Context, in *ReverseChargeRequest, opts ...grpc.CallOption) (*ReverseChargeResponse, error)
 	// GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id.
 	GetCharge(ctx context.Context, in *GetChargeRequest, opts ...grpc.CallOption) (*GetChargeResponse, error)
 	// ListCharges lists charges, the latest period first.
@@ -65,6 +86,36 @@ func (c *chargeServiceClient) CreateCharge(ctx context.Context, in *CreateCharge
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateChargeResponse)
 	err := c.cc.Invoke(ctx, ChargeService_CreateCharge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chargeServiceClient) PreviewCharge(ctx context.Context, in *PreviewChargeRequest, opts ...grpc.CallOption) (*PreviewChargeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewChargeResponse)
+	err := c.cc.Invoke(ctx, ChargeService_PreviewCharge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chargeServiceClient) AdjustCharge(ctx context.Context, in *AdjustChargeRequest, opts ...grpc.CallOption) (*AdjustChargeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdjustChargeResponse)
+	err := c.cc.Invoke(ctx, ChargeService_AdjustCharge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chargeServiceClient) ReverseCharge(ctx context.Context, in *ReverseChargeRequest, opts ...grpc.CallOption) (*ReverseChargeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReverseChargeResponse)
+	err := c.cc.Invoke(ctx, ChargeService_ReverseCharge_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +162,31 @@ type ChargeServiceServer interface {
 	// the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
 	// metered meanwhile, and finishes one that an earlier call left half-way.
 	//
-	// Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+	// Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+	// AdjustCharge bills it.
 	//
 	// Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
 	// CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
 	// CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
 	// PricingService.RateUsage, such as NO_PLAN.
 	CreateCharge(context.Context, *CreateChargeRequest) (*CreateChargeResponse, error)
+	// PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+	// Its errors are those of CreateCharge.
+	PreviewCharge(context.Context, *PreviewChargeRequest) (*PreviewChargeResponse, error)
+	// AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+	// was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+	// difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+	// same request_id gives the same charge.
+	//
+	// Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+	// one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+	AdjustCharge(context.Context, *AdjustChargeRequest) (*AdjustChargeResponse, error)
+	// ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+	// the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+	// charged again. The same request_id gives the same reversal.
+	//
+	// Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
+	ReverseCharge(context.Context, *ReverseChargeRequest) (*ReverseChargeResponse, error)
 	// GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id.
 	GetCharge(context.Context, *GetChargeRequest) (*GetChargeResponse, error)
 	// ListCharges lists charges, the latest period first.
@@ -137,6 +206,15 @@ type UnimplementedChargeServiceServer struct{}
 
 func (UnimplementedChargeServiceServer) CreateCharge(context.Context, *CreateChargeRequest) (*CreateChargeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateCharge not implemented")
+}
+func (UnimplementedChargeServiceServer) PreviewCharge(context.Context, *PreviewChargeRequest) (*PreviewChargeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewCharge not implemented")
+}
+func (UnimplementedChargeServiceServer) AdjustCharge(context.Context, *AdjustChargeRequest) (*AdjustChargeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdjustCharge not implemented")
+}
+func (UnimplementedChargeServiceServer) ReverseCharge(context.Context, *ReverseChargeRequest) (*ReverseChargeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReverseCharge not implemented")
 }
 func (UnimplementedChargeServiceServer) GetCharge(context.Context, *GetChargeRequest) (*GetChargeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCharge not implemented")
@@ -182,6 +260,60 @@ func _ChargeService_CreateCharge_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ChargeServiceServer).CreateCharge(ctx, req.(*CreateChargeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChargeService_PreviewCharge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewChargeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChargeServiceServer).PreviewCharge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChargeService_PreviewCharge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChargeServiceServer).PreviewCharge(ctx, req.(*PreviewChargeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChargeService_AdjustCharge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdjustChargeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChargeServiceServer).AdjustCharge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChargeService_AdjustCharge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChargeServiceServer).AdjustCharge(ctx, req.(*AdjustChargeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ChargeService_ReverseCharge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReverseChargeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChargeServiceServer).ReverseCharge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ChargeService_ReverseCharge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChargeServiceServer).ReverseCharge(ctx, req.(*ReverseChargeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -250,6 +382,18 @@ var ChargeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateCharge",
 			Handler:    _ChargeService_CreateCharge_Handler,
+		},
+		{
+			MethodName: "PreviewCharge",
+			Handler:    _ChargeService_PreviewCharge_Handler,
+		},
+		{
+			MethodName: "AdjustCharge",
+			Handler:    _ChargeService_AdjustCharge_Handler,
+		},
+		{
+			MethodName: "ReverseCharge",
+			Handler:    _ChargeService_ReverseCharge_Handler,
 		},
 		{
 			MethodName: "GetCharge",

@@ -307,6 +307,21 @@ const (
 	//
 	//	{"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
 	ErrorReason_ERROR_REASON_PERIOD_NOT_ENDED ErrorReason = 403
+	// The charge takes no correction: it was reversed, it is a correction itself, or its plan has another currency by now.
+	// `why` is REVERSED, IS_CORRECTION or CURRENCY_CHANGED; `correct_charge_id` names the charge to correct or to reverse
+	// instead, if there is one.
+	//
+	// Metadata: `charge_id`, `why`, `correct_charge_id`.
+	//
+	//	{"reason": "CHARGE_NOT_CORRECTABLE", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "why": "REVERSED", "correct_charge_id": ""}}
+	ErrorReason_ERROR_REASON_CHARGE_NOT_CORRECTABLE ErrorReason = 404
+	// The usage of the charge's period comes to what was billed for it, so there is no difference to charge. Not stored:
+	// the same call succeeds once there is one.
+	//
+	// Metadata: `charge_id`.
+	//
+	//	{"reason": "NOTHING_TO_ADJUST", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de"}}
+	ErrorReason_ERROR_REASON_NOTHING_TO_ADJUST ErrorReason = 405
 	// The ledger refuses what a processor did, with `result`, e.g. since it does not know the currency. An account that refuses
 	// is stood in for. No call is answered with this: it is posted again by itself, and `orchestration/booking-stuck` tells of it.
 	//
@@ -659,6 +674,8 @@ var (
 		401: "ERROR_REASON_CHARGE_TOO_LARGE",
 		402: "ERROR_REASON_POSTING_REFUSED",
 		403: "ERROR_REASON_PERIOD_NOT_ENDED",
+		404: "ERROR_REASON_CHARGE_NOT_CORRECTABLE",
+		405: "ERROR_REASON_NOTHING_TO_ADJUST",
 		500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
 		501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
 		502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
@@ -753,6 +770,8 @@ var (
 		"ERROR_REASON_CHARGE_TOO_LARGE":             401,
 		"ERROR_REASON_POSTING_REFUSED":              402,
 		"ERROR_REASON_PERIOD_NOT_ENDED":             403,
+		"ERROR_REASON_CHARGE_NOT_CORRECTABLE":       404,
+		"ERROR_REASON_NOTHING_TO_ADJUST":            405,
 		"ERROR_REASON_PAYMENT_NOT_BOOKABLE":         500,
 		"ERROR_REASON_TRANSFER_NOT_REVERSIBLE":      501,
 		"ERROR_REASON_TRANSFER_ALREADY_REVERSED":    502,
@@ -834,7 +853,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xea\x1a\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb9\x1b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -881,7 +900,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1cERROR_REASON_CHARGE_OVERLAPS\x10\x90\x03\x12\"\n" +
 	"\x1dERROR_REASON_CHARGE_TOO_LARGE\x10\x91\x03\x12!\n" +
 	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12\"\n" +
-	"\x1dERROR_REASON_PERIOD_NOT_ENDED\x10\x93\x03\x12&\n" +
+	"\x1dERROR_REASON_PERIOD_NOT_ENDED\x10\x93\x03\x12(\n" +
+	"#ERROR_REASON_CHARGE_NOT_CORRECTABLE\x10\x94\x03\x12#\n" +
+	"\x1eERROR_REASON_NOTHING_TO_ADJUST\x10\x95\x03\x12&\n" +
 	"!ERROR_REASON_PAYMENT_NOT_BOOKABLE\x10\xf4\x03\x12)\n" +
 	"$ERROR_REASON_TRANSFER_NOT_REVERSIBLE\x10\xf5\x03\x12+\n" +
 	"&ERROR_REASON_TRANSFER_ALREADY_REVERSED\x10\xf6\x03\x12\"\n" +

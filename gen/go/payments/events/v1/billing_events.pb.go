@@ -151,7 +151,11 @@ type ChargeCreated struct {
 	// How many lines it has.
 	LineCount int32 `protobuf:"varint,6,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
 	// When it was made, in microseconds.
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Of a correction, the charge that it corrects; empty for a charge of usage.
+	AdjustsChargeId string `protobuf:"bytes,8,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
+	// What it is for: `USAGE`, `ADJUSTMENT` or `REVERSAL`.
+	Kind          string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +239,121 @@ func (x *ChargeCreated) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ChargeCreated) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
+func (x *ChargeCreated) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+// ChargeReversed is published when a charge is taken back, with its corrections: from then on its period may be charged
+// again. The reversal is posted to the ledger right after; ChargeCreated tells when it is there.
+type ChargeReversed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The charge that was taken back.
+	ChargeId string `protobuf:"bytes,1,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
+	// Organisation that owed it.
+	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Period that is free again.
+	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	// The charge that takes it back.
+	ReversalChargeId string `protobuf:"bytes,4,opt,name=reversal_charge_id,json=reversalChargeId,proto3" json:"reversal_charge_id,omitempty"`
+	// What that charge comes to: the opposite of all that was billed for the period.
+	Total *v1.Money `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
+	// Why, in the words of who asked for it.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When, in microseconds.
+	ReversedAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=reversed_at,json=reversedAt,proto3" json:"reversed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChargeReversed) Reset() {
+	*x = ChargeReversed{}
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChargeReversed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChargeReversed) ProtoMessage() {}
+
+func (x *ChargeReversed) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChargeReversed.ProtoReflect.Descriptor instead.
+func (*ChargeReversed) Descriptor() ([]byte, []int) {
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ChargeReversed) GetChargeId() string {
+	if x != nil {
+		return x.ChargeId
+	}
+	return ""
+}
+
+func (x *ChargeReversed) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ChargeReversed) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ChargeReversed) GetReversalChargeId() string {
+	if x != nil {
+		return x.ReversalChargeId
+	}
+	return ""
+}
+
+func (x *ChargeReversed) GetTotal() *v1.Money {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
+func (x *ChargeReversed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ChargeReversed) GetReversedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReversedAt
+	}
+	return nil
+}
+
 // UsageAggregated says how much an organisation used in a period, added up for good: later usage of the period is no part
 // of it. It is published with the charge that the sums were frozen for, and tells no prices; UsageRated does.
 type UsageAggregated struct {
@@ -251,13 +370,16 @@ type UsageAggregated struct {
 	Totals []*UsageAggregatedTotal `protobuf:"bytes,5,rep,name=totals,proto3" json:"totals,omitempty"`
 	// True when there would be more than 500 sums. GetCharge tells each then.
 	TotalsOmitted bool `protobuf:"varint,6,opt,name=totals_omitted,json=totalsOmitted,proto3" json:"totals_omitted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Of a charge that adjusts another one, that other one; the sums are those of the whole period then, and not the
+	// difference.
+	AdjustsChargeId string `protobuf:"bytes,7,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *UsageAggregated) Reset() {
 	*x = UsageAggregated{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +391,7 @@ func (x *UsageAggregated) String() string {
 func (*UsageAggregated) ProtoMessage() {}
 
 func (x *UsageAggregated) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[2]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +404,7 @@ func (x *UsageAggregated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageAggregated.ProtoReflect.Descriptor instead.
 func (*UsageAggregated) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{2}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *UsageAggregated) GetOrgId() string {
@@ -327,6 +449,13 @@ func (x *UsageAggregated) GetTotalsOmitted() bool {
 	return false
 }
 
+func (x *UsageAggregated) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
 // UsageAggregatedTotal is how much of one SKU one project used.
 type UsageAggregatedTotal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -342,7 +471,7 @@ type UsageAggregatedTotal struct {
 
 func (x *UsageAggregatedTotal) Reset() {
 	*x = UsageAggregatedTotal{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +483,7 @@ func (x *UsageAggregatedTotal) String() string {
 func (*UsageAggregatedTotal) ProtoMessage() {}
 
 func (x *UsageAggregatedTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[3]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +496,7 @@ func (x *UsageAggregatedTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageAggregatedTotal.ProtoReflect.Descriptor instead.
 func (*UsageAggregatedTotal) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{3}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UsageAggregatedTotal) GetSku() string {
@@ -410,14 +539,17 @@ type UsageRated struct {
 	// What the usage costs, in the order of the charge's lines. Empty when lines_omitted.
 	Lines []*UsageRatedLine `protobuf:"bytes,7,rep,name=lines,proto3" json:"lines,omitempty"`
 	// True when there would be more than 500 lines. GetCharge tells each then.
-	LinesOmitted  bool `protobuf:"varint,8,opt,name=lines_omitted,json=linesOmitted,proto3" json:"lines_omitted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LinesOmitted bool `protobuf:"varint,8,opt,name=lines_omitted,json=linesOmitted,proto3" json:"lines_omitted,omitempty"`
+	// Of a charge that adjusts another one, that other one; the lines are those of the whole period then, and not the
+	// difference.
+	AdjustsChargeId string `protobuf:"bytes,9,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *UsageRated) Reset() {
 	*x = UsageRated{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +561,7 @@ func (x *UsageRated) String() string {
 func (*UsageRated) ProtoMessage() {}
 
 func (x *UsageRated) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[4]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +574,7 @@ func (x *UsageRated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRated.ProtoReflect.Descriptor instead.
 func (*UsageRated) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{4}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UsageRated) GetOrgId() string {
@@ -501,6 +633,13 @@ func (x *UsageRated) GetLinesOmitted() bool {
 	return false
 }
 
+func (x *UsageRated) GetAdjustsChargeId() string {
+	if x != nil {
+		return x.AdjustsChargeId
+	}
+	return ""
+}
+
 // UsageRatedLine is what the usage of one SKU in one project costs.
 type UsageRatedLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -518,7 +657,7 @@ type UsageRatedLine struct {
 
 func (x *UsageRatedLine) Reset() {
 	*x = UsageRatedLine{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +669,7 @@ func (x *UsageRatedLine) String() string {
 func (*UsageRatedLine) ProtoMessage() {}
 
 func (x *UsageRatedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[5]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +682,7 @@ func (x *UsageRatedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRatedLine.ProtoReflect.Descriptor instead.
 func (*UsageRatedLine) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{5}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UsageRatedLine) GetSku() string {
@@ -596,7 +735,7 @@ type RatingFailed struct {
 
 func (x *RatingFailed) Reset() {
 	*x = RatingFailed{}
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +747,7 @@ func (x *RatingFailed) String() string {
 func (*RatingFailed) ProtoMessage() {}
 
 func (x *RatingFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_events_v1_billing_events_proto_msgTypes[6]
+	mi := &file_payments_events_v1_billing_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +760,7 @@ func (x *RatingFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RatingFailed.ProtoReflect.Descriptor instead.
 func (*RatingFailed) Descriptor() ([]byte, []int) {
-	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{6}
+	return file_payments_events_v1_billing_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RatingFailed) GetOrgId() string {
@@ -681,7 +820,7 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\n" +
 	"line_count\x18\a \x01(\x05R\tlineCount\x12-\n" +
 	"\x05total\x18\b \x01(\v2\x17.payments.type.v1.MoneyR\x05total:)\x92\xe7\x18%\n" +
-	"\x10rating.completed\x10\x01\x1a\abilling\"\x06org_id\"\xe5\x02\n" +
+	"\x10rating.completed\x10\x01\x1a\abilling\"\x06org_id\"\xa5\x03\n" +
 	"\rChargeCreated\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -691,21 +830,34 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\n" +
 	"line_count\x18\x06 \x01(\x05R\tlineCount\x129\n" +
 	"\n" +
-	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt:'\x92\xe7\x18#\n" +
-	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xb2\x02\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12*\n" +
+	"\x11adjusts_charge_id\x18\b \x01(\tR\x0fadjustsChargeId\x12\x12\n" +
+	"\x04kind\x18\t \x01(\tR\x04kind:'\x92\xe7\x18#\n" +
+	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xd2\x02\n" +
+	"\x0eChargeReversed\x12\x1b\n" +
+	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
+	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
+	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12,\n" +
+	"\x12reversal_charge_id\x18\x04 \x01(\tR\x10reversalChargeId\x12-\n" +
+	"\x05total\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12;\n" +
+	"\vreversed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reversedAt:(\x92\xe7\x18$\n" +
+	"\x0fcharge.reversed\x10\x01\x1a\abilling\"\x06org_id\"\xde\x02\n" +
 	"\x0fUsageAggregated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
 	"\tcharge_id\x18\x03 \x01(\tR\bchargeId\x12%\n" +
 	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot\x12@\n" +
 	"\x06totals\x18\x05 \x03(\v2(.payments.events.v1.UsageAggregatedTotalR\x06totals\x12%\n" +
-	"\x0etotals_omitted\x18\x06 \x01(\bR\rtotalsOmitted:)\x92\xe7\x18%\n" +
+	"\x0etotals_omitted\x18\x06 \x01(\bR\rtotalsOmitted\x12*\n" +
+	"\x11adjusts_charge_id\x18\a \x01(\tR\x0fadjustsChargeId:)\x92\xe7\x18%\n" +
 	"\x10usage.aggregated\x10\x01\x1a\abilling\"\x06org_id\"c\n" +
 	"\x14UsageAggregatedTotal\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x02 \x01(\tR\tprojectId\x12\x1a\n" +
-	"\bquantity\x18\x03 \x01(\tR\bquantity\"\xda\x02\n" +
+	"\bquantity\x18\x03 \x01(\tR\bquantity\"\x86\x03\n" +
 	"\n" +
 	"UsageRated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
@@ -715,7 +867,8 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\fplan_version\x18\x05 \x01(\x05R\vplanVersion\x12%\n" +
 	"\x0eusage_snapshot\x18\x06 \x01(\tR\rusageSnapshot\x128\n" +
 	"\x05lines\x18\a \x03(\v2\".payments.events.v1.UsageRatedLineR\x05lines\x12#\n" +
-	"\rlines_omitted\x18\b \x01(\bR\flinesOmitted:$\x92\xe7\x18 \n" +
+	"\rlines_omitted\x18\b \x01(\bR\flinesOmitted\x12*\n" +
+	"\x11adjusts_charge_id\x18\t \x01(\tR\x0fadjustsChargeId:$\x92\xe7\x18 \n" +
 	"\vusage.rated\x10\x01\x1a\abilling\"\x06org_id\"\x8e\x01\n" +
 	"\x0eUsageRatedLine\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
@@ -746,38 +899,42 @@ func file_payments_events_v1_billing_events_proto_rawDescGZIP() []byte {
 	return file_payments_events_v1_billing_events_proto_rawDescData
 }
 
-var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_payments_events_v1_billing_events_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_payments_events_v1_billing_events_proto_goTypes = []any{
 	(*RatingCompleted)(nil),       // 0: payments.events.v1.RatingCompleted
 	(*ChargeCreated)(nil),         // 1: payments.events.v1.ChargeCreated
-	(*UsageAggregated)(nil),       // 2: payments.events.v1.UsageAggregated
-	(*UsageAggregatedTotal)(nil),  // 3: payments.events.v1.UsageAggregatedTotal
-	(*UsageRated)(nil),            // 4: payments.events.v1.UsageRated
-	(*UsageRatedLine)(nil),        // 5: payments.events.v1.UsageRatedLine
-	(*RatingFailed)(nil),          // 6: payments.events.v1.RatingFailed
-	(*v1.Period)(nil),             // 7: payments.type.v1.Period
-	(*v1.Money)(nil),              // 8: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*ChargeReversed)(nil),        // 2: payments.events.v1.ChargeReversed
+	(*UsageAggregated)(nil),       // 3: payments.events.v1.UsageAggregated
+	(*UsageAggregatedTotal)(nil),  // 4: payments.events.v1.UsageAggregatedTotal
+	(*UsageRated)(nil),            // 5: payments.events.v1.UsageRated
+	(*UsageRatedLine)(nil),        // 6: payments.events.v1.UsageRatedLine
+	(*RatingFailed)(nil),          // 7: payments.events.v1.RatingFailed
+	(*v1.Period)(nil),             // 8: payments.type.v1.Period
+	(*v1.Money)(nil),              // 9: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_payments_events_v1_billing_events_proto_depIdxs = []int32{
-	7,  // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
-	8,  // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
-	7,  // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
-	8,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
-	8,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
-	9,  // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: payments.events.v1.UsageAggregated.period:type_name -> payments.type.v1.Period
-	3,  // 7: payments.events.v1.UsageAggregated.totals:type_name -> payments.events.v1.UsageAggregatedTotal
-	7,  // 8: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
-	5,  // 9: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
-	8,  // 10: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
-	7,  // 11: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
-	9,  // 12: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 0: payments.events.v1.RatingCompleted.period:type_name -> payments.type.v1.Period
+	9,  // 1: payments.events.v1.RatingCompleted.total:type_name -> payments.type.v1.Money
+	8,  // 2: payments.events.v1.ChargeCreated.period:type_name -> payments.type.v1.Period
+	9,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
+	9,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
+	10, // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
+	8,  // 6: payments.events.v1.ChargeReversed.period:type_name -> payments.type.v1.Period
+	9,  // 7: payments.events.v1.ChargeReversed.total:type_name -> payments.type.v1.Money
+	10, // 8: payments.events.v1.ChargeReversed.reversed_at:type_name -> google.protobuf.Timestamp
+	8,  // 9: payments.events.v1.UsageAggregated.period:type_name -> payments.type.v1.Period
+	4,  // 10: payments.events.v1.UsageAggregated.totals:type_name -> payments.events.v1.UsageAggregatedTotal
+	8,  // 11: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
+	6,  // 12: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
+	9,  // 13: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
+	8,  // 14: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
+	10, // 15: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_billing_events_proto_init() }
@@ -791,7 +948,7 @@ func file_payments_events_v1_billing_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_events_v1_billing_events_proto_rawDesc), len(file_payments_events_v1_billing_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

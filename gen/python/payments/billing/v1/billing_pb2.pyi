@@ -36,9 +36,11 @@ class _ChargeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChargeSt
     """
     CHARGE_STATUS_SETTLED: _ChargeStatus.ValueType  # 2
     """Its transfers are in the ledger."""
+    CHARGE_STATUS_REVERSED: _ChargeStatus.ValueType  # 3
+    """Taken back by the charge that reversed_by_charge_id names; its transfers stay in the ledger, beside their opposites."""
 
 class ChargeStatus(_ChargeStatus, metaclass=_ChargeStatusEnumTypeWrapper):
-    """ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED."""
+    """ChargeStatus is the progress of a charge, or of a line of it."""
 
 CHARGE_STATUS_UNSPECIFIED: ChargeStatus.ValueType  # 0
 """Not known to this reader."""
@@ -48,12 +50,42 @@ it, and so does the service by itself within minutes.
 """
 CHARGE_STATUS_SETTLED: ChargeStatus.ValueType  # 2
 """Its transfers are in the ledger."""
+CHARGE_STATUS_REVERSED: ChargeStatus.ValueType  # 3
+"""Taken back by the charge that reversed_by_charge_id names; its transfers stay in the ledger, beside their opposites."""
 Global___ChargeStatus: _TypeAlias = ChargeStatus  # noqa: Y015
+
+class _ChargeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChargeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChargeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHARGE_KIND_UNSPECIFIED: _ChargeKind.ValueType  # 0
+    """Not known to this reader."""
+    CHARGE_KIND_USAGE: _ChargeKind.ValueType  # 1
+    """The usage of a period."""
+    CHARGE_KIND_ADJUSTMENT: _ChargeKind.ValueType  # 2
+    """The difference between what was billed for a period and what its usage came to later."""
+    CHARGE_KIND_REVERSAL: _ChargeKind.ValueType  # 3
+    """The opposite of all that was billed for a period."""
+
+class ChargeKind(_ChargeKind, metaclass=_ChargeKindEnumTypeWrapper):
+    """ChargeKind is what a charge is for."""
+
+CHARGE_KIND_UNSPECIFIED: ChargeKind.ValueType  # 0
+"""Not known to this reader."""
+CHARGE_KIND_USAGE: ChargeKind.ValueType  # 1
+"""The usage of a period."""
+CHARGE_KIND_ADJUSTMENT: ChargeKind.ValueType  # 2
+"""The difference between what was billed for a period and what its usage came to later."""
+CHARGE_KIND_REVERSAL: ChargeKind.ValueType  # 3
+"""The opposite of all that was billed for a period."""
+Global___ChargeKind: _TypeAlias = ChargeKind  # noqa: Y015
 
 @_typing.final
 class Charge(_message.Message):
-    """Charge is what one organisation owes for one period. Once made, its lines never change. Number 8 is kept
-    for adjusts_charge_id.
+    """Charge is what one organisation owes for one period. Once made, its lines never change: what is wrong with them is
+    put right by further charges, of the difference.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -65,18 +97,25 @@ class Charge(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TRANSFER_IDS_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
     PLAN_VERSION_FIELD_NUMBER: _builtins.int
     PARTNER_TOTAL_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CORRECTION_NO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REVERSED_BY_CHARGE_ID_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """Id of the charge, `chg_` and a UUID."""
     org_id: _builtins.str
     """Organisation that owes it."""
     status: Global___ChargeStatus.ValueType
     """How far it has come."""
+    adjusts_charge_id: _builtins.str
+    """Of a correction, the charge that it corrects; empty for a charge of usage."""
     usage_snapshot: _builtins.str
     """State of the usage that it saw, in metering's own words. What becomes visible later for its period is
     exactly its adjustment.
@@ -85,10 +124,19 @@ class Charge(_message.Message):
     """Plan that rated it."""
     plan_version: _builtins.int
     """Version of the plan's price list."""
+    kind: Global___ChargeKind.ValueType
+    """What it is for."""
+    correction_no: _builtins.int
+    """Which correction of that charge it is, from 1; 0 for a charge of usage."""
+    reason: _builtins.str
+    """Why it reverses the other charge, in the words of who asked for it."""
+    reversed_by_charge_id: _builtins.str
+    """The charge that took this one back; empty unless it is REVERSED."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
-        said allow_open. No two charges of an organisation overlap.
+        said allow_open. No two charges of usage overlap, of an organisation, unless one of them is REVERSED; a correction
+        has the period of the charge that it corrects.
         """
 
     @_builtins.property
@@ -125,16 +173,21 @@ class Charge(_message.Message):
         total: _type_pb2.Money | None = ...,
         status: Global___ChargeStatus.ValueType = ...,
         transfer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        adjusts_charge_id: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         usage_snapshot: _builtins.str = ...,
         plan_id: _builtins.str = ...,
         plan_version: _builtins.int = ...,
         partner_total: _type_pb2.Money | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___ChargeKind.ValueType = ...,
+        correction_no: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        reversed_by_charge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "partner_total", b"partner_total", "period", b"period", "settled_at", b"settled_at", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "created_at", b"created_at", "lines", b"lines", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "settled_at", b"settled_at", "status", b"status", "total", b"total", "transfer_ids", b"transfer_ids", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "correction_no", b"correction_no", "created_at", b"created_at", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "reason", b"reason", "reversed_by_charge_id", b"reversed_by_charge_id", "settled_at", b"settled_at", "status", b"status", "total", b"total", "transfer_ids", b"transfer_ids", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,6 +211,7 @@ class ChargeLine(_message.Message):
     NET_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    CORRECTION_FIELD_NUMBER: _builtins.int
     line_id: _builtins.str
     """Id of the line within its charge: `1`, `2`, …"""
     sku: _builtins.str
@@ -190,6 +244,12 @@ class ChargeLine(_message.Message):
     def proof(self) -> _pricing_pb2.LineProof:
         """What led from the metered usage to the amount."""
 
+    @_builtins.property
+    def correction(self) -> Global___Correction:
+        """Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
+        partner_amount and net say the difference. Absent in a charge of usage.
+        """
+
     def __init__(
         self,
         *,
@@ -205,14 +265,65 @@ class ChargeLine(_message.Message):
         net: _type_pb2.Money | None = ...,
         status: Global___ChargeStatus.ValueType = ...,
         proof: _pricing_pb2.LineProof | None = ...,
+        correction: Global___Correction | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "net", b"net", "partner_amount", b"partner_amount", "proof", b"proof"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "correction", b"correction", "net", b"net", "partner_amount", b"partner_amount", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "exact_amount", b"exact_amount", "line_id", b"line_id", "net", b"net", "partner_amount", b"partner_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "correction", b"correction", "exact_amount", b"exact_amount", "line_id", b"line_id", "net", b"net", "partner_amount", b"partner_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChargeLine: _TypeAlias = ChargeLine  # noqa: Y015
+
+@_typing.final
+class Correction(_message.Message):
+    """Correction is what one line of a correction stands between."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_BEFORE_FIELD_NUMBER: _builtins.int
+    QUANTITY_AFTER_FIELD_NUMBER: _builtins.int
+    AMOUNT_BEFORE_FIELD_NUMBER: _builtins.int
+    AMOUNT_AFTER_FIELD_NUMBER: _builtins.int
+    PARTNER_AMOUNT_BEFORE_FIELD_NUMBER: _builtins.int
+    PARTNER_AMOUNT_AFTER_FIELD_NUMBER: _builtins.int
+    quantity_before: _builtins.str
+    """Quantity that had been billed, a decimal."""
+    quantity_after: _builtins.str
+    """Quantity that is billed with this charge, a decimal. Zero when it is a reversal."""
+    @_builtins.property
+    def amount_before(self) -> _type_pb2.Money:
+        """Amount that had been billed."""
+
+    @_builtins.property
+    def amount_after(self) -> _type_pb2.Money:
+        """Amount that is billed with this charge."""
+
+    @_builtins.property
+    def partner_amount_before(self) -> _type_pb2.Money:
+        """Share that the partner had earned."""
+
+    @_builtins.property
+    def partner_amount_after(self) -> _type_pb2.Money:
+        """Share that the partner has earned with this charge."""
+
+    def __init__(
+        self,
+        *,
+        quantity_before: _builtins.str = ...,
+        quantity_after: _builtins.str = ...,
+        amount_before: _type_pb2.Money | None = ...,
+        amount_after: _type_pb2.Money | None = ...,
+        partner_amount_before: _type_pb2.Money | None = ...,
+        partner_amount_after: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_after", b"amount_after", "amount_before", b"amount_before", "partner_amount_after", b"partner_amount_after", "partner_amount_before", b"partner_amount_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_after", b"amount_after", "amount_before", b"amount_before", "partner_amount_after", b"partner_amount_after", "partner_amount_before", b"partner_amount_before", "quantity_after", b"quantity_after", "quantity_before", b"quantity_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Correction: _TypeAlias = Correction  # noqa: Y015
 
 @_typing.final
 class ChargeExplanation(_message.Message):
@@ -229,6 +340,9 @@ class ChargeExplanation(_message.Message):
     RECIPE_FIELD_NUMBER: _builtins.int
     RECIPE_VERSION_FIELD_NUMBER: _builtins.int
     POSTING_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    REVERSED_BY_CHARGE_ID_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """The charge that is explained."""
     org_id: _builtins.str
@@ -243,6 +357,12 @@ class ChargeExplanation(_message.Message):
     """Version of that recipe; 0 without one."""
     posting_id: _builtins.str
     """Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe."""
+    kind: Global___ChargeKind.ValueType
+    """What the charge is for."""
+    adjusts_charge_id: _builtins.str
+    """Of a correction, the charge that it corrects; empty for a charge of usage."""
+    reversed_by_charge_id: _builtins.str
+    """The charge that took this one back; empty unless it is REVERSED."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers."""
@@ -267,10 +387,13 @@ class ChargeExplanation(_message.Message):
         recipe: _builtins.str = ...,
         recipe_version: _builtins.int = ...,
         posting_id: _builtins.str = ...,
+        kind: Global___ChargeKind.ValueType = ...,
+        adjusts_charge_id: _builtins.str = ...,
+        reversed_by_charge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "lines", b"lines", "org_id", b"org_id", "period", b"period", "posting_id", b"posting_id", "recipe", b"recipe", "recipe_version", b"recipe_version", "status", b"status", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "period", b"period", "posting_id", b"posting_id", "recipe", b"recipe", "recipe_version", b"recipe_version", "reversed_by_charge_id", b"reversed_by_charge_id", "status", b"status", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

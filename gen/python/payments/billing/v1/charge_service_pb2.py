@@ -29,7 +29,7 @@ from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_o
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xce\x01\n\x13\x43reateChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n\nallow_open\x18\x04 \x01(\x08R\tallowOpen\"K\n\x14\x43reateChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"O\n\x10GetChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"H\n\x11GetChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xcf\x01\n\x12ListChargesRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"t\n\x13ListChargesResponse\x12\x35\n\x07\x63harges\x18\x01 \x03(\x0b\x32\x1b.payments.billing.v1.ChargeR\x07\x63harges\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x14\x45xplainChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"a\n\x15\x45xplainChargeResponse\x12H\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32&.payments.billing.v1.ChargeExplanationR\x0b\x65xplanation2\xa1\x05\n\rChargeService\x12\xa0\x01\n\x0c\x43reateCharge\x12(.payments.billing.v1.CreateChargeRequest\x1a).payments.billing.v1.CreateChargeResponse\";\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 \"\x13/v1/billing/charges:\x01*b\x06\x63harge\x12\x9d\x01\n\tGetCharge\x12%.payments.billing.v1.GetChargeRequest\x1a&.payments.billing.v1.GetChargeResponse\"A\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02)\x12\x1f/v1/billing/charges/{charge_id}b\x06\x63harge\x12\x8f\x01\n\x0bListCharges\x12\'.payments.billing.v1.ListChargesRequest\x1a(.payments.billing.v1.ListChargesResponse\"-\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/billing/charges\x12\xba\x01\n\rExplainCharge\x12).payments.billing.v1.ExplainChargeRequest\x1a*.payments.billing.v1.ExplainChargeResponse\"R\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02:\x12+/v1/billing/charges/{charge_id}/explanationb\x0b\x65xplanationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(payments/billing/v1/charge_service.proto\x12\x13payments.billing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/billing/v1/billing.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xce\x01\n\x13\x43reateChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x35\n\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n\nallow_open\x18\x04 \x01(\x08R\tallowOpen\"K\n\x14\x43reateChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xa6\x01\n\x14PreviewChargeRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12\x1d\n\nallow_open\x18\x03 \x01(\x08R\tallowOpen\"L\n\x15PreviewChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xa0\x01\n\x13\x41\x64justChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12;\n\tcharge_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\x12#\n\rvalidate_only\x18\x03 \x01(\x08R\x0cvalidateOnly\"K\n\x14\x41\x64justChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\xad\x01\n\x14ReverseChargeRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12;\n\tcharge_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\x12/\n\x06reason\x18\x03 \x01(\tB\x17\xbaH\x14r\x12\x32\x10^[^\\x00]{1,500}$R\x06reason\"L\n\x15ReverseChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"O\n\x10GetChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"H\n\x11GetChargeResponse\x12\x33\n\x06\x63harge\x18\x01 \x01(\x0b\x32\x1b.payments.billing.v1.ChargeR\x06\x63harge\"\x9b\x02\n\x12ListChargesRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\x12J\n\x11\x61\x64justs_charge_id\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x0f\x61\x64justsChargeId\"t\n\x13ListChargesResponse\x12\x35\n\x07\x63harges\x18\x01 \x03(\x0b\x32\x1b.payments.billing.v1.ChargeR\x07\x63harges\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x14\x45xplainChargeRequest\x12;\n\tcharge_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x08\x63hargeId\"a\n\x15\x45xplainChargeResponse\x12H\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32&.payments.billing.v1.ChargeExplanationR\x0b\x65xplanation2\xb9\t\n\rChargeService\x12\xa0\x01\n\x0c\x43reateCharge\x12(.payments.billing.v1.CreateChargeRequest\x1a).payments.billing.v1.CreateChargeResponse\";\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02 \"\x13/v1/billing/charges:\x01*b\x06\x63harge\x12\xa5\x01\n\rPreviewCharge\x12).payments.billing.v1.PreviewChargeRequest\x1a*.payments.billing.v1.PreviewChargeResponse\"=\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02%\x12\x1b/v1/billing/charges:previewb\x06\x63harge\x12\xb3\x01\n\x0c\x41\x64justCharge\x12(.payments.billing.v1.AdjustChargeRequest\x1a).payments.billing.v1.AdjustChargeResponse\"N\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02\x33\"&/v1/billing/charges/{charge_id}:adjust:\x01*b\x06\x63harge\x12\xb7\x01\n\rReverseCharge\x12).payments.billing.v1.ReverseChargeRequest\x1a*.payments.billing.v1.ReverseChargeResponse\"O\x8a\xe7\x18\x11\n\rbilling:write\x10\x01\x82\xd3\xe4\x93\x02\x34\"\'/v1/billing/charges/{charge_id}:reverse:\x01*b\x06\x63harge\x12\x9d\x01\n\tGetCharge\x12%.payments.billing.v1.GetChargeRequest\x1a&.payments.billing.v1.GetChargeResponse\"A\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02)\x12\x1f/v1/billing/charges/{charge_id}b\x06\x63harge\x12\x8f\x01\n\x0bListCharges\x12\'.payments.billing.v1.ListChargesRequest\x1a(.payments.billing.v1.ListChargesResponse\"-\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/billing/charges\x12\xba\x01\n\rExplainCharge\x12).payments.billing.v1.ExplainChargeRequest\x1a*.payments.billing.v1.ExplainChargeResponse\"R\x8a\xe7\x18\x0e\n\x0c\x62illing:read\x82\xd3\xe4\x93\x02:\x12+/v1/billing/charges/{charge_id}/explanationb\x0b\x65xplanationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECHARGEREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_CREATECHARGEREQUEST'].fields_by_name['period']._loaded_options = None
   _globals['_CREATECHARGEREQUEST'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_PREVIEWCHARGEREQUEST'].fields_by_name['org_id']._loaded_options = None
+  _globals['_PREVIEWCHARGEREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_PREVIEWCHARGEREQUEST'].fields_by_name['period']._loaded_options = None
+  _globals['_PREVIEWCHARGEREQUEST'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ADJUSTCHARGEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ADJUSTCHARGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ADJUSTCHARGEREQUEST'].fields_by_name['charge_id']._loaded_options = None
+  _globals['_ADJUSTCHARGEREQUEST'].fields_by_name['charge_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['charge_id']._loaded_options = None
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['charge_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_REVERSECHARGEREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\024r\0222\020^[^\\x00]{1,500}$'
   _globals['_GETCHARGEREQUEST'].fields_by_name['charge_id']._loaded_options = None
   _globals['_GETCHARGEREQUEST'].fields_by_name['charge_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_LISTCHARGESREQUEST'].fields_by_name['org_id']._loaded_options = None
@@ -50,10 +64,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHARGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_LISTCHARGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTCHARGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
+  _globals['_LISTCHARGESREQUEST'].fields_by_name['adjusts_charge_id']._loaded_options = None
+  _globals['_LISTCHARGESREQUEST'].fields_by_name['adjusts_charge_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
   _globals['_EXPLAINCHARGEREQUEST'].fields_by_name['charge_id']._loaded_options = None
   _globals['_EXPLAINCHARGEREQUEST'].fields_by_name['charge_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_CHARGESERVICE'].methods_by_name['CreateCharge']._loaded_options = None
   _globals['_CHARGESERVICE'].methods_by_name['CreateCharge']._serialized_options = b'\212\347\030\021\n\rbilling:write\020\001\202\323\344\223\002 \"\023/v1/billing/charges:\001*b\006charge'
+  _globals['_CHARGESERVICE'].methods_by_name['PreviewCharge']._loaded_options = None
+  _globals['_CHARGESERVICE'].methods_by_name['PreviewCharge']._serialized_options = b'\212\347\030\016\n\014billing:read\202\323\344\223\002%\022\033/v1/billing/charges:previewb\006charge'
+  _globals['_CHARGESERVICE'].methods_by_name['AdjustCharge']._loaded_options = None
+  _globals['_CHARGESERVICE'].methods_by_name['AdjustCharge']._serialized_options = b'\212\347\030\021\n\rbilling:write\020\001\202\323\344\223\0023\"&/v1/billing/charges/{charge_id}:adjust:\001*b\006charge'
+  _globals['_CHARGESERVICE'].methods_by_name['ReverseCharge']._loaded_options = None
+  _globals['_CHARGESERVICE'].methods_by_name['ReverseCharge']._serialized_options = b'\212\347\030\021\n\rbilling:write\020\001\202\323\344\223\0024\"\'/v1/billing/charges/{charge_id}:reverse:\001*b\006charge'
   _globals['_CHARGESERVICE'].methods_by_name['GetCharge']._loaded_options = None
   _globals['_CHARGESERVICE'].methods_by_name['GetCharge']._serialized_options = b'\212\347\030\016\n\014billing:read\202\323\344\223\002)\022\037/v1/billing/charges/{charge_id}b\006charge'
   _globals['_CHARGESERVICE'].methods_by_name['ListCharges']._loaded_options = None
@@ -64,18 +86,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECHARGEREQUEST']._serialized_end=430
   _globals['_CREATECHARGERESPONSE']._serialized_start=432
   _globals['_CREATECHARGERESPONSE']._serialized_end=507
-  _globals['_GETCHARGEREQUEST']._serialized_start=509
-  _globals['_GETCHARGEREQUEST']._serialized_end=588
-  _globals['_GETCHARGERESPONSE']._serialized_start=590
-  _globals['_GETCHARGERESPONSE']._serialized_end=662
-  _globals['_LISTCHARGESREQUEST']._serialized_start=665
-  _globals['_LISTCHARGESREQUEST']._serialized_end=872
-  _globals['_LISTCHARGESRESPONSE']._serialized_start=874
-  _globals['_LISTCHARGESRESPONSE']._serialized_end=990
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=992
-  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1075
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1077
-  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1174
-  _globals['_CHARGESERVICE']._serialized_start=1177
-  _globals['_CHARGESERVICE']._serialized_end=1850
+  _globals['_PREVIEWCHARGEREQUEST']._serialized_start=510
+  _globals['_PREVIEWCHARGEREQUEST']._serialized_end=676
+  _globals['_PREVIEWCHARGERESPONSE']._serialized_start=678
+  _globals['_PREVIEWCHARGERESPONSE']._serialized_end=754
+  _globals['_ADJUSTCHARGEREQUEST']._serialized_start=757
+  _globals['_ADJUSTCHARGEREQUEST']._serialized_end=917
+  _globals['_ADJUSTCHARGERESPONSE']._serialized_start=919
+  _globals['_ADJUSTCHARGERESPONSE']._serialized_end=994
+  _globals['_REVERSECHARGEREQUEST']._serialized_start=997
+  _globals['_REVERSECHARGEREQUEST']._serialized_end=1170
+  _globals['_REVERSECHARGERESPONSE']._serialized_start=1172
+  _globals['_REVERSECHARGERESPONSE']._serialized_end=1248
+  _globals['_GETCHARGEREQUEST']._serialized_start=1250
+  _globals['_GETCHARGEREQUEST']._serialized_end=1329
+  _globals['_GETCHARGERESPONSE']._serialized_start=1331
+  _globals['_GETCHARGERESPONSE']._serialized_end=1403
+  _globals['_LISTCHARGESREQUEST']._serialized_start=1406
+  _globals['_LISTCHARGESREQUEST']._serialized_end=1689
+  _globals['_LISTCHARGESRESPONSE']._serialized_start=1691
+  _globals['_LISTCHARGESRESPONSE']._serialized_end=1807
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_start=1809
+  _globals['_EXPLAINCHARGEREQUEST']._serialized_end=1892
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_start=1894
+  _globals['_EXPLAINCHARGERESPONSE']._serialized_end=1991
+  _globals['_CHARGESERVICE']._serialized_start=1994
+  _globals['_CHARGESERVICE']._serialized_end=3203
 # @@protoc_insertion_point(module_scope)

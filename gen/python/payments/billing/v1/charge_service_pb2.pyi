@@ -83,6 +83,170 @@ class CreateChargeResponse(_message.Message):
 Global___CreateChargeResponse: _TypeAlias = CreateChargeResponse  # noqa: Y015
 
 @_typing.final
+class PreviewChargeRequest(_message.Message):
+    """PreviewChargeRequest names the organisation and the period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    ALLOW_OPEN_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation to charge."""
+    allow_open: _builtins.bool
+    """As in CreateChargeRequest."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period to charge for."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        allow_open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_open", b"allow_open", "org_id", b"org_id", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewChargeRequest: _TypeAlias = PreviewChargeRequest  # noqa: Y015
+
+@_typing.final
+class PreviewChargeResponse(_message.Message):
+    """PreviewChargeResponse carries what would be charged."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def charge(self) -> _billing_pb2.Charge:
+        """The charge, as it would be made."""
+
+    def __init__(
+        self,
+        *,
+        charge: _billing_pb2.Charge | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewChargeResponse: _TypeAlias = PreviewChargeResponse  # noqa: Y015
+
+@_typing.final
+class AdjustChargeRequest(_message.Message):
+    """AdjustChargeRequest names the charge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of idempotency, a UUID."""
+    charge_id: _builtins.str
+    """Id of the charge that was made for the period."""
+    validate_only: _builtins.bool
+    """Only say what the difference is: the charge has no id and no status then, and nothing is stored."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        charge_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustChargeRequest: _TypeAlias = AdjustChargeRequest  # noqa: Y015
+
+@_typing.final
+class AdjustChargeResponse(_message.Message):
+    """AdjustChargeResponse carries the difference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def charge(self) -> _billing_pb2.Charge:
+        """The charge of the difference, SETTLED."""
+
+    def __init__(
+        self,
+        *,
+        charge: _billing_pb2.Charge | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustChargeResponse: _TypeAlias = AdjustChargeResponse  # noqa: Y015
+
+@_typing.final
+class ReverseChargeRequest(_message.Message):
+    """ReverseChargeRequest names the charge."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of idempotency, a UUID."""
+    charge_id: _builtins.str
+    """Id of the charge that was made for the period."""
+    reason: _builtins.str
+    """Why, for those who read the books later."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        charge_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseChargeRequest: _TypeAlias = ReverseChargeRequest  # noqa: Y015
+
+@_typing.final
+class ReverseChargeResponse(_message.Message):
+    """ReverseChargeResponse carries the opposite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def charge(self) -> _billing_pb2.Charge:
+        """The charge that takes the other one back, SETTLED."""
+
+    def __init__(
+        self,
+        *,
+        charge: _billing_pb2.Charge | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge", b"charge"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseChargeResponse: _TypeAlias = ReverseChargeResponse  # noqa: Y015
+
+@_typing.final
 class GetChargeRequest(_message.Message):
     """GetChargeRequest names the charge."""
 
@@ -138,6 +302,7 @@ class ListChargesRequest(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Only charges of this organisation."""
     page_size: _builtins.int
@@ -146,6 +311,8 @@ class ListChargesRequest(_message.Message):
     """
     page_token: _builtins.str
     """next_page_token of the page before; empty for the first."""
+    adjusts_charge_id: _builtins.str
+    """Only corrections of this charge."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Only charges whose period has an instant in common with this one."""
@@ -157,10 +324,11 @@ class ListChargesRequest(_message.Message):
         period: _type_pb2.Period | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        adjusts_charge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token", "period", b"period"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,21 @@ class ChargeServiceStub:
                 request_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeRequest.SerializeToString,
                 response_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeResponse.FromString,
                 _registered_method=True)
+        self.PreviewCharge = channel.unary_unary(
+                '/payments.billing.v1.ChargeService/PreviewCharge',
+                request_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeRequest.SerializeToString,
+                response_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeResponse.FromString,
+                _registered_method=True)
+        self.AdjustCharge = channel.unary_unary(
+                '/payments.billing.v1.ChargeService/AdjustCharge',
+                request_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeRequest.SerializeToString,
+                response_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeResponse.FromString,
+                _registered_method=True)
+        self.ReverseCharge = channel.unary_unary(
+                '/payments.billing.v1.ChargeService/ReverseCharge',
+                request_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeRequest.SerializeToString,
+                response_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeResponse.FromString,
+                _registered_method=True)
         self.GetCharge = channel.unary_unary(
                 '/payments.billing.v1.ChargeService/GetCharge',
                 request_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.GetChargeRequest.SerializeToString,
@@ -66,12 +81,45 @@ class ChargeServiceServicer:
         the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 
-        Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+        Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+        AdjustCharge bills it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
         CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
         PricingService.RateUsage, such as NO_PLAN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewCharge(self, request, context):
+        """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+        Its errors are those of CreateCharge.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdjustCharge(self, request, context):
+        """AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+        was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+        difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+        same request_id gives the same charge.
+
+        Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+        one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseCharge(self, request, context):
+        """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+        the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+        charged again. The same request_id gives the same reversal.
+
+        Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +154,21 @@ def add_ChargeServiceServicer_to_server(servicer, server):
                     servicer.CreateCharge,
                     request_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeRequest.FromString,
                     response_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeResponse.SerializeToString,
+            ),
+            'PreviewCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewCharge,
+                    request_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeRequest.FromString,
+                    response_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeResponse.SerializeToString,
+            ),
+            'AdjustCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustCharge,
+                    request_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeRequest.FromString,
+                    response_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeResponse.SerializeToString,
+            ),
+            'ReverseCharge': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseCharge,
+                    request_deserializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeRequest.FromString,
+                    response_serializer=payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeResponse.SerializeToString,
             ),
             'GetCharge': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCharge,
@@ -151,6 +214,87 @@ class ChargeService:
             '/payments.billing.v1.ChargeService/CreateCharge',
             payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeRequest.SerializeToString,
             payments_dot_billing_dot_v1_dot_charge__service__pb2.CreateChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.billing.v1.ChargeService/PreviewCharge',
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeRequest.SerializeToString,
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.PreviewChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjustCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.billing.v1.ChargeService/AdjustCharge',
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeRequest.SerializeToString,
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.AdjustChargeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseCharge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.billing.v1.ChargeService/ReverseCharge',
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeRequest.SerializeToString,
+            payments_dot_billing_dot_v1_dot_charge__service__pb2.ReverseChargeResponse.FromString,
             options,
             channel_credentials,
             insecure,

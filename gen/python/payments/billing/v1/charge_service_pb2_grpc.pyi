@@ -38,12 +38,33 @@ class ChargeServiceStub:
     the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
-    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+    AdjustCharge bills it.
 
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
     PricingService.RateUsage, such as NO_PLAN.
+    """
+    PreviewCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.PreviewChargeRequest, _charge_service_pb2.PreviewChargeResponse]
+    """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+    Its errors are those of CreateCharge.
+    """
+    AdjustCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.AdjustChargeRequest, _charge_service_pb2.AdjustChargeResponse]
+    """AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+    was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+    difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+    same request_id gives the same charge.
+
+    Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+    one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+    """
+    ReverseCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.ReverseChargeRequest, _charge_service_pb2.ReverseChargeResponse]
+    """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+    the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+    charged again. The same request_id gives the same reversal.
+
+    Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
     """
     GetCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]
     """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
@@ -64,12 +85,33 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
     the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
     metered meanwhile, and finishes one that an earlier call left half-way.
 
-    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+    Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+    AdjustCharge bills it.
 
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
     PricingService.RateUsage, such as NO_PLAN.
+    """
+    PreviewCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.PreviewChargeRequest, _charge_service_pb2.PreviewChargeResponse]  # type: ignore[assignment]
+    """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+    Its errors are those of CreateCharge.
+    """
+    AdjustCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.AdjustChargeRequest, _charge_service_pb2.AdjustChargeResponse]  # type: ignore[assignment]
+    """AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+    was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+    difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+    same request_id gives the same charge.
+
+    Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+    one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+    """
+    ReverseCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.ReverseChargeRequest, _charge_service_pb2.ReverseChargeResponse]  # type: ignore[assignment]
+    """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+    the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+    charged again. The same request_id gives the same reversal.
+
+    Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
     """
     GetCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]  # type: ignore[assignment]
     """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
@@ -93,12 +135,51 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         the recipe `charge` and answers once they are there. The same request_id gives the same charge, whatever was
         metered meanwhile, and finishes one that an earlier call left half-way.
 
-        Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it.
+        Usage that is stored later for the charge's period is not billed by it: MeteringService.ListLateEvents lists it, and
+        AdjustCharge bills it.
 
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
         CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
         PricingService.RateUsage, such as NO_PLAN.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewCharge(
+        self,
+        request: _charge_service_pb2.PreviewChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_charge_service_pb2.PreviewChargeResponse, _abc.Awaitable[_charge_service_pb2.PreviewChargeResponse]]:
+        """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
+        Its errors are those of CreateCharge.
+        """
+
+    @_abc_1.abstractmethod
+    def AdjustCharge(
+        self,
+        request: _charge_service_pb2.AdjustChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_charge_service_pb2.AdjustChargeResponse, _abc.Awaitable[_charge_service_pb2.AdjustChargeResponse]]:
+        """AdjustCharge brings what was billed for a charge's period to what the usage of the period comes to now: usage that
+        was stored late, amended or cancelled, and prices and commissions as they are now. It makes a charge of the
+        difference, with postings of its own that take effect when it is made; what was billed before stays as it is. The
+        same request_id gives the same charge.
+
+        Errors: NOT_FOUND, NOTHING_TO_ADJUST when there is no difference, CHARGE_NOT_CORRECTABLE for a reversed charge and for
+        one that is a correction itself, CHARGE_TOO_LARGE, POSTING_REFUSED, and those of PricingService.RateUsage.
+        """
+
+    @_abc_1.abstractmethod
+    def ReverseCharge(
+        self,
+        request: _charge_service_pb2.ReverseChargeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_charge_service_pb2.ReverseChargeResponse, _abc.Awaitable[_charge_service_pb2.ReverseChargeResponse]]:
+        """ReverseCharge takes back all that was billed for a charge's period, by the charge and by its corrections: a charge of
+        the opposite, to the minor unit, also of what partners earned. The charge is REVERSED then, and its period may be
+        charged again. The same request_id gives the same reversal.
+
+        Errors: NOT_FOUND, CHARGE_NOT_CORRECTABLE, POSTING_REFUSED.
         """
 
     @_abc_1.abstractmethod

@@ -354,6 +354,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
     """
+    ERROR_REASON_CHARGE_NOT_CORRECTABLE: _ErrorReason.ValueType  # 404
+    """The charge takes no correction: it was reversed, it is a correction itself, or its plan has another currency by now.
+    `why` is REVERSED, IS_CORRECTION or CURRENCY_CHANGED; `correct_charge_id` names the charge to correct or to reverse
+    instead, if there is one.
+
+    Metadata: `charge_id`, `why`, `correct_charge_id`.
+
+        {"reason": "CHARGE_NOT_CORRECTABLE", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "why": "REVERSED", "correct_charge_id": ""}}
+    """
+    ERROR_REASON_NOTHING_TO_ADJUST: _ErrorReason.ValueType  # 405
+    """The usage of the charge's period comes to what was billed for it, so there is no difference to charge. Not stored:
+    the same call succeeds once there is one.
+
+    Metadata: `charge_id`.
+
+        {"reason": "NOTHING_TO_ADJUST", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de"}}
+    """
     ERROR_REASON_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 500
     """---- Ledger: 500 to 599.
 
@@ -1049,6 +1066,23 @@ charge at the instant of the call. Not stored: the same call succeeds later.
 Metadata: `org_id`, `start_at`, `end_at`, `now`.
 
     {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
+"""
+ERROR_REASON_CHARGE_NOT_CORRECTABLE: ErrorReason.ValueType  # 404
+"""The charge takes no correction: it was reversed, it is a correction itself, or its plan has another currency by now.
+`why` is REVERSED, IS_CORRECTION or CURRENCY_CHANGED; `correct_charge_id` names the charge to correct or to reverse
+instead, if there is one.
+
+Metadata: `charge_id`, `why`, `correct_charge_id`.
+
+    {"reason": "CHARGE_NOT_CORRECTABLE", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "why": "REVERSED", "correct_charge_id": ""}}
+"""
+ERROR_REASON_NOTHING_TO_ADJUST: ErrorReason.ValueType  # 405
+"""The usage of the charge's period comes to what was billed for it, so there is no difference to charge. Not stored:
+the same call succeeds once there is one.
+
+Metadata: `charge_id`.
+
+    {"reason": "NOTHING_TO_ADJUST", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de"}}
 """
 ERROR_REASON_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 500
 """---- Ledger: 500 to 599.

@@ -87,12 +87,18 @@ class ChargeCreated(_message.Message):
     PARTNER_TOTAL_FIELD_NUMBER: _builtins.int
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """The charge."""
     org_id: _builtins.str
     """Organisation that owes it."""
     line_count: _builtins.int
     """How many lines it has."""
+    adjusts_charge_id: _builtins.str
+    """Of a correction, the charge that it corrects; empty for a charge of usage."""
+    kind: _builtins.str
+    """What it is for: `USAGE`, `ADJUSTMENT` or `REVERSAL`."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers."""
@@ -119,14 +125,70 @@ class ChargeCreated(_message.Message):
         partner_total: _type_pb2.Money | None = ...,
         line_count: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        adjusts_charge_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "partner_total", b"partner_total", "period", b"period", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "created_at", b"created_at", "line_count", b"line_count", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "created_at", b"created_at", "kind", b"kind", "line_count", b"line_count", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChargeCreated: _TypeAlias = ChargeCreated  # noqa: Y015
+
+@_typing.final
+class ChargeReversed(_message.Message):
+    """ChargeReversed is published when a charge is taken back, with its corrections: from then on its period may be charged
+    again. The reversal is posted to the ledger right after; ChargeCreated tells when it is there.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHARGE_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    REVERSAL_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REVERSED_AT_FIELD_NUMBER: _builtins.int
+    charge_id: _builtins.str
+    """The charge that was taken back."""
+    org_id: _builtins.str
+    """Organisation that owed it."""
+    reversal_charge_id: _builtins.str
+    """The charge that takes it back."""
+    reason: _builtins.str
+    """Why, in the words of who asked for it."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period that is free again."""
+
+    @_builtins.property
+    def total(self) -> _type_pb2.Money:
+        """What that charge comes to: the opposite of all that was billed for the period."""
+
+    @_builtins.property
+    def reversed_at(self) -> _timestamp_pb2.Timestamp:
+        """When, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        charge_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        reversal_charge_id: _builtins.str = ...,
+        total: _type_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        reversed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "reversed_at", b"reversed_at", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "reason", b"reason", "reversal_charge_id", b"reversal_charge_id", "reversed_at", b"reversed_at", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeReversed: _TypeAlias = ChargeReversed  # noqa: Y015
 
 @_typing.final
 class UsageAggregated(_message.Message):
@@ -142,6 +204,7 @@ class UsageAggregated(_message.Message):
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     TOTALS_OMITTED_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage was added up."""
     charge_id: _builtins.str
@@ -150,6 +213,10 @@ class UsageAggregated(_message.Message):
     """State of the usage that was added up, in metering's own words."""
     totals_omitted: _builtins.bool
     """True when there would be more than 500 sums. GetCharge tells each then."""
+    adjusts_charge_id: _builtins.str
+    """Of a charge that adjusts another one, that other one; the sums are those of the whole period then, and not the
+    difference.
+    """
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was added up."""
@@ -167,10 +234,11 @@ class UsageAggregated(_message.Message):
         usage_snapshot: _builtins.str = ...,
         totals: _abc.Iterable[Global___UsageAggregatedTotal] | None = ...,
         totals_omitted: _builtins.bool = ...,
+        adjusts_charge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -222,6 +290,7 @@ class UsageRated(_message.Message):
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     LINES_OMITTED_FIELD_NUMBER: _builtins.int
+    ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage was rated."""
     charge_id: _builtins.str
@@ -234,6 +303,10 @@ class UsageRated(_message.Message):
     """State of the usage that was rated, in metering's own words."""
     lines_omitted: _builtins.bool
     """True when there would be more than 500 lines. GetCharge tells each then."""
+    adjusts_charge_id: _builtins.str
+    """Of a charge that adjusts another one, that other one; the lines are those of the whole period then, and not the
+    difference.
+    """
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was rated."""
@@ -253,10 +326,11 @@ class UsageRated(_message.Message):
         usage_snapshot: _builtins.str = ...,
         lines: _abc.Iterable[Global___UsageRatedLine] | None = ...,
         lines_omitted: _builtins.bool = ...,
+        adjusts_charge_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "lines", b"lines", "lines_omitted", b"lines_omitted", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "lines", b"lines", "lines_omitted", b"lines_omitted", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

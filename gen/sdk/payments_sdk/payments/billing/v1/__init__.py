@@ -4,10 +4,14 @@
 # This file has been @generated
 
 __all__ = (
+    "AdjustChargeRequest",
+    "AdjustChargeResponse",
     "Charge",
     "ChargeExplanation",
+    "ChargeKind",
     "ChargeLine",
     "ChargeStatus",
+    "Correction",
     "CreateChargeRequest",
     "CreateChargeResponse",
     "ExplainChargeRequest",
@@ -18,6 +22,10 @@ __all__ = (
     "LinePosting",
     "ListChargesRequest",
     "ListChargesResponse",
+    "PreviewChargeRequest",
+    "PreviewChargeResponse",
+    "ReverseChargeRequest",
+    "ReverseChargeResponse",
 )
 
 import datetime
@@ -32,9 +40,53 @@ _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
+class ChargeKind(betterproto2.Enum):
+    """
+    ChargeKind is what a charge is for.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    USAGE = 1
+    """
+    The usage of a period.
+    """
+
+    ADJUSTMENT = 2
+    """
+    The difference between what was billed for a period and what its usage came to later.
+    """
+
+    REVERSAL = 3
+    """
+    The opposite of all that was billed for a period.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "CHARGE_KIND_UNSPECIFIED",
+            1: "CHARGE_KIND_USAGE",
+            2: "CHARGE_KIND_ADJUSTMENT",
+            3: "CHARGE_KIND_REVERSAL",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "CHARGE_KIND_UNSPECIFIED": 0,
+            "CHARGE_KIND_USAGE": 1,
+            "CHARGE_KIND_ADJUSTMENT": 2,
+            "CHARGE_KIND_REVERSAL": 3,
+        }
+
+
 class ChargeStatus(betterproto2.Enum):
     """
-    ChargeStatus is the progress of a charge, or of a line of it. Number 3 is reserved for REVERSED.
+    ChargeStatus is the progress of a charge, or of a line of it.
     """
 
     UNSPECIFIED = 0
@@ -53,12 +105,18 @@ class ChargeStatus(betterproto2.Enum):
     Its transfers are in the ledger.
     """
 
+    REVERSED = 3
+    """
+    Taken back by the charge that reversed_by_charge_id names; its transfers stay in the ledger, beside their opposites.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "CHARGE_STATUS_UNSPECIFIED",
             1: "CHARGE_STATUS_PENDING",
             2: "CHARGE_STATUS_SETTLED",
+            3: "CHARGE_STATUS_REVERSED",
         }
 
     @classmethod
@@ -67,14 +125,59 @@ class ChargeStatus(betterproto2.Enum):
             "CHARGE_STATUS_UNSPECIFIED": 0,
             "CHARGE_STATUS_PENDING": 1,
             "CHARGE_STATUS_SETTLED": 2,
+            "CHARGE_STATUS_REVERSED": 3,
         }
+
+
+@dataclass(eq=False, repr=False)
+class AdjustChargeRequest(CheckedMessage):
+    """
+    AdjustChargeRequest names the charge.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of idempotency, a UUID.
+    """
+
+    charge_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Id of the charge that was made for the period.
+    """
+
+    validate_only: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Only say what the difference is: the charge has no id and no status then, and nothing is stored.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "AdjustChargeRequest", AdjustChargeRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AdjustChargeResponse(CheckedMessage):
+    """
+    AdjustChargeResponse carries the difference.
+    """
+
+    charge: "Charge | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The charge of the difference, SETTLED.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "AdjustChargeResponse", AdjustChargeResponse
+)
 
 
 @dataclass(eq=False, repr=False)
 class Charge(CheckedMessage):
     """
-    Charge is what one organisation owes for one period. Once made, its lines never change. Number 8 is kept
-    for adjusts_charge_id.
+    Charge is what one organisation owes for one period. Once made, its lines never change: what is wrong with them is
+    put right by further charges, of the difference.
     """
 
     charge_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -92,7 +195,8 @@ class Charge(CheckedMessage):
     )
     """
     Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
-    said allow_open. No two charges of an organisation overlap.
+    said allow_open. No two charges of usage overlap, of an organisation, unless one of them is REVERSED; a correction
+    has the period of the charge that it corrects.
     """
 
     lines: "list[ChargeLine]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -117,6 +221,11 @@ class Charge(CheckedMessage):
     transfer_ids: "list[str]" = betterproto2.field(7, betterproto2.TYPE_STRING, repeated=True)
     """
     Ids of all its ledger transfers, in the order of posting; known once it is SETTLED.
+    """
+
+    adjusts_charge_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Of a correction, the charge that it corrects; empty for a charge of usage.
     """
 
     created_at: "datetime.datetime | None" = betterproto2.field(
@@ -154,6 +263,28 @@ class Charge(CheckedMessage):
     )
     """
     When its transfers were known to be in the ledger; absent while it is PENDING.
+    """
+
+    kind: "ChargeKind" = betterproto2.field(
+        15, betterproto2.TYPE_ENUM, default_factory=lambda: ChargeKind(0)
+    )
+    """
+    What it is for.
+    """
+
+    correction_no: "int" = betterproto2.field(16, betterproto2.TYPE_INT32)
+    """
+    Which correction of that charge it is, from 1; 0 for a charge of usage.
+    """
+
+    reason: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
+    """
+    Why it reverses the other charge, in the words of who asked for it.
+    """
+
+    reversed_by_charge_id: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
+    """
+    The charge that took this one back; empty unless it is REVERSED.
     """
 
 
@@ -216,6 +347,23 @@ class ChargeExplanation(CheckedMessage):
     posting_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     Id of the posting in the ledger, as LedgerService.GetTransfer shows it with each transfer; empty without a recipe.
+    """
+
+    kind: "ChargeKind" = betterproto2.field(
+        10, betterproto2.TYPE_ENUM, default_factory=lambda: ChargeKind(0)
+    )
+    """
+    What the charge is for.
+    """
+
+    adjusts_charge_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    Of a correction, the charge that it corrects; empty for a charge of usage.
+    """
+
+    reversed_by_charge_id: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    The charge that took this one back; empty unless it is REVERSED.
     """
 
 
@@ -298,8 +446,64 @@ class ChargeLine(CheckedMessage):
     What led from the metered usage to the amount.
     """
 
+    correction: "Correction | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
+    partner_amount and net say the difference. Absent in a charge of usage.
+    """
+
 
 default_message_pool.register_message("payments.billing.v1", "ChargeLine", ChargeLine)
+
+
+@dataclass(eq=False, repr=False)
+class Correction(CheckedMessage):
+    """
+    Correction is what one line of a correction stands between.
+    """
+
+    quantity_before: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Quantity that had been billed, a decimal.
+    """
+
+    quantity_after: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Quantity that is billed with this charge, a decimal. Zero when it is a reversal.
+    """
+
+    amount_before: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Amount that had been billed.
+    """
+
+    amount_after: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Amount that is billed with this charge.
+    """
+
+    partner_amount_before: "__type__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Share that the partner had earned.
+    """
+
+    partner_amount_after: "__type__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Share that the partner has earned with this charge.
+    """
+
+
+default_message_pool.register_message("payments.billing.v1", "Correction", Correction)
 
 
 @dataclass(eq=False, repr=False)
@@ -511,6 +715,11 @@ class ListChargesRequest(CheckedMessage):
     next_page_token of the page before; empty for the first.
     """
 
+    adjusts_charge_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Only corrections of this charge.
+    """
+
 
 default_message_pool.register_message(
     "payments.billing.v1", "ListChargesRequest", ListChargesRequest
@@ -536,6 +745,96 @@ class ListChargesResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.billing.v1", "ListChargesResponse", ListChargesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class PreviewChargeRequest(CheckedMessage):
+    """
+    PreviewChargeRequest names the organisation and the period.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Organisation to charge.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period to charge for.
+    """
+
+    allow_open: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    As in CreateChargeRequest.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "PreviewChargeRequest", PreviewChargeRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PreviewChargeResponse(CheckedMessage):
+    """
+    PreviewChargeResponse carries what would be charged.
+    """
+
+    charge: "Charge | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The charge, as it would be made.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "PreviewChargeResponse", PreviewChargeResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseChargeRequest(CheckedMessage):
+    """
+    ReverseChargeRequest names the charge.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of idempotency, a UUID.
+    """
+
+    charge_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Id of the charge that was made for the period.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why, for those who read the books later.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "ReverseChargeRequest", ReverseChargeRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReverseChargeResponse(CheckedMessage):
+    """
+    ReverseChargeResponse carries the opposite.
+    """
+
+    charge: "Charge | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The charge that takes the other one back, SETTLED.
+    """
+
+
+default_message_pool.register_message(
+    "payments.billing.v1", "ReverseChargeResponse", ReverseChargeResponse
 )
 
 

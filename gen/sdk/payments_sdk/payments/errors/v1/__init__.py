@@ -442,6 +442,27 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PERIOD_NOT_ENDED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "start_at": "2026-11-01T00:00:00Z", "end_at": "2026-12-01T00:00:00Z", "now": "2026-11-20T09:30:00Z"}}
     """
 
+    CHARGE_NOT_CORRECTABLE = 404
+    """
+    The charge takes no correction: it was reversed, it is a correction itself, or its plan has another currency by now.
+    `why` is REVERSED, IS_CORRECTION or CURRENCY_CHANGED; `correct_charge_id` names the charge to correct or to reverse
+    instead, if there is one.
+
+    Metadata: `charge_id`, `why`, `correct_charge_id`.
+
+        {"reason": "CHARGE_NOT_CORRECTABLE", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "why": "REVERSED", "correct_charge_id": ""}}
+    """
+
+    NOTHING_TO_ADJUST = 405
+    """
+    The usage of the charge's period comes to what was billed for it, so there is no difference to charge. Not stored:
+    the same call succeeds once there is one.
+
+    Metadata: `charge_id`.
+
+        {"reason": "NOTHING_TO_ADJUST", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de"}}
+    """
+
     PAYMENT_NOT_BOOKABLE = 500
     """
     ---- Ledger: 500 to 599.
@@ -943,6 +964,8 @@ class ErrorReason(betterproto2.Enum):
             401: "ERROR_REASON_CHARGE_TOO_LARGE",
             402: "ERROR_REASON_POSTING_REFUSED",
             403: "ERROR_REASON_PERIOD_NOT_ENDED",
+            404: "ERROR_REASON_CHARGE_NOT_CORRECTABLE",
+            405: "ERROR_REASON_NOTHING_TO_ADJUST",
             500: "ERROR_REASON_PAYMENT_NOT_BOOKABLE",
             501: "ERROR_REASON_TRANSFER_NOT_REVERSIBLE",
             502: "ERROR_REASON_TRANSFER_ALREADY_REVERSED",
@@ -1040,6 +1063,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CHARGE_TOO_LARGE": 401,
             "ERROR_REASON_POSTING_REFUSED": 402,
             "ERROR_REASON_PERIOD_NOT_ENDED": 403,
+            "ERROR_REASON_CHARGE_NOT_CORRECTABLE": 404,
+            "ERROR_REASON_NOTHING_TO_ADJUST": 405,
             "ERROR_REASON_PAYMENT_NOT_BOOKABLE": 500,
             "ERROR_REASON_TRANSFER_NOT_REVERSIBLE": 501,
             "ERROR_REASON_TRANSFER_ALREADY_REVERSED": 502,

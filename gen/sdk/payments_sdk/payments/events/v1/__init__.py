@@ -7,6 +7,7 @@ __all__ = (
     "CancelTimerRequest",
     "CancelTimerResponse",
     "ChargeCreated",
+    "ChargeReversed",
     "Consumer",
     "ContractViolated",
     "CreateWebhookEndpointRequest",
@@ -704,8 +705,70 @@ class ChargeCreated(CheckedMessage):
     When it was made, in microseconds.
     """
 
+    adjusts_charge_id: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Of a correction, the charge that it corrects; empty for a charge of usage.
+    """
+
+    kind: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What it is for: `USAGE`, `ADJUSTMENT` or `REVERSAL`.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "ChargeCreated", ChargeCreated)
+
+
+@dataclass(eq=False, repr=False)
+class ChargeReversed(CheckedMessage):
+    """
+    ChargeReversed is published when a charge is taken back, with its corrections: from then on its period may be charged
+    again. The reversal is posted to the ledger right after; ChargeCreated tells when it is there.
+    """
+
+    charge_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The charge that was taken back.
+    """
+
+    org_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Organisation that owed it.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period that is free again.
+    """
+
+    reversal_charge_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The charge that takes it back.
+    """
+
+    total: "__type__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What that charge comes to: the opposite of all that was billed for the period.
+    """
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Why, in the words of who asked for it.
+    """
+
+    reversed_at: "datetime.datetime | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When, in microseconds.
+    """
+
+
+default_message_pool.register_message("payments.events.v1", "ChargeReversed", ChargeReversed)
 
 
 @dataclass(eq=False, repr=False)
@@ -3932,6 +3995,12 @@ class UsageAggregated(CheckedMessage):
     True when there would be more than 500 sums. GetCharge tells each then.
     """
 
+    adjusts_charge_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Of a charge that adjusts another one, that other one; the sums are those of the whole period then, and not the
+    difference.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "UsageAggregated", UsageAggregated)
 
@@ -4106,6 +4175,12 @@ class UsageRated(CheckedMessage):
     lines_omitted: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
     """
     True when there would be more than 500 lines. GetCharge tells each then.
+    """
+
+    adjusts_charge_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Of a charge that adjusts another one, that other one; the lines are those of the whole period then, and not the
+    difference.
     """
 
 

@@ -1,4 +1,4 @@
-"""Use cases of billing. A charge goes: request claimed → frozen (PENDING) → posted by the ledger → SETTLED.
+"""Charges. A charge goes: request claimed → frozen (PENDING) → posted by the ledger → SETTLED.
 
 Each arrow is a transaction of its own or a call that may be repeated; none is open while another service is asked.
 Whoever comes after a crash, the same caller or the sweep, goes on from the last arrow that was passed.
@@ -14,15 +14,18 @@ from services.billing.domain import frozen, measures, postings
 from services.billing.domain.charges import (
     Charge,
     ChargeFilter,
+    ChargeKind,
     ChargeOverlaps,
     ChargeStatus,
     Order,
     PeriodNotEnded,
     Place,
+    Span,
     charge_id_of,
     chargeable,
     freeze,
     overlaps,
+    totals_of,
 )
 from services.billing.ports import Books, Rater
 from services.runtime.commands import AnsweredMeanwhile, Claimed
@@ -54,9 +57,33 @@ class Charges:
         crashpoint("billing.after_claim")
         async with claimed.refusing("billing.refuse_charge", partial(self._refused, order)):
             charge = await self._frozen(order, claimed)
+        await self.finish(charge, claimed)
+
+    async def finish(self, charge: Charge, claimed: Claimed[Charge]) -> None:
+        """Post a frozen charge, settle it, and make it the answer of its request.
+
+        Raises:
+            PostingRefused: the ledger does not take it.
+            DomainError: the ledger could not be reached.
+        """
         posted = await self._posted(charge)
         async with claimed.step("billing.settle_charge") as work:
             await claimed.finish(work, await self._settled(work, posted))
+
+    async def preview(self, org_id: str, period: Span, *, allow_open: bool) -> Charge:
+        """Return the charge that would be made now; nothing is stored. Its id is empty.
+
+        Raises:
+            ChargeOverlaps, ChargeTooLarge, AmountOverflow, PeriodNotEnded, DomainError: as making it would.
+        """
+        async with self._database.read() as work:
+            period = chargeable(org_id, period, work.now, allow_open=allow_open)
+            other = await store.overlapping(work, org_id, period)
+        if other is not None:
+            raise overlaps(org_id, other)
+        rating = await self._rater.rate(org_id, period)
+        now = self._database.now()
+        return await aside(len(rating.lines), lambda: freeze("", org_id, period, rating, now))
 
     async def resume(self, charge_id: str) -> None:
         """Finish a charge that its caller left behind. Its request gets its answer when it comes again.
@@ -106,8 +133,9 @@ class Charges:
             if winner is not None:
                 return winner
             if await store.insert_charge(work, charge):
-                work.publish(facts.usage_aggregated(charge))
-                work.publish(facts.usage_rated(charge))
+                totals = totals_of(charge)
+                work.publish(facts.usage_aggregated(charge, totals))
+                work.publish(facts.usage_rated(charge, totals))
                 return charge
             other = await store.overlapping(work, order.org_id, period)
             assert other is not None, "a charge that cannot be stored overlaps another one"
@@ -132,7 +160,7 @@ class Charges:
 
     async def _posted(self, charge: Charge) -> Charge:
         """Have the ledger post a charge; returns it with what was posted. Sent again, nothing is posted twice."""
-        if charge.status is ChargeStatus.SETTLED:
+        if charge.status is not ChargeStatus.PENDING:
             return charge
         if charge.frozen and await self._post_frozen(charge):
             charge = replace(charge, transfers=charge.frozen)
@@ -159,12 +187,19 @@ class Charges:
     async def _settled(work: UnitOfWork, charge: Charge) -> Charge:
         """Mark a posted charge as settled and tell the mesh, once whoever gets there first."""
         if charge.status is ChargeStatus.PENDING and await store.settle(work, charge):
-            work.publish(facts.rating_completed(charge))
-            work.publish(facts.charge_created(charge))
-            currency = charge.total.currency_code
-            work.count(measures.CHARGES, 1, currency=currency)
-            work.count(measures.CHARGED, charge.total.minor_units, currency=currency)
+            _tell_settled(work, charge)
         return await _existing(work, charge.charge_id)
+
+
+def _tell_settled(work: UnitOfWork, charge: Charge) -> None:
+    currency = charge.total.currency_code
+    if charge.kind is ChargeKind.USAGE:
+        work.publish(facts.rating_completed(charge))
+        work.count(measures.CHARGES, 1, currency=currency)
+        work.count(measures.CHARGED, charge.total.minor_units, currency=currency)
+    else:
+        work.count(measures.CORRECTIONS, 1, currency=currency, kind=charge.kind.name.lower())
+    work.publish(facts.charge_created(charge))
 
 
 async def _existing(work: UnitOfWork, charge_id: str) -> Charge:

@@ -31,7 +31,7 @@ class PostingRefused(DomainError):
 
 
 def effective_at(charge: Charge) -> datetime:
-    """Return when a charge takes effect in the books: in its period's last microsecond, and a correction when it is made.
+    """Return when a charge takes effect in the books: in its period's last microsecond, a correction when it is made.
 
     By then the books of the period may be closed, and what was reported of it stands.
     """

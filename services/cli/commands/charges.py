@@ -146,12 +146,10 @@ def adjust(
 def reverse(
     charge_id: Annotated[str, typer.Argument(help="charge of the period, chg_…")],
     reason: Annotated[str, typer.Option(help="why, for those who read the books later")],
-    request_id: Annotated[
-        str, typer.Option(help="UUID; by default derived from the charge")
-    ] = "",
+    request_id: Annotated[str, typer.Option(help="UUID; by default derived from the charge")] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Take back what was billed for a period, corrections included, and free the period. Repeated, it shows the same."""
+    """Take back what was billed for a period, corrections included, and free the period. It may be repeated."""
     with Client(Session.find()) as client:
         stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
         request = charge_service_pb2.ReverseChargeRequest(

@@ -264,14 +264,15 @@ class Scenario:
                     request_id=self.request_id("mended"), org_id="mended-org", period=PERIOD
                 )
                 charge = client.call(stub.CreateCharge, request).charge
-        names = {"charge_id": charge.charge_id}
         adjust = charge_service_pb2.AdjustChargeRequest(
-            request_id=self.request_id("adjust"), **names
+            request_id=self.request_id("adjust"), charge_id=charge.charge_id
         )
         made = client.call(stub.AdjustCharge, adjust).charge
         assert made.total.minor_units == MENDED_MINOR, made
         reverse = charge_service_pb2.ReverseChargeRequest(
-            request_id=self.request_id("reverse"), reason="a trial", **names
+            request_id=self.request_id("reverse"),
+            charge_id=charge.charge_id,
+            reason="a trial",
         )
         made = client.call(stub.ReverseCharge, reverse).charge
         assert made.total.minor_units == -2 * MENDED_MINOR, made
@@ -728,7 +729,7 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "rating.completed": (_EVENT_COUNT + "'rating.completed'", (2,)),
     "charge.reversed": (_EVENT_COUNT + "'charge.reversed'", (1,)),
-    # Two charges are in the books and one was adjusted, one was rated and found an account closed; one could not be rated.
+    # Two charges are in the books and one was adjusted, one found an account closed; one could not be rated.
     "usage.aggregated": (_EVENT_COUNT + "'usage.aggregated'", (4,)),
     "usage.rated": (_EVENT_COUNT + "'usage.rated'", (4,)),
     "rating.failed": (_EVENT_COUNT + "'rating.failed'", (1,)),

@@ -96,7 +96,7 @@ async def taken_back(rest: Rest) -> None:
     december = {"start_at": "2025-12-01T00:00:00Z", "end_at": "2026-01-01T00:00:00Z"}
     late = event("e0", 3) | {"time": "2025-12-24T18:00:00Z"}
     await done(rest, "/v1/metering/events", [late], 202)
-    charge = {"request_id": new_id(), "org_id": "acme", "period": december}
+    charge: dict[str, Any] = {"request_id": new_id(), "org_id": "acme", "period": december}
     made = json.loads((await done(rest, "/v1/billing/charges", charge, 201)).body)
     reversal = {"request_id": new_id(), "reason": "sent to the wrong organisation"}
     await done(rest, f"/v1/billing/charges/{made['charge_id']}:reverse", reversal)

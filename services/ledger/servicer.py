@@ -35,6 +35,7 @@ from services.ledger.messages import postings as posting_messages
 from services.ledger.messages import reads
 from services.ledger.messages import recipes as recipe_messages
 from services.ledger.messages import scheduled as scheduled_messages
+from services.ledger.messages.plain import BATCH_ITEMS_MAX
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
@@ -47,7 +48,6 @@ from services.runtime.turns import aside, in_slices
 from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
-BATCH_ITEMS_MAX = 8190
 EXPORT_ITEMS = 5000
 POSTINGS_MAX = 1000
 RECIPES_MAX = 200

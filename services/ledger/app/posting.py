@@ -13,7 +13,7 @@ from services.ledger.domain import measures
 from services.ledger.domain.holds import HoldState, TransferView
 from services.ledger.domain.monitors import Trail, watched
 from services.ledger.domain.plain import Layout, PlainBatch, lay_out
-from services.ledger.domain.posting import Books, Evaluation, Verdict, evaluate, release
+from services.ledger.domain.posting import POSTED, Books, Evaluation, Verdict, evaluate, release
 from services.ledger.domain.reversals import (
     Reversal,
     ReversalRefused,
@@ -36,7 +36,6 @@ from services.runtime.turns import aside, in_slices
 
 # Between two looks at what else is to be done.
 SLICE_ITEMS = 100
-_POSTED = Verdict(TransferResult.OK)
 
 
 async def post_transfers(
@@ -107,7 +106,7 @@ async def post_plain(batch: PlainBatch, work: UnitOfWork) -> Sequence[Verdict]:
         posted = await plain.post_plain(work, batch, layout)
         if posted.batch_no is not None:
             _tell_posted(work, batch, layout, posted.batch_no)
-            return [_POSTED] * len(batch)
+            return [POSTED] * len(batch)
         claimed_ids = posted.claimed
     return (await post_transfers(list(batch.transfers()), work, claimed_ids)).verdicts
 

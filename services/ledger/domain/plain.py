@@ -14,6 +14,8 @@ from uuid import UUID
 from services.ledger.domain.transfers import Malformed, Transfer, plain_fingerprint
 from services.runtime.money import MINOR_UNITS_MAX
 
+_ID_BYTES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class PlainBatch:
@@ -156,7 +158,8 @@ def lay_out(batch: PlainBatch) -> Layout | None:
 
 
 def _is_sound(batch: PlainBatch) -> bool:
-    ids = {transfer_id.replace("-", "").lower() for transfer_id in batch.transfer_ids}
+    digits = bytes.fromhex("".join(batch.transfer_ids).replace("-", ""))
+    ids = {digits[start : start + _ID_BYTES] for start in range(0, len(digits), _ID_BYTES)}
     return (
         0 < len(ids) == len(batch)
         and min(batch.amounts_minor) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from importlib import import_module
@@ -41,8 +42,9 @@ NOUNS = (
 INDEX = "commands.json"
 
 
+@functools.cache
 def load(noun: str) -> dict[str, Any]:
-    """Load the commands of a module, by their names."""
+    """Load the commands of a module, by their names: once, however often a process runs them."""
     with loading():
         part = typer.Typer()
         import_module(f"services.cli.commands.{noun}").register(part)

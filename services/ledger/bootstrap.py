@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from dataclasses import replace
 from importlib import resources
 
@@ -61,10 +61,12 @@ def build(runtime: Runtime) -> Service:
     )
 
 
-def product_recipes() -> Iterator[Recipe]:
-    """Read the product's own recipes. Raises InvalidField where one is not in the shape of a recipe."""
+@functools.cache
+def product_recipes() -> tuple[Recipe, ...]:
+    """Read the product's own recipes, once a process. Raises InvalidField where one is not in the shape of a recipe."""
     folder = resources.files("services.ledger").joinpath("recipes")
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".yaml"):
-            recipe = recipe_of_document(documents.read(file.read_bytes()))
-            yield replace(recipe, is_product=True)
+    return tuple(
+        replace(recipe_of_document(documents.read(file.read_bytes())), is_product=True)
+        for file in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if file.name.endswith(".yaml")
+    )

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -236,10 +237,19 @@ def test_a_charge_of_an_open_period_is_closed_at_the_call(tollmesh: Tollmesh, or
     assert (ahead.exit_code, "PERIOD_NOT_ENDED" in ahead.err) == (EXIT_REFUSED, True)
 
 
+def late_usage(tollmesh: Tollmesh, org_id: str) -> list[dict[str, Any]]:
+    listed = tollmesh("usage", "late", org_id, "--period", DAY, "-o", "json").json()
+    late_events: list[dict[str, Any]] = listed["late_events"]
+    return late_events
+
+
 def test_late_usage_is_listed(tollmesh: Tollmesh, org_id: str) -> None:
     assert tollmesh("charge", org_id, "--period", DAY).exit_code == 0
     used(tollmesh, org_id, 2)
-    found = tollmesh("usage", "late", org_id, "--period", DAY, "-o", "json").json()["late_events"]
+    # Metering hears of the charge a moment after it was made.
+    give_up_at = time.monotonic() + 30
+    while not (found := late_usage(tollmesh, org_id)) and time.monotonic() < give_up_at:
+        time.sleep(0.1)
     assert [item["org_id"] for item in found] == [org_id] * 2
     shown = tollmesh("usage", "late", org_id)
     assert (shown.exit_code, found[0]["charge_id"] in shown.out) == (0, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -34,22 +35,25 @@ class Mesh:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.address = f"127.0.0.1:{node.port}"
-        self._channels: list[grpc.aio.Channel] = []
+        self._channels: dict[object, grpc.aio.Channel] = {}
         self._loop = asyncio.get_running_loop()
 
     def channel(
         self, tenant: str, scopes: Collection[str] = ALL_SCOPES, **options: Any
     ) -> grpc.aio.Channel:
-        """Open a channel whose calls come from `tenant` with `scopes`."""
+        """Return the channel whose calls come from `tenant` with `scopes`."""
+        key = (tenant, frozenset(scopes), frozenset(options.items()))
+        if key in self._channels:
+            return self._channels[key]
         principal = Principal(tenant, f"test:{tenant}", frozenset(scopes))
         # A fixture that is not async runs outside of the loop, and `asyncio.run` in an earlier test leaves none there.
         asyncio.set_event_loop(self._loop)
         channel = grpc.aio.insecure_channel(
             self.address,
-            interceptors=_credentials(MeshTokens(MESH_SECRET), principal),
+            interceptors=[signer(MeshTokens(MESH_SECRET), principal) for signer in _SIGNERS],
             options=[("grpc.use_local_subchannel_pool", 1), *options.items()],
         )
-        self._channels.append(channel)
+        self._channels[key] = channel
         return channel
 
     async def drain_events(self) -> None:
@@ -58,7 +62,7 @@ class Mesh:
 
     async def close(self) -> None:
         """Close the channels."""
-        for channel in self._channels:
+        for channel in self._channels.values():
             await channel.close()
 
 
@@ -99,35 +103,44 @@ async def running(
         await node.stop()
 
 
-def _credentials(tokens: MeshTokens, principal: Principal) -> list[Any]:
-    def signed(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """Gives every call of a channel a fresh token.
+
+    Its kinds stand here and not in the function that makes a channel: each class that is made is one more that
+    `isinstance` asks from then on, and grpc asks four times for every channel.
+    """
+
+    tokens: MeshTokens
+    principal: Principal
+
+    def signed(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        """Return the details of a call with a token in them."""
         metadata = grpc.aio.Metadata(*tuple(details.metadata or ()))
-        token = tokens.issue(principal)
-        metadata.add("authorization", f"Mesh {token}")
+        metadata.add("authorization", f"Mesh {self.tokens.issue(self.principal)}")
         return grpc.aio.ClientCallDetails(
             details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
         )
 
-    class UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-        async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-            return await continuation(signed(details), request)
 
-    class UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
-        async def intercept_unary_stream(
-            self, continuation: Any, details: Any, request: Any
-        ) -> Any:
-            return await continuation(signed(details), request)
+class _UnaryUnary(_Signer, grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(self.signed(details), request)
 
-    class StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
-        async def intercept_stream_unary(
-            self, continuation: Any, details: Any, requests: Any
-        ) -> Any:
-            return await continuation(signed(details), requests)
 
-    class StreamStream(grpc.aio.StreamStreamClientInterceptor):
-        async def intercept_stream_stream(
-            self, continuation: Any, details: Any, requests: Any
-        ) -> Any:
-            return await continuation(signed(details), requests)
+class _UnaryStream(_Signer, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return await continuation(self.signed(details), request)
 
-    return [UnaryUnary(), UnaryStream(), StreamUnary(), StreamStream()]
+
+class _StreamUnary(_Signer, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return await continuation(self.signed(details), requests)
+
+
+class _StreamStream(_Signer, grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return await continuation(self.signed(details), requests)
+
+
+_SIGNERS = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)

@@ -221,15 +221,16 @@ async def test_what_is_watched_is_judged_one_by_one_and_told(
     batch = [transfer("open-0", "open-1", 1) for _ in range(9)]
     await tenant.post(batch)
     assert ways == {"posted": 1}
-    monitor = {
+    monitor: Any = {
         "side": monitor_pb2.BALANCE_SIDE_POSTED,
         "comparison": monitor_pb2.COMPARISON_ABOVE,
         "threshold": money(100),
     }
-    for more in ({"account_id": "open-2"}, {"account_prefix": "open-3"}):
+    watched: list[Any] = [{"account_id": "open-2"}, {"account_prefix": "open-3"}]
+    for more in watched:
         put = monitor_pb2.PutBalanceMonitorRequest(
             request_id=str(uuid4()),
-            monitor={"monitor_id": next(iter(more)), **monitor, **more},
+            monitor=monitor_pb2.BalanceMonitor(monitor_id=next(iter(more)), **monitor, **more),
         )
         await tenant.stub.PutBalanceMonitor(put)
     ways.clear()

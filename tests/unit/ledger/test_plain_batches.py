@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.type.v1.type_pb2 import Money
 
 from services.ledger.domain.accounts import NO_ACCOUNT_FLAGS, AccountType
 from services.ledger.domain.balance import Balance
@@ -133,7 +134,7 @@ async def test_most_plain_messages_are_read_by_column() -> None:
             transfer_id=str(UUID(int=number)),
             debit_account_id="a:b",
             credit_account_id="c",
-            amount={"currency_code": "USD", "minor_units": number},
+            amount=Money(currency_code="USD", minor_units=number),
             code=number,
             kind=pb.KIND_POSTED if number else pb.KIND_UNSPECIFIED,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,15 +39,27 @@ def batch_posted(
     for posting in postings:
         if posting.debit is not None:
             sums[posting.transfer.currency_code] += moved(posting.transfer)
+    event = batch_told(len(postings), sums, batch_no, account_count, now)
+    _refer(event, [p.transfer for p in postings if p.transfer.reference is not None])
+    return event
+
+
+def batch_told(
+    transfer_count: int,
+    sums: Mapping[str, int],
+    batch_no: int,
+    account_count: int,
+    now: datetime,
+) -> LedgerBatchPosted:
+    """Tell what a batch without references posted; `sums` are what moved, in minor units by currency."""
     event = LedgerBatchPosted(
-        batch_no=batch_no, transfer_count=len(postings), account_count=account_count
+        batch_no=batch_no, transfer_count=transfer_count, account_count=account_count
     )
     for currency_code, total in sorted(sums.items()):
         # A sum beyond 64 bits is possible where every single balance still fits: then it is left out.
         if total <= MINOR_UNITS_MAX:
             event.totals.add(currency_code=currency_code, minor_units=total)
     event.recorded_at.FromDatetime(now)
-    _refer(event, [p.transfer for p in postings if p.transfer.reference is not None])
     return event
 
 

@@ -27,13 +27,15 @@ from services.ledger.domain.findings import Check
 from services.ledger.domain.reads import Looked, TransferPlace
 from services.ledger.domain.reversals import Reversal
 from services.ledger.domain.scheduled import Cancellation, ScheduledView, ScheduleState
-from services.ledger.domain.transfers import Malformed
+from services.ledger.domain.transfers import SHARED_ITEMS_MAX, Malformed
 from services.ledger.messages import books as messages
 from services.ledger.messages import monitors as monitor_messages
+from services.ledger.messages import plain as plain_messages
 from services.ledger.messages import postings as posting_messages
 from services.ledger.messages import reads
 from services.ledger.messages import recipes as recipe_messages
 from services.ledger.messages import scheduled as scheduled_messages
+from services.ledger.messages.plain import BATCH_ITEMS_MAX
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
@@ -46,7 +48,6 @@ from services.runtime.turns import aside, in_slices
 from services.runtime.violations import ViolationReporter
 
 SERVICE = "payments.ledger.v1.LedgerService"
-BATCH_ITEMS_MAX = 8190
 EXPORT_ITEMS = 5000
 POSTINGS_MAX = 1000
 RECIPES_MAX = 200
@@ -151,6 +152,16 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
     ) -> service_pb.PostTransfersResponse:
         """Post transfers, each judged by itself."""
         validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
+        plain = None
+        if len(request.transfers) > SHARED_ITEMS_MAX:
+            plain = await plain_messages.plain_batch_of(request)
+        if plain is not None:
+            return await plain_messages.results(plain, await self._ledger.post_plain(plain))
+        return await self._post_transfers(request)
+
+    async def _post_transfers(
+        self, request: service_pb.PostTransfersRequest
+    ) -> service_pb.PostTransfersResponse:
         numbered = in_slices(enumerate(request.transfers), SLICE_ITEMS)
         unreadable = dict(request.unreadable)
         batch = [

@@ -314,7 +314,8 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
+        # A line is one write: lines of several processes never mix.
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _StandardError())),
     )
 
 

@@ -10,7 +10,6 @@ from services.ledger.store import chain as store
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
 from services.runtime.secrets import SecretBox
-from services.runtime.turns import aside
 
 
 async def close_block(work: UnitOfWork) -> Block | None:
@@ -23,10 +22,10 @@ async def close_block(work: UnitOfWork) -> Block | None:
         return None
     await store.lock_chain(work)
     head = await store.newest_block(work)
-    transfers = await store.read_unchained(work, head, settled)
-    if not transfers:
+    lines = await store.read_unchained(work, head, settled)
+    if not lines:
         return None
-    block = await aside(len(transfers), next_block, work.tenant_id, head, transfers, work.now)
+    block = next_block(work.tenant_id, head, lines, work.now)
     await store.insert_block(work, block)
     return block
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.ledger.app import balances, reads, statements
 from services.ledger.app.accounts import create_accounts
-from services.ledger.app.posting import post_transfers
+from services.ledger.app.posting import post_plain, post_transfers
 from services.ledger.domain.accounts import (
     Account,
     AccountFilter,
@@ -22,6 +22,7 @@ from services.ledger.domain.balances import AsOf, BalanceLine
 from services.ledger.domain.holds import TransferView
 from services.ledger.domain.monitors import MonitorView
 from services.ledger.domain.periods import AccountingPeriod
+from services.ledger.domain.plain import PlainBatch
 from services.ledger.domain.posting import Verdict
 from services.ledger.domain.reads import (
     EntriesWanted,
@@ -79,7 +80,7 @@ class Ledger:
         """
         return await self._commands.apply("ledger.create_accounts", create_accounts, accounts)
 
-    async def post_transfers(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
+    async def post_transfers(self, batch: Sequence[Transfer | Malformed]) -> Sequence[Verdict]:
         """Post a batch in one transaction and answer for each transfer, in their order.
 
         A few transfers share it with those of other callers that come at the same time.
@@ -88,10 +89,17 @@ class Ledger:
             DatabaseUnavailable: nothing is known to be posted; the same batch may be sent again.
         """
         if can_share(batch):
-            return list(await self._groups.apply(batch))
+            return await self._groups.apply(batch)
         return await self._post_at_once(batch)
 
-    async def _post_at_once(self, batch: Sequence[Transfer | Malformed]) -> list[Verdict]:
+    async def post_plain(self, batch: PlainBatch) -> Sequence[Verdict]:
+        """Post a batch of plain transfers, as `post_transfers` does."""
+        return await self._commands.apply("ledger.post_transfers", post_plain, batch)
+
+    async def _post_at_once(self, batch: Sequence[Transfer | Malformed]) -> Sequence[Verdict]:
+        plain = PlainBatch.of(batch)
+        if plain is not None:
+            return await self.post_plain(plain)
         posted = await self._commands.apply("ledger.post_transfers", post_transfers, batch)
         return posted.verdicts
 

@@ -12,7 +12,8 @@ from services.ledger.app.monitors import tell_crossings
 from services.ledger.domain import measures
 from services.ledger.domain.holds import HoldState, TransferView
 from services.ledger.domain.monitors import Trail, watched
-from services.ledger.domain.posting import Books, Evaluation, evaluate, release
+from services.ledger.domain.plain import Layout, PlainBatch, lay_out
+from services.ledger.domain.posting import POSTED, Books, Evaluation, Verdict, evaluate, release
 from services.ledger.domain.reversals import (
     Reversal,
     ReversalRefused,
@@ -26,7 +27,7 @@ from services.ledger.domain.transfers import (
     fingerprint,
     moved,
 )
-from services.ledger.store import monitors, scheduled
+from services.ledger.store import monitors, plain, scheduled
 from services.ledger.store import posting as store
 from services.ledger.store.posting import Claimed
 from services.runtime.database import UnitOfWork
@@ -37,8 +38,15 @@ from services.runtime.turns import aside, in_slices
 SLICE_ITEMS = 100
 
 
-async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork) -> Evaluation:
-    """Post a batch within a transaction. Locks: periods, transfer ids, holds, then balances, each in sorted order."""
+async def post_transfers(
+    batch: Sequence[Transfer | Malformed],
+    work: UnitOfWork,
+    claimed_ids: set[UUID] | None = None,
+) -> Evaluation:
+    """Post a batch within a transaction. Locks: periods, transfer ids, holds, then balances, each in sorted order.
+
+    `claimed_ids` are those that this transaction claimed for the batch before, all that were new; None for none.
+    """
     transfers = [item for item in batch if isinstance(item, Transfer)]
     contents = [
         fingerprint(item) if isinstance(item, Transfer) else b""
@@ -54,7 +62,7 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
     pending_ids = {t.pending_id for t in transfers if t.kind.ends_hold and t.pending_id is not None}
     between = await store.hold_accounts(work, pending_ids) if pending_ids else {}
     account_ids = account_ids.union(*between.values()) - {""}
-    claimed = await store.claim(work, first, between, account_ids)
+    claimed = await store.claim(work, first, between, account_ids, claimed_ids)
     others = {
         transfer_id: {first[transfer_id], *several.get(transfer_id, ())}
         for transfer_id in first.keys() - claimed.transfer_ids
@@ -88,6 +96,32 @@ async def post_transfers(batch: Sequence[Transfer | Malformed], work: UnitOfWork
         await tell_crossings(work, evaluation.trail, claimed.monitors, claimed.batch_no)
     _count(work, evaluation)
     return evaluation
+
+
+async def post_plain(batch: PlainBatch, work: UnitOfWork) -> Sequence[Verdict]:
+    """Post plain transfers within a transaction: as a whole where nothing speaks against one, else one by one."""
+    layout = await aside(len(batch), lay_out, batch)
+    claimed_ids: set[UUID] | None = None
+    if layout is not None:
+        posted = await plain.post_plain(work, batch, layout)
+        if posted.batch_no is not None:
+            _tell_posted(work, batch, layout, posted.batch_no)
+            return [POSTED] * len(batch)
+        claimed_ids = posted.claimed
+    return (await post_transfers(list(batch.transfers()), work, claimed_ids)).verdicts
+
+
+def _tell_posted(work: UnitOfWork, batch: PlainBatch, layout: Layout, batch_no: int) -> None:
+    counts = Counter(batch.currency_codes)
+    sums = {currency: 0 for currency in counts}
+    for currency, amount in zip(batch.currency_codes, batch.amounts_minor, strict=True):
+        sums[currency] += amount
+    accounts = len(layout.account_ids)
+    work.publish(facts.batch_told(len(batch), sums, batch_no, accounts, work.now))
+    work.count(measures.TRANSFERS, len(batch), result=TransferResult.OK.name.lower())
+    for currency, count in counts.items():
+        work.count(measures.ENTRIES, 2 * count, currency=currency)
+        work.count(measures.POSTED, sums[currency], currency=currency)
 
 
 async def _late_holds(work: UnitOfWork, claimed: Claimed, strange: set[UUID]) -> set[UUID]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.ledger.domain.transfers import Transfer, moved
@@ -69,6 +69,13 @@ class BookedTransfer:
     entries: tuple[BookedEntry, ...]
 
 
+class Line(NamedTuple):
+    """What is hashed of a transfer, at its place."""
+
+    place: Place
+    text: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some transfers, sealed.
@@ -89,33 +96,37 @@ class Block:
     recorded_at: datetime
 
 
-def next_block(
-    tenant_id: str, head: Block | None, transfers: Sequence[BookedTransfer], now: datetime
-) -> Block:
+def next_block(tenant_id: str, head: Block | None, lines: Sequence[Line], now: datetime) -> Block:
     """Seal transfers, in their order, behind the newest block."""
-    assert 0 < len(transfers) <= BLOCK_TRANSFERS_MAX
-    assert head is None or head.last < transfers[0].place
-    return sealed(
-        tenant_id,
-        Block(
-            block_no=1 if head is None else head.block_no + 1,
-            first=transfers[0].place,
-            last=transfers[-1].place,
-            transfer_count=len(transfers),
-            transfer_total=len(transfers) + (0 if head is None else head.transfer_total),
-            previous_hash=GENESIS if head is None else head.hash,
-            hash=GENESIS,
-            recorded_at=now,
-        ),
-        transfers,
+    assert 0 < len(lines) <= BLOCK_TRANSFERS_MAX
+    assert head is None or head.last < lines[0].place
+    block = Block(
+        block_no=1 if head is None else head.block_no + 1,
+        first=lines[0].place,
+        last=lines[-1].place,
+        transfer_count=len(lines),
+        transfer_total=len(lines) + (0 if head is None else head.transfer_total),
+        previous_hash=GENESIS if head is None else head.hash,
+        hash=GENESIS,
+        recorded_at=now,
     )
+    return _sealed(tenant_id, block, lines)
 
 
 def sealed(tenant_id: str, block: Block, transfers: Iterable[BookedTransfer]) -> Block:
     """Return a block with the hash that follows from what it says and from these transfers."""
+    return _sealed(tenant_id, block, map(line_of, transfers))
+
+
+def line_of(booked: BookedTransfer) -> Line:
+    """Write what is hashed of a transfer."""
+    return Line(booked.place, _line(transfer_record(booked)))
+
+
+def _sealed(tenant_id: str, block: Block, lines: Iterable[Line]) -> Block:
     digest = hashlib.sha256(_line(_block_record(tenant_id, block)))
-    for transfer in transfers:
-        digest.update(_line(transfer_record(transfer)))
+    for line in lines:
+        digest.update(line.text)
     return replace(block, hash=digest.digest())
 
 

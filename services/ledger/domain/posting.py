@@ -201,7 +201,7 @@ class _Before:
     moves_first: bool
 
 
-_POSTED = Verdict(_R.OK)
+POSTED = Verdict(_R.OK)
 
 
 class _Evaluator:
@@ -247,7 +247,7 @@ class _Evaluator:
         ):
             return False
         self._post(index, transfer, transfer, debit, credit)
-        self.outcome.verdicts[index] = _POSTED
+        self.outcome.verdicts[index] = POSTED
         return True
 
     def post(self, start: int, stop: int) -> None:

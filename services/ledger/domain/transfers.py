@@ -342,6 +342,14 @@ def fingerprint(transfer: Transfer) -> bytes:
     return _digest(json.dumps(given, sort_keys=True))
 
 
+def plain_fingerprint(
+    debit: str, credit: str, currency: str, amount_minor: int, code: int
+) -> bytes:
+    """Return the fingerprint of a transfer that says nothing else."""
+    content = f"{debit}|{credit}|{currency}|{amount_minor}|{code}|1|0||"
+    return hashlib.blake2b(content.encode(), digest_size=FINGERPRINT_BYTES).digest()
+
+
 def _plain_content(transfer: Transfer) -> str:
     effective_at = "" if transfer.effective_at is None else transfer.effective_at.isoformat()
     metadata = json.dumps(dict(transfer.metadata), sort_keys=True) if transfer.metadata else ""

@@ -110,7 +110,7 @@ _PLAIN = re.compile(
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
     r"\|[A-Za-z0-9._:-]{1,200}\|[A-Za-z0-9._:-]{1,200}\|[A-Z]{3}"
 ).fullmatch
-_CODE_MAX = 65535
+CODE_MAX = 65535
 
 
 def transfer_of(item: pb.Transfer, unreadable: str = "") -> Transfer | Malformed:
@@ -142,7 +142,7 @@ def _plain_transfer_of(item: pb.Transfer) -> Transfer | None:
         or item.HasField("effective_at")
         or item.HasField("not_before")
         or item.HasField("reference")
-        or not 0 <= code <= _CODE_MAX
+        or not 0 <= code <= CODE_MAX
         or not _PLAIN(f"{transfer_id}|{debit}|{credit}|{currency}")
     ):
         return None

@@ -37,6 +37,45 @@ SELECT account_id, seq, transfer_id, amount_minor, balance_after_minor, counter_
  WHERE tenant_id = %(tenant_id)s AND recorded_at = ANY (%(recorded_at)s::timestamptz[])
    AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
+-- @read_lines
+-- What is hashed of transfers, but for their entries, which stand between two texts: docs/decisions/0167 says how it is
+-- written. A verification writes the same from the rows by itself.
+SELECT t.batch_no, t.position, t.recorded_at, t.transfer_id::text,
+       concat('{"amount_minor":', t.amount_minor, ',"asked_all":', t.asked_all::integer, ',"batch_no":', t.batch_no,
+              ',"code":', t.code, ',"credit_account_id":', to_json(t.credit_account_id), ',"currency_code":',
+              to_json(t.currency_code), ',"debit_account_id":', to_json(t.debit_account_id), ',"effective_at_us":',
+              (extract(epoch FROM t.effective_at) * 1000000)::bigint, ',"entries":[') AS before,
+       concat('],"flags":', t.flags, ',"kind":', t.kind, ',"linked":', t.linked::integer, ',"metadata":',
+              CASE WHEN t.metadata = '{}' THEN '{}'
+                   ELSE (SELECT '{' || string_agg(to_json(m.key) || ':' || to_json(m.value), ','
+                                                  ORDER BY m.key COLLATE "C") || '}'
+                           FROM jsonb_each_text(t.metadata) AS m) END,
+              ',"not_before_us":' || (extract(epoch FROM t.not_before) * 1000000)::bigint,
+              ',"pending_id":"' || t.pending_id || '"', ',"position":', t.position,
+              ',"posting_id":"' || t.posting_id || '"', ',"recorded_at_us":',
+              (extract(epoch FROM t.recorded_at) * 1000000)::bigint,
+              ',"reference":[' || to_json(t.reference_kind) || ',' || to_json(t.reference_id) || ','
+                               || to_json(t.reference_part) || ']',
+              ',"reverses_id":"' || t.reverses_id || '"', ',"timeout_ms":', t.timeout_ms, ',"transfer_id":"',
+              t.transfer_id, '"}') AS behind
+  FROM ledger.transfer AS t
+ WHERE t.tenant_id = %(tenant_id)s AND (t.batch_no, t.position) > (%(batch_no)s::bigint, %(position)s::integer)
+   AND t.batch_no <= %(last_batch_no)s::bigint
+ ORDER BY t.batch_no, t.position
+ LIMIT %(limit)s;
+
+-- @read_entry_lines
+-- By the times of their batches, and then those of these transfers. Not in order: for that the planner would read by account.
+SELECT transfer_id::text, account_id, seq,
+       concat('{"account_id":', to_json(account_id), ',"amount_minor":', amount_minor, ',"balance_after_minor":',
+              balance_after_minor, ',"code":', code, ',"counter_account_id":', to_json(counter_account_id),
+              ',"currency_code":', to_json(currency_code), ',"effective_at_us":',
+              (extract(epoch FROM effective_at) * 1000000)::bigint, ',"recorded_at_us":',
+              (extract(epoch FROM recorded_at) * 1000000)::bigint, ',"seq":', seq, '}')
+  FROM ledger.entry
+ WHERE tenant_id = %(tenant_id)s AND recorded_at = ANY (%(recorded_at)s::timestamptz[])
+   AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
 -- @insert_block
 INSERT INTO ledger.block (tenant_id, block_no, first_batch_no, first_position, last_batch_no, last_position,
                           transfer_count, transfer_total, previous_hash, hash, recorded_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from services.ledger.domain.chain import (
     Block,
     BookedEntry,
     BookedTransfer,
+    Line,
     Place,
 )
 from services.ledger.domain.heads import LedgerHead, SigningKey
@@ -21,10 +23,12 @@ from services.ledger.store.posting import transfer_of
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
 from services.runtime.secrets import SecretBox
+from services.runtime.turns import in_slices
 
 _SQL = sql.load("services.ledger", "queries/chain.sql")
 _BY_INDEX = sql.load("services.ledger", "queries/entries.sql")["by_index"]
-_POSITION_MAX = 2**31 - 1
+# Lines that are put together before others have their turns.
+_LINES = 250
 # Others wait for a closing transaction as it waits for them, so it does not wait for long: the next round tries again.
 _WAITS_SECONDS = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
@@ -79,12 +83,47 @@ async def read_block_transfers(
     return await read_booked(work, after, block.last, BLOCK_TRANSFERS_MAX + 1)
 
 
-async def read_unchained(
-    work: UnitOfWork, head: Block | None, settled: int
-) -> list[BookedTransfer]:
-    """Read the transfers of the next block, in batches up to a number."""
+async def read_unchained(work: UnitOfWork, head: Block | None, settled: int) -> list[Line]:
+    """Read what is hashed of the transfers of the next block, in batches up to a number."""
     after = BEFORE_ALL if head is None else head.last
-    return await read_booked(work, after, Place(settled, _POSITION_MAX), BLOCK_TRANSFERS_MAX)
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "batch_no": after.batch_no,
+        "position": after.position,
+        "last_batch_no": settled,
+        "limit": BLOCK_TRANSFERS_MAX,
+    }
+    *_, rows = await work.execute_all((_BY_INDEX, {}), (_SQL["read_lines"], parameters))
+    found = rows.tuples()
+    if not found:
+        return []
+    entries = await _entry_texts(work, {row[2] for row in found}, [row[3] for row in found])
+    return [
+        Line(
+            Place(batch_no, position),
+            f"{before}{','.join(entries.get(transfer_id, ()))}{behind}\n".encode(),
+        )
+        async for batch_no, position, _, transfer_id, before, behind in in_slices(found, _LINES)
+    ]
+
+
+async def _entry_texts(
+    work: UnitOfWork, recorded_at: Collection[datetime], transfer_ids: Sequence[str]
+) -> dict[str, list[str]]:
+    """Read what is hashed of entries, those of each transfer by account and seq."""
+    parameters = {
+        "tenant_id": work.tenant_id,
+        "recorded_at": sorted(recorded_at),
+        "transfer_ids": "{" + ",".join(transfer_ids) + "}",
+    }
+    rows = (await work.execute(_SQL["read_entry_lines"], parameters)).tuples()
+    entries: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    for transfer_id, *entry in rows:
+        entries[transfer_id].append(tuple(entry))
+    return {
+        transfer_id: [text for _, _, text in sorted(found)]
+        for transfer_id, found in entries.items()
+    }
 
 
 async def _read_entries(work: UnitOfWork, rows: Sequence[Any]) -> dict[UUID, list[BookedEntry]]:

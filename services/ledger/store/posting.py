@@ -73,12 +73,14 @@ async def claim(
     fingerprints: Mapping[UUID, bytes],
     hold_ids: Collection[UUID],
     account_ids: Collection[str],
+    claimed_ids: set[UUID] | None = None,
 ) -> Claimed:
     """Share the periods, claim transfer ids, lock holds and balances and draw a batch's number, in one go.
 
-    Ids, holds and balances are each sorted by id.
+    Ids, holds and balances are each sorted by id. `claimed_ids` are those of a batch whose ids were claimed before, as
+    far as they were new.
     """
-    asked = sorted(fingerprints, key=_by_bytes)
+    asked = [] if claimed_ids is not None else sorted(fingerprints, key=_by_bytes)
     ids = [(_SQL["claim_ids"], _claim(work, part, fingerprints)) for part in parts(asked)]
     holds = [
         (_SQL["lock_holds"], {"tenant_id": work.tenant_id, "transfer_ids": part})
@@ -98,7 +100,7 @@ async def claim(
         (_SQL["next_batch_no"], {}),
     )
     claimed = Claimed(
-        transfer_ids=set(),
+        transfer_ids=claimed_ids or set(),
         holds={},
         balances={},
         batch_no=int(drawn.scalar_one()),

@@ -152,6 +152,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._storage = storage
         self._wrapped: dict[str, Any] = {}
         self._running = 0
+        # Bound once: finding out each time what it is configured to takes half of what a line takes.
+        self._log = log.bind()
 
     async def intercept_service(
         self,
@@ -422,7 +424,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         seconds = time.perf_counter() - call.started
         traceparent = call.who.traceparent if call.who else ""
         self._telemetry.record(call.method.path, code, seconds, traceparent, call.parent)
-        log.info("rpc", code=code, latency_ms=round(seconds * 1000, 3))
+        self._log.info("rpc", code=code, latency_ms=round(seconds * 1000, 3))
 
     async def _fail(self, call: Call, error: BaseException) -> NoReturn:
         if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):

@@ -21,7 +21,7 @@ from payments.pricing.v1 import (
 from payments.type.v1 import type_pb2
 
 from services.ledger import manifest as ledger
-from services.ledger.servicer import BATCH_ITEMS_MAX
+from services.ledger.messages.plain import BATCH_ITEMS_MAX
 from services.metering import manifest as metering
 from services.metering.domain import ROWS_MAX
 from services.orchestration import manifest as orchestration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.ledger.domain import chain
 from services.ledger.domain.chain import (
     BLOCK_TRANSFERS_MAX,
     GENESIS,
@@ -19,7 +21,7 @@ from services.ledger.domain.chain import (
     BookedTransfer,
     Place,
     canonical,
-    next_block,
+    line_of,
     sealed,
     transfer_record,
 )
@@ -31,6 +33,12 @@ from services.ledger.domain.transfers import Kind, Reference, Transfer, Transfer
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 IDS = [UUID(int=number) for number in range(1, 9)]
+
+
+def next_block(
+    tenant_id: str, head: Block | None, transfers: Sequence[BookedTransfer], now: datetime
+) -> Block:
+    return chain.next_block(tenant_id, head, [line_of(each) for each in transfers], now)
 
 
 def entry(account_id: str, counter: str, amount: int) -> BookedEntry:

@@ -90,6 +90,24 @@ VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(us
 ON CONFLICT (tenant_id, charge_id) DO NOTHING
 RETURNING charge_id;
 
+-- @advance_closing
+UPDATE metering.closed_period SET usage_snapshot = %(usage_snapshot)s::pg_snapshot
+ WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s;
+
+-- @forget_billed
+-- What the adjustment saw is billed by it.
+DELETE FROM metering.late_event AS late
+ USING metering.usage_event AS event
+ WHERE late.tenant_id = %(tenant_id)s AND late.charge_id = %(charge_id)s
+   AND event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+   AND pg_visible_in_snapshot(event.recorded_xid, %(usage_snapshot)s::pg_snapshot);
+
+-- @forget_late
+DELETE FROM metering.late_event WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s;
+
+-- @forget_closing
+DELETE FROM metering.closed_period WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s;
+
 -- @is_closed
 SELECT org_id FROM metering.closed_period WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s;
 

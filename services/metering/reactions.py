@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
+from payments.events.v1.billing_events_pb2 import (
+    ChargeReversed,
+    RatingCompleted,
+    UsageAggregated,
+)
 from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
 
 from services.metering.app import late
@@ -15,7 +19,13 @@ from services.runtime.events.envelope import Envelope, Reaction
 async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
     """Keep the period of a charge as closed; once a charge, whichever of its facts comes first."""
     fact = envelope.payload
+    if isinstance(fact, ChargeReversed):
+        await late.taken_back(work, fact.charge_id)
+        return
     assert isinstance(fact, UsageAggregated | RatingCompleted)
+    if isinstance(fact, UsageAggregated) and fact.adjusts_charge_id:
+        await late.adjusted(work, fact.adjusts_charge_id, fact.usage_snapshot)
+        return
     await late.close_period(
         work,
         Closing(
@@ -36,11 +46,12 @@ async def on_period_closed(work: UnitOfWork, envelope: Envelope) -> None:
 
 
 # Each charge stands for itself, so one that fails holds up no other. `rating.completed` is there for charges that were
-# made before `usage.aggregated` was published.
+# made before `usage.aggregated` was published. Facts of one organisation come in their order: a closing, what moves it
+# on, and its end.
 REACTIONS = (
     Reaction(
         consumer="metering.closed-periods",
-        subjects=("usage.aggregated", "rating.completed"),
+        subjects=("usage.aggregated", "rating.completed", "charge.reversed"),
         handler=on_usage_frozen,
         on_dead="skip",
     ),

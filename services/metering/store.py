@@ -194,6 +194,19 @@ async def close_period(work: UnitOfWork, closing: Closing) -> bool:
     return bool(rows)
 
 
+async def advance_closing(work: UnitOfWork, charge_id: str, usage_snapshot: str) -> None:
+    """Keep that usage up to a snapshot is billed for the period of a charge, and none of it late any more."""
+    names = {"charge_id": charge_id, "usage_snapshot": usage_snapshot}
+    await _rows(work, "advance_closing", **names)
+    await _rows(work, "forget_billed", **names)
+
+
+async def reopen_period(work: UnitOfWork, charge_id: str) -> None:
+    """Forget that a charge closed its period, and what was late by it."""
+    await _rows(work, "forget_late", charge_id=charge_id)
+    await _rows(work, "forget_closing", charge_id=charge_id)
+
+
 async def mark_stored(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[LateTotal]:
     """Mark what this transaction stored for closed periods; returns it by charge and SKU."""
     keys = batch.event_keys

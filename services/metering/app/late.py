@@ -29,6 +29,18 @@ async def close_period(work: UnitOfWork, closing: Closing) -> None:
     work.publish(facts.period_closed(closing))
 
 
+async def adjusted(work: UnitOfWork, charge_id: str, usage_snapshot: str) -> None:
+    """Take what an adjustment of a charge has seen as billed; what comes behind it is late."""
+    await store.wait_for_batches(work)
+    await store.advance_closing(work, charge_id, usage_snapshot)
+
+
+async def taken_back(work: UnitOfWork, charge_id: str) -> None:
+    """Open the period of a charge that was reversed: its usage waits for the next charge, and none of it is late."""
+    await store.wait_for_batches(work)
+    await store.reopen_period(work, charge_id)
+
+
 async def report_unseen(work: UnitOfWork, charge_id: str, org_id: str) -> None:
     """Mark and tell what a charge did not see although it was stored before its closing was known."""
     skus = await store.skus_of_org(work, org_id)

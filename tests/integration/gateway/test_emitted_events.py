@@ -173,12 +173,16 @@ async def kept(rest: Rest) -> None:
         sides = {"debit_account_id": names[0], "credit_account_id": names[1]}
         transfer = {"transfer_id": new_id(), **sides, "amount": usd(amount), **more}
         await done(rest, "/v1/ledger/transfers", {"transfers": [transfer]})
-    for how, end, more in (
+    for how, end, why in (
         ("close", "2025-11-30", {}),
         ("close", "2025-12-31", {}),
         ("reopen", "2025-11-30", {"reason": "a late invoice"}),
     ):
-        period = {"currency_code": "USD", "closed_through": f"{end}T23:59:59.999999Z", **more}
+        period = {
+            "currency_code": "USD",
+            "closed_through": f"{end}T23:59:59.999999Z",
+            **why,
+        }
         await done(rest, f"/v1/ledger/periods:{how}", {"request_id": new_id(), **period})
 
 

@@ -14,7 +14,7 @@ import grpc
 import psycopg
 import pytest
 from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
-from payments.events.v1.billing_events_pb2 import RatingCompleted, UsageAggregated
+from payments.events.v1.billing_events_pb2 import ChargeReversed, RatingCompleted, UsageAggregated
 from payments.events.v1.metering_events_pb2 import UsageLate
 from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
 from payments.type.v1.type_pb2 import Period
@@ -74,13 +74,13 @@ class World:
         made = {"start_at": START, "end_at": START + DAY, **changes}
         return Closing(f"chg_{uuid4()}", org_id, usage_snapshot=answer.usage_snapshot, **made)
 
-    async def publish(self, tenant: str, closing: Closing, kind: Any = UsageAggregated) -> None:
+    async def publish(
+        self, tenant: str, closing: Closing, kind: Any = UsageAggregated, **more: str
+    ) -> None:
         """Tell of the charge as billing does."""
-        fact = kind(
-            charge_id=closing.charge_id,
-            org_id=closing.org_id,
-            usage_snapshot=closing.usage_snapshot,
-        )
+        if kind is not ChargeReversed:
+            more["usage_snapshot"] = closing.usage_snapshot
+        fact = kind(charge_id=closing.charge_id, org_id=closing.org_id, **more)
         fact.period.start_at.FromDatetime(closing.start_at)
         fact.period.end_at.FromDatetime(closing.end_at)
         async with self.work(tenant) as work:
@@ -202,6 +202,45 @@ async def test_late_usage_breaks_a_contract_once_a_batch(
     assert all(item.contract_registered for item in answer.violations)
     assert all(item.message.startswith("2 usage events of chat") for item in answer.violations)
     assert len({item.fingerprint for item in answer.violations}) == 1
+
+
+async def test_what_an_adjustment_saw_is_late_no_more(world: World, stub: Any, tenant: str) -> None:
+    closing = await world.freeze(tenant)
+    await send(stub, "unseen")
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await send(stub, "late")
+    adjustment = await world.freeze(tenant)
+    await send(stub, "later", at=IN_PERIOD + timedelta(minutes=1))
+    assert await listed(stub) == ["unseen", "late", "later"]
+    for _ in range(2):  # told again, it changes nothing
+        await world.publish(tenant, adjustment, adjusts_charge_id=closing.charge_id)
+        await world.mesh.drain_events()
+        assert await listed(stub) == ["later"]
+    await send(stub, "last", at=IN_PERIOD + timedelta(minutes=2))
+    assert await listed(stub) == ["later", "last"]
+    answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest())
+    assert {item.charge_id for item in answer.late_events} == {closing.charge_id}
+
+
+async def test_nothing_is_late_by_a_charge_that_was_taken_back(
+    world: World, stub: Any, tenant: str
+) -> None:
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await send(stub, "late")
+    assert await listed(stub) == ["late"]
+    await world.publish(tenant, closing, ChargeReversed)
+    await world.mesh.drain_events()
+    assert await listed(stub) == []
+    await send(stub, "free")
+    assert await listed(stub) == []
+    anew = await world.freeze(tenant)
+    await world.publish(tenant, anew)
+    await world.mesh.drain_events()
+    await send(stub, "late again")
+    assert await listed(stub) == ["late again"]
 
 
 async def test_filters_of_the_list(world: World, stub: Any, tenant: str) -> None:

@@ -209,7 +209,7 @@ async def test_what_an_adjustment_saw_is_late_no_more(world: World, stub: Any, t
     await send(stub, "unseen")
     await world.publish(tenant, closing)
     await world.mesh.drain_events()
-    await send(stub, "late")
+    await send(stub, "late", at=IN_PERIOD + timedelta(seconds=30))
     adjustment = await world.freeze(tenant)
     await send(stub, "later", at=IN_PERIOD + timedelta(minutes=1))
     assert await listed(stub) == ["unseen", "late", "later"]

@@ -7,14 +7,13 @@ from uuid import uuid4
 
 import typer
 from payments.ledger.v1 import (
-    ledger_pb2,
     ledger_service_pb2,
     ledger_service_pb2_grpc,
     posting_pb2,
     recipe_pb2,
 )
 
-from services.cli import durations, lists, periods
+from services.cli import durations, lists, periods, references
 from services.cli.client import Client, Session
 from services.cli.documents import read_document
 from services.cli.errors import EXIT_USAGE, CliError
@@ -104,7 +103,7 @@ def post_recipe(
     name: Annotated[str, typer.Argument(help="name of the recipe")],
     reference: Annotated[
         str,
-        typer.Option(metavar="KIND:ID[:PART]", help="what it is posted for, e.g. charge:chg_1"),
+        typer.Option(metavar="KIND:ID[#PART]", help="what it is posted for, e.g. charge:chg_1"),
     ],
     param: Annotated[
         list[str] | None,
@@ -127,7 +126,7 @@ def post_recipe(
         request_id=str(uuid4()),
         recipe=name,
         version=version,
-        reference=_reference(reference),
+        reference=references.parse(reference),
         validate_only=dry_run,
     )
     if effective_at:
@@ -167,18 +166,6 @@ def _put(file: str, *, validate_only: bool) -> recipe_pb2.Recipe:
     )
     with Client(Session.find()) as client:
         return client.call(_stub(client).PutRecipe, request).recipe
-
-
-def _reference(text: str) -> ledger_pb2.Reference:
-    kind, _, rest = text.partition(":")
-    name, _, part = rest.partition(":")
-    if not (kind and name):
-        raise CliError(
-            f"--reference {text} is not of the form kind:id or kind:id:part",
-            "write e.g. --reference charge:chg_1",
-            exit_code=EXIT_USAGE,
-        )
-    return ledger_pb2.Reference(kind=kind, id=name, part=part)
 
 
 # ---- Tables

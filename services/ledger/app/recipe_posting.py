@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -22,7 +22,7 @@ from services.ledger.domain.recipes.evaluation import (
     earlier_transfers,
     evaluate,
 )
-from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge
+from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge, told
 from services.ledger.domain.recipes.parameters import Values
 from services.ledger.domain.recipes.postings import PostingView, posted, transfers_of
 from services.ledger.domain.recipes.recipe import Recipe
@@ -105,7 +105,7 @@ class RecipePoster:
         if ids:
             await store.lock_postings(work, ids)
         for segment in _segments(items, work.tenant_id):
-            outcomes |= await _Segment(work, segment, closed_through).post()
+            outcomes |= await _Segment(work, segment, closed_through, self._answer).post()
         return [outcomes[index] for index in range(len(facts))]
 
     async def _prepared(
@@ -116,6 +116,7 @@ class RecipePoster:
         recipes = await self._recipes.find(work, asked)
         items: list[_Item] = []
         outcomes: dict[int, Outcome] = {}
+        unfit: dict[int, Fact] = {}
         async for index, fact in in_slices(enumerate(facts), SLICE_ITEMS):
             try:
                 if isinstance(fact, DomainError):
@@ -126,7 +127,34 @@ class RecipePoster:
                 items.append(await aside(fact.size, _item, index, fact, recipe, work.tenant_id))
             except DomainError as refusal:
                 outcomes[index] = refusal
-        return items, outcomes
+                if isinstance(fact, Fact) and not fact.version and (fact.recipe, 0) in recipes:
+                    unfit[index] = fact
+        return items, outcomes | await self._posted_before(unfit, work)
+
+    async def _posted_before(
+        self, facts: Mapping[int, Fact], work: UnitOfWork
+    ) -> dict[int, Outcome]:
+        """Answer facts that the newest version of a recipe does not take, but an earlier one has posted."""
+        ids = {index: fact.posting_id(work.tenant_id) for index, fact in facts.items()}
+        known = await store.read_postings(work, {*ids.values()}) if ids else {}
+        outcomes: dict[int, Outcome] = {}
+        for index, fact in facts.items():
+            if (existing := known.get(ids[index])) is not None:
+                try:
+                    outcomes[index] = await self._answer(existing, fact, work)
+                except PostingExists as refusal:
+                    outcomes[index] = refusal
+        return outcomes
+
+    async def _answer(self, existing: PostingView, fact: Fact, work: UnitOfWork) -> PostingView:
+        """Return the posting of a fact that is in the books, which may be of an older version of its recipe.
+
+        Raises:
+            PostingExists: it was posted with other content.
+        """
+        named = (existing.recipe, existing.version)
+        recipe = (await self._recipes.find(work, [named]))[named]
+        return await aside(fact.size, _answered, existing, recipe, fact)
 
 
 def _item(index: int, fact: Fact, recipe: Recipe, tenant_id: str) -> _Item:
@@ -155,9 +183,14 @@ class _Segment:
     """Facts that are posted together: one set of locks, one batch of transfers."""
 
     def __init__(
-        self, work: UnitOfWork, items: Sequence[_Item], closed_through: Mapping[str, datetime]
+        self,
+        work: UnitOfWork,
+        items: Sequence[_Item],
+        closed_through: Mapping[str, datetime],
+        answer: Callable[[PostingView, Fact, UnitOfWork], Awaitable[PostingView]],
     ) -> None:
         self._work = work
+        self._answer = answer
         self._items = items
         self._closed_through = closed_through
         self._outcomes: dict[int, Outcome] = {}
@@ -171,7 +204,7 @@ class _Segment:
             existing = known.get(item.posting_id)
             try:
                 if existing is not None:
-                    self._outcomes[item.index] = _answered(existing, item)
+                    self._outcomes[item.index] = await self._answered(existing, item)
                 else:
                     earlier = standing | self._earlier(item, known)
                     plans[item.index] = await aside(
@@ -182,6 +215,13 @@ class _Segment:
         _check_size(plans.values())
         await self._post(plans)
         return self._outcomes
+
+    async def _answered(self, existing: PostingView, item: _Item) -> PostingView:
+        if existing.version != item.recipe.version and not item.fact.version:
+            return await self._answer(existing, item.fact, self._work)
+        if not existing.is_of(item.fact, item.values):
+            raise PostingExists.of(item.recipe.name, item.fact.reference, existing.posting_id)
+        return existing
 
     async def _known(self) -> dict[UUID, PostingView]:
         tenant_id = self._work.tenant_id
@@ -275,19 +315,19 @@ class _Segment:
         store.insert_posting(self._work, posting)
         self._outcomes[index] = posting
         if item.suspended:
-            first = item.suspended[0]
             reference = item.plan.fact.reference
-            message = (
-                f"{reference}: leg {first.leg} of {posting.recipe} is booked on {first.stand_in_id}, since account"
-                f" {first.account_id} refused it"
-            )
+            message = f"{reference}: of {posting.recipe}, {told(item.suspended)}"
             self._work.violation(IN_SUSPENSE, "HIGH", message, subject_id=reference.id)
 
 
-def _answered(existing: PostingView, item: _Item) -> PostingView:
-    """Return a posting that is in the books. Raises PostingExists."""
-    if not existing.is_of(item.fact, item.values):
-        raise PostingExists.of(item.recipe.name, item.fact.reference, existing.posting_id)
+def _answered(existing: PostingView, recipe: Recipe, fact: Fact) -> PostingView:
+    """Return a posting that is in the books, if the fact is the one that the recipe posted. Raises PostingExists."""
+    try:
+        is_of = existing.is_of(fact, bound(recipe, fact))
+    except DomainError:
+        is_of = False
+    if not is_of:
+        raise PostingExists.of(recipe.name, fact.reference, existing.posting_id)
     return existing
 
 

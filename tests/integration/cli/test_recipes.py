@@ -158,6 +158,7 @@ def test_lists_come_as_text_or_from_a_file(tollmesh: Tollmesh, tmp_path: Path) -
         (("--param", "amount"), "is not of the form key=value"),
         (("--param", "colour=red"), "takes no parameter 'colour'"),
         (("--reference", "order"), "kind:id"),
+        (("--reference", "order:#p1"), "kind:id#part"),
         (("--effective-at", "soon"), "is not a time"),
     ],
 )

@@ -30,6 +30,16 @@ CHANGING = {
     "hold": {"remaining_minor", "state", "due_at", "lease_owner", "lease_until"},
     # In the transaction that claimed the id, or while its transfer waits, and in no other: see below.
     "transfer_id": {"fingerprint", "result", "recorded_at"},
+    # What it is to move stays as it was sent.
+    "scheduled": {
+        "state",
+        "refusal",
+        "cancel_reason",
+        "ended_at",
+        "due_at",
+        "lease_owner",
+        "lease_until",
+    },
     # Who verifies, and until when: nothing of the books.
     "verification": {"owner", "lease_until"},
 }
@@ -44,12 +54,11 @@ FACTS = {
     "signing_key",
     "signed_head",
 }
-# No facts of the books: sums that are built anew, how far books are closed now, what waits, what watches.
+# No facts of the books: sums that are built anew, how far books are closed now, what watches.
 WRITTEN = {
     "account_day": set[str](),
     "account_mark": set[str](),
     "period": set[str](),
-    "scheduled": set[str](),
     "monitor": {"DELETE"},
 }
 

@@ -139,6 +139,31 @@ async def test_a_posting_names_the_version_that_made_it(books: RecipeBooks) -> N
     assert await books.post("move", ORDER, ONCE) == newest
 
 
+@pytest.mark.parametrize("change", ["parameter", "kind"])
+async def test_what_an_older_version_posted_is_answered_when_it_is_sent_again(
+    books: RecipeBooks, change: str
+) -> None:
+    await books.put(MOVE)
+    first = await books.post("move", ORDER, ONCE)
+    if change == "parameter":
+        changed = moving(parameters=[AMOUNT, parameter("why", "NAME")])
+        changed["legs"] = [{**leg, "metadata": {"why": "{why}"}} for leg in changed["legs"]]
+    else:
+        changed = moving(reference_kind="charge")
+    second = await books.put(recipe(**changed))
+    assert second.version == 2
+    assert await books.post("move", ORDER, ONCE) == first
+    batch = service_pb.PostRecipesRequest()
+    batch.postings.add(recipe="move", parameters=parameters(ONCE), reference=ORDER)
+    (answer,) = (await books.stub.PostRecipes(batch)).results
+    assert answer.posting == first
+    other = await books.refusal("move", ORDER, {"amount": usd(8)})
+    assert other.reason == "POSTING_EXISTS"
+    # What nobody has posted is judged by the newest version.
+    unknown = await books.refusal("move", reference("order", "o-9"), ONCE)
+    assert unknown.reason == "INVALID_FIELD"
+
+
 async def test_two_who_store_a_recipe_at_once_store_two_versions(books: RecipeBooks) -> None:
     many = [recipe(**moving(description=f"the {n}th")) for n in range(6)]
     stored = await asyncio.gather(*map(books.put, many))

@@ -28,6 +28,8 @@ from services.ledger.domain.transfers import (
 from services.runtime.ids import derived_uuid
 
 _R = TransferResult
+# Legs in suspense that are told of by name.
+SUSPENDED_TOLD_MAX = 10
 _MULTI_CAPTURE = TransferFlags(multi_capture=True)
 _DEBIT_AT_FAULT = frozenset(
     {
@@ -408,3 +410,13 @@ def wanted_accounts(plans: Iterator[Plan]) -> set[str]:
 
 def _accounts_of(transfer: Transfer) -> tuple[str, str]:
     return transfer.debit_account_id, transfer.credit_account_id
+
+
+def told(suspended: Sequence[Suspended]) -> str:
+    """Say which legs stand where they should not; the posting itself has those that are too many to name."""
+    told = [
+        f"leg {each.leg} is booked on {each.stand_in_id}, since account {each.account_id} refused it"
+        for each in suspended[:SUSPENDED_TOLD_MAX]
+    ]
+    left_out = len(suspended) - len(told)
+    return "; ".join([*told, f"and {left_out} more"] if left_out else told)

@@ -13,7 +13,7 @@ from services.ledger.domain.accounts import AccountType, Flags, Limits
 from services.ledger.domain.holds import HoldState
 from services.ledger.domain.recipes.errors import RecipeRefused
 from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted, bound
-from services.ledger.domain.recipes.judging import OpenBooks
+from services.ledger.domain.recipes.judging import OpenBooks, Suspended, told
 from services.ledger.domain.recipes.parameters import Value
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Kind, Reference, Transfer
@@ -483,8 +483,16 @@ def suspending(**changes: Any) -> Recipe:
 def test_what_has_happened_is_booked_in_suspense_where_an_account_refuses(refusing: Any) -> None:
     judged = post(suspending(), {"amount": usd(7)}, books(refusing))
     assert moves(judged) == [("moved", "suspense:to:USD", "from:USD", 7)]
-    (told,) = judged.suspended
-    assert (told.account_id, told.stand_in_id) == ("to:USD", "suspense:to:USD")
+    (found,) = judged.suspended
+    assert (found.account_id, found.stand_in_id) == ("to:USD", "suspense:to:USD")
+
+
+def test_every_leg_in_suspense_is_told_of_and_of_very_many_how_many_more() -> None:
+    suspended = [Suspended(f"leg-{n}", f"a{n}", f"suspense:a{n}") for n in range(12)]
+    first = "leg leg-0 is booked on suspense:a0, since account a0 refused it"
+    assert told(suspended[:1]) == first
+    assert told(suspended[:2]) == f"{first}; {first.replace('-0', '-1').replace('a0', 'a1')}"
+    assert told(suspended).endswith("since account a9 refused it; and 2 more")
 
 
 def test_the_last_stand_in_is_nobodys_but_this_references() -> None:

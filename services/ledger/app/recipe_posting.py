@@ -45,7 +45,7 @@ SLICE_ITEMS = 10
 _IN_BOOKS = frozenset({TransferResult.OK, TransferResult.EXISTS})
 
 Outcome = PostingView | DomainError
-_Earlier = dict[tuple[EarlierPosting, str, int] | UUID, Transfer]
+_Earlier = dict[tuple[EarlierPosting, str, int] | UUID, Transfer | None]
 
 
 @dataclass(frozen=True, slots=True)

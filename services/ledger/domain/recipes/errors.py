@@ -13,6 +13,16 @@ from services.runtime.errors import Code, DomainError, FieldViolation
 # Results of a refusal that no transfer and no account has.
 SOURCES_EXHAUSTED = "SOURCES_EXHAUSTED"
 EARLIER_LEG_NOT_FOUND = "EARLIER_LEG_NOT_FOUND"
+EARLIER_LEG_OF_SEVERAL = "EARLIER_LEG_OF_SEVERAL"
+# What to do where no account is at fault.
+_ADVICE = {
+    EARLIER_LEG_NOT_FOUND: "post what it refers to, then repeat the same call",
+    EARLIER_LEG_OF_SEVERAL: (
+        "the leg that it refers to took from several sources: end or reverse each of its transfers by itself"
+    ),
+    "ACCOUNTS_MUST_BE_DIFFERENT": "its two accounts are one for these parameters: post it with others",
+    "EFFECTIVE_AT_IN_CLOSED_PERIOD": "post it with a later effective_at, or reopen the period first",
+}
 FAULTS_SHOWN = 50
 
 
@@ -109,8 +119,8 @@ class RecipeRefused(DomainError):
         """Say which leg is refused by which account, and why."""
         at = f" at account {account_id}" if account_id else ""
         return cls(
-            f"recipe {recipe} is not posted: its leg {leg} is refused{at} with {result}; put the account right, then"
-            " repeat the same call",
+            f"recipe {recipe} is not posted: its leg {leg} is refused{at} with {result};"
+            f" {_ADVICE.get(result, 'put the account right, then repeat the same call')}",
             recipe=recipe,
             leg=leg,
             account_id=account_id,

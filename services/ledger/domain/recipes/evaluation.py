@@ -8,7 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.accounts import Account, AccountType
-from services.ledger.domain.recipes.errors import EARLIER_LEG_NOT_FOUND, RecipeRefused
+from services.ledger.domain.recipes.errors import (
+    EARLIER_LEG_NOT_FOUND,
+    EARLIER_LEG_OF_SEVERAL,
+    RecipeRefused,
+)
 from services.ledger.domain.recipes.parameters import Parameter, Value, Values, bind, is_given
 from services.ledger.domain.recipes.recipe import (
     Allocation,
@@ -68,7 +72,7 @@ class EarlierPosting:
 
 
 # Transfers of earlier postings, by posting, leg and group; those that stand for one by their ids.
-Posted = Mapping[tuple[EarlierPosting, str, int] | UUID, Transfer]
+Posted = Mapping[tuple[EarlierPosting, str, int] | UUID, Transfer | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +363,11 @@ class _Instance:
     def _earlier(self, earlier: Earlier | None) -> Transfer | None:
         if earlier is None:
             return None
-        posted = self.posted.get((_named(earlier, self.scope), earlier.leg, self.group))
+        key = (_named(earlier, self.scope), earlier.leg, self.group)
+        posted = self.posted.get(key)
+        if posted is None and key in self.posted:
+            # To take one of them, or the accounts that are named for want of any, would move money between others.
+            raise self._refused(EARLIER_LEG_OF_SEVERAL)
         standing = _standing(earlier, self.scope) if posted is None else None
         return posted if standing is None else self.posted.get(standing)
 

@@ -70,9 +70,9 @@ def posted(judged: Judged, now: datetime) -> PostingView:
 
 
 def transfers_of(posting: PostingView) -> Posted:
-    """Return the transfers that later postings may refer to: of legs that made exactly one for a group."""
+    """Return the transfers that later postings may refer to, by leg and group; None for a leg that made several."""
     earlier = EarlierPosting(posting.recipe, posting.reference)
     found: dict[tuple[EarlierPosting, str, int], list[Transfer]] = {}
     for leg in posting.legs:
         found.setdefault((earlier, leg.leg, leg.group), []).append(leg.view.transfer)
-    return {key: made[0] for key, made in found.items() if len(made) == 1}
+    return {key: made[0] if len(made) == 1 else None for key, made in found.items()}

@@ -15,6 +15,7 @@ from services.ledger.domain.recipes.errors import RecipeRefused
 from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted, bound
 from services.ledger.domain.recipes.judging import OpenBooks, Suspended, told
 from services.ledger.domain.recipes.parameters import Value
+from services.ledger.domain.recipes.postings import posted, transfers_of
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Kind, Reference, Transfer
 from services.runtime.errors import InvalidField
@@ -597,6 +598,25 @@ def test_a_hold_that_is_not_in_the_books_cannot_be_ended() -> None:
     with pytest.raises(RecipeRefused) as refused:
         post(ending("KIND_POST_PENDING"), {})
     assert refused.value.metadata["result"] == "EARLIER_LEG_NOT_FOUND"
+
+
+@pytest.mark.parametrize("falls_back", [False, True])
+def test_a_leg_that_took_from_several_sources_is_not_taken_for_one(falls_back: bool) -> None:
+    (several,) = earlier_of(Transfer(uuid4(), "to:USD", "from:USD", "USD", 10))
+    back = reversing(**({"debit": "from", "credit": "to"} if falls_back else {}))
+    ended = ending("KIND_POST_PENDING")
+    for refusing, values in ((back, {"amount": usd(4)}), (ended, {})):
+        with pytest.raises(RecipeRefused, match="each of its transfers by itself") as refused:
+            post(refusing, values, posted={several: None})
+        assert refused.value.metadata["result"] == "EARLIER_LEG_OF_SEVERAL"
+
+
+@pytest.mark.parametrize(("held", "is_one"), [(300, True), (100, False)])
+def test_a_leg_stands_for_one_transfer_or_for_none(held: int, is_one: bool) -> None:
+    wallet = balance("wallet:USD", LIABILITY, credits_posted=held)
+    judged = post(tender(), {"amount": usd(300), "cap": usd(1000)}, books(wallet))
+    ((_, transfer),) = transfers_of(posted(judged, NOW)).items()
+    assert transfer == (judged.made[0].resolved if is_one else None)
 
 
 def reversing(**more: Any) -> Recipe:

@@ -535,8 +535,9 @@ class ErrorReason(betterproto2.Enum):
     RECIPE_REFUSED = 507
     """
     An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
-    SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, or EARLIER_LEG_NOT_FOUND where the leg that it
-    reverses or ends is not in the books. Nothing was posted; once the account was put right, the same call posts it.
+    SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, EARLIER_LEG_NOT_FOUND where the leg that it
+    reverses or ends is not in the books, or EARLIER_LEG_OF_SEVERAL where that leg took from several sources, so that no
+    single transfer stands for it. Nothing was posted; once the account was put right, the same call posts it.
 
     Metadata: `recipe`, `leg`, `account_id`, `result`.
 

@@ -50,6 +50,9 @@ class _Noted:
     def __init__(self, faults: list[BaseException]) -> None:
         self._faults = faults
 
+    def bind(self) -> _Noted:
+        return self
+
     def error(self, event: str, **values: Any) -> None:
         assert event == "rpc_fault"
         self._faults.append(values["exc_info"])

@@ -26,7 +26,14 @@ def children(pid: int, name: str) -> list[int]:
     # A child belongs to the thread that made it.
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     listed = [child for task in tasks for child in task.read_text().split()]
-    return [int(child) for child in listed if Path(f"/proc/{child}/comm").read_text() == name]
+    return [int(child) for child in listed if name_of(child) == name]
+
+
+def name_of(child: str) -> str:
+    try:
+        return Path(f"/proc/{child}/comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has ended since it was listed
 
 
 def answers(rest: Rest) -> bool:

@@ -32,7 +32,7 @@ export GOFLAGS := -buildvcs=false
 # tools/go_toolchain.py chooses a Go that is new enough; it must not fetch another one.
 export GOTOOLCHAIN := local
 
-.PHONY: help setup demo up test lint generate examples bench chaos gateway grpcurl wheel \
+.PHONY: help setup demo up test lint generate catalog-schema examples bench chaos gateway grpcurl wheel \
 	check-style check-types check-imports check-schemas check-breaking check-generated check-pages check-gateway \
 	suites unit release-image clean
 
@@ -64,6 +64,11 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 	@$(PY) tools/settings_page.py
 	@$(PY) tools/metrics_page.py
 	@$(PY) tools/recipe_pages.py
+	@$(PY) tools/catalog_schema.py
+
+catalog-schema: setup ## Write the JSON Schema of the catalogue's YAML, for editors, from proto/
+	@$(PY) tools/generate.py jsonschema
+	@$(PY) tools/catalog_schema.py
 
 examples: setup gateway ## Record the examples of the OpenAPI description anew, from calls to a mesh
 	@TOLLMESH_WRITE_EXAMPLES=1 $(RUN)/pytest -q tests/integration/gateway/test_examples.py
@@ -102,7 +107,7 @@ check-style: setup ## ruff: rules and format
 	@echo "style: clean"
 
 check-types: setup ## mypy --strict; the client as Python 3.10 too
-	@$(RUN)/mypy --strict services tests tools sdk/python/src
+	@$(RUN)/mypy --strict services tollmesh_verify tests tools sdk/python/src
 	@$(RUN)/mypy --strict --python-version 3.10 sdk/python/src
 
 check-imports: setup ## import-linter: who may import whom
@@ -119,12 +124,13 @@ check-breaking: setup ## buf breaking, against the parent commit and the last re
 check-generated: setup ## gen/ matches proto/
 	@$(PY) tools/generate.py --check
 
-check-pages: setup ## docs/reference matches the event catalogue, the commands, the settings and the metrics
+check-pages: setup ## docs/reference and the schema of the catalogue match what they are written from
 	@$(PY) tools/event_page.py --check
 	@$(PY) tools/cli_page.py --check
 	@$(PY) tools/settings_page.py --check
 	@$(PY) tools/metrics_page.py --check
 	@$(PY) tools/recipe_pages.py --check
+	@$(PY) tools/catalog_schema.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example
 	@go=$$($(PY) tools/go_toolchain.py) && PATH="$$go:$$PATH" && export PATH && \

@@ -57,14 +57,20 @@ GO_INDIRECT = (
 )
 
 
+CATALOG_BUNDLE = "payments.pricing.v1.Catalog.schema.bundle.json"
+
+
 def finish_python(stage: Path) -> None:
     """Make every folder a package: an installed `payments` would shadow a mere namespace."""
     for folder in (path for path in (stage / "gen/python").rglob("*") if path.is_dir()):
         (folder / "__init__.py").touch()
 
 
-def leave(stage: Path) -> None:
-    """Add nothing to the `stage`: its plugin writes whole trees."""
+def finish_jsonschema(stage: Path) -> None:
+    """Keep of pricing only the catalogue: its bundle holds all that it names, and nobody writes the rest by hand."""
+    for path in (stage / "gen/jsonschema").glob("payments.pricing.v1.*.json"):
+        if path.name != CATALOG_BUNDLE:
+            path.unlink()
 
 
 def finish_sdk(stage: Path) -> None:
@@ -169,7 +175,10 @@ PARTS = {
     "sdk": Part("buf.gen.sdk.yaml", ("gen/sdk",), finish_sdk),
     "go": Part("buf.gen.go.yaml", ("gen/go", "gen/openapi"), finish_go, GATEWAY_MODULE),
     "jsonschema": Part(
-        "buf.gen.jsonschema.yaml", ("gen/jsonschema",), leave, "tools/jsonschema/go.mod"
+        "buf.gen.jsonschema.yaml",
+        ("gen/jsonschema",),
+        finish_jsonschema,
+        "tools/jsonschema/go.mod",
     ),
 }
 

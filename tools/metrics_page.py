@@ -35,6 +35,7 @@ _TITLES = {
     "rpc": "Calls",
     "metering": "Usage",
     "billing": "Charges",
+    "settlement": "Payouts",
     "ledger": "Ledger",
     "payments": "Payments",
     "webhooks": "Webhooks",

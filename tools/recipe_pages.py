@@ -89,6 +89,10 @@ _DEPOSIT = Step(
     Reference("deposit", "dep_1"),
     {"org": "acme", "processor": "card-one", "amount": usd("50.00")},
 )
+_PAYOUT = Reference("payout", "po_1")
+_EARNED: Mapping[str, Value] = {"party": "p1", "amount": usd("3.31")}
+_CLAIMED = Step("payout-claim", _PAYOUT, _EARNED)
+_PAID_OUT = Step("payout-paid", _PAYOUT, {**_EARNED, "note": "E2E-2031"})
 # The steps that lead to each example, and itself at the end.
 EXAMPLES: Mapping[str, tuple[Step, ...]] = {
     "charge": (_CHARGE,),
@@ -148,6 +152,14 @@ EXAMPLES: Mapping[str, tuple[Step, ...]] = {
                 ),
             },
         ),
+    ),
+    "payout-claim": (_CHARGE, _CLAIMED),
+    "payout-paid": (_CHARGE, _CLAIMED, _PAID_OUT),
+    "payout-returned": (
+        _CHARGE,
+        _CLAIMED,
+        _PAID_OUT,
+        Step("payout-returned", _PAYOUT, {**_EARNED, "paid": True, "note": "R03"}),
     ),
     "tax": (
         Step(

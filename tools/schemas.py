@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,7 @@ class Reason:
 
     Attributes:
         number: of the enum's value.
+        is_past: only earlier versions gave it; a client may know it, and its number stays its own.
         meaning: what it means and what to do.
         keys: its metadata keys; True for those that may be left out.
         example: its ErrorInfo, as JSON.
@@ -197,6 +198,7 @@ class Reason:
     meaning: str
     keys: dict[str, bool]
     example: str
+    is_past: bool = False
 
 
 def reasons(schemas: Schemas) -> dict[str, Reason]:
@@ -206,9 +208,11 @@ def reasons(schemas: Schemas) -> dict[str, Reason]:
         ValueError: the comment of one is not of the form that all have.
     """
     file = next(file for file in schemas.files.file if file.name == ERRORS)
-    numbers = {value.name: value.number for enum in file.enum_type for value in enum.value}
+    values = {value.name: value for enum in file.enum_type for value in enum.value}
     return {
-        name.removeprefix(REASON_PREFIX): reason(name, numbers[name], comment)
+        name.removeprefix(REASON_PREFIX): replace(
+            reason(name, values[name].number, comment), is_past=values[name].options.deprecated
+        )
         for name, comment in enum_comments(schemas, ERRORS, "ErrorReason").items()
         if not name.endswith("_UNSPECIFIED")
     }

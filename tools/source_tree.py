@@ -1,6 +1,7 @@
 """What the hand-written code says, read from its syntax trees without importing it."""
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -23,13 +24,29 @@ NAMED_BY_LITERAL = {"crashpoint", "unit_of_work", "across_tenants"}
 @cache
 def trees(folder: Path) -> dict[Path, ast.Module]:
     """Every Python file below a folder, parsed."""
-    return {path: ast.parse(path.read_text()) for path in sorted(folder.rglob("*.py"))}
+    return {path: _tree(path) for path in sorted(folder.rglob("*.py"))}
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file; walking through all of a service's costs half a second each time."""
+    return tuple(ast.walk(_tree(path)))
 
 
 def nodes(folder: Path) -> Iterator[ast.AST]:
     """Every node of every file below a folder."""
-    for tree in trees(folder).values():
-        yield from ast.walk(tree)
+    return itertools.chain.from_iterable(map(nodes_of, trees(folder)))
+
+
+@cache
+def calls(folder: Path) -> tuple[ast.Call, ...]:
+    """Every call in every file below a folder."""
+    return tuple(node for node in nodes(folder) if isinstance(node, ast.Call))
 
 
 def called_name(call: ast.Call) -> str:
@@ -50,10 +67,8 @@ def literal_argument(call: ast.Call) -> str | None:
 def crash_points(services: Path) -> frozenset[str]:
     """The name of every crash point that the code can reach."""
     found: set[str] = set()
-    for node in nodes(services):
-        if not isinstance(node, ast.Call):
-            continue
-        name, literal = called_name(node), literal_argument(node)
+    for call in calls(services):
+        name, literal = called_name(call), literal_argument(call)
         if literal is None:
             continue
         if name == "crashpoint":
@@ -69,9 +84,9 @@ def unnamed_crash_points(services: Path, allowed: frozenset[str]) -> list[str]:
     `allowed` are paths, relative to `services`, of the few modules that pass a caller's name on.
     """
     found = []
-    for path, tree in trees(services).items():
+    for path in trees(services):
         place = path.relative_to(services).as_posix()
-        for node in ast.walk(tree):
+        for node in nodes_of(path):
             if not isinstance(node, ast.Call) or called_name(node) not in NAMED_BY_LITERAL:
                 continue
             if literal_argument(node) is None and place not in allowed:
@@ -99,6 +114,7 @@ def reason_of(statement: ast.stmt) -> str | None:
     return None
 
 
+@cache
 def used_names(services: Path) -> frozenset[str]:
     """Every name that the code calls, raises or takes an attribute of."""
     found: set[str] = set()
@@ -113,6 +129,7 @@ def used_names(services: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def used_texts(services: Path) -> frozenset[str]:
     """Every text literal but those that only declare a class's reason."""
     declaring = {

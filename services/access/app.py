@@ -1,15 +1,19 @@
-"""Use cases of API keys."""
+"""Use cases of API keys, and reading the audit trail."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
 
 from services.access import store
 from services.access.domain import (
     KEY_ID_PREFIX,
     ApiKey,
+    AuditEntry,
+    AuditFilter,
     CreateKey,
     KeepNotAllowed,
     KeyView,
@@ -75,7 +79,10 @@ async def create(command: CreateKey, work: UnitOfWork) -> KeyView:
 
 
 async def revoke(command: RevokeKey, work: UnitOfWork) -> KeyView:
-    """End a key, and what was made with it unless that is kept; one that was ended before stays as it is.
+    """End a key, and what was made with it unless that is kept.
+
+    One that was ended before stays as it is. What was kept then ends now, if it is not to be kept any more: a key that
+    was replaced may turn out to have leaked.
 
     Raises:
         NotFound: the tenant has no such key.
@@ -93,6 +100,9 @@ async def revoke(command: RevokeKey, work: UnitOfWork) -> KeyView:
     if key is None:
         raise NotFound("api_key", key_id)
     if key.revoked_at is not None:
+        if not keep_made_keys and await store.take_back_made(work, key_id):
+            ended = await store.end_made(work, key_id, caller.principal_id, caller.request_id)
+            key = replace(key, keys_ended=ended)
         return KeyView(key, work.tenant_id)
     await store.revoke(work, key_id)
     ended = 0
@@ -109,3 +119,11 @@ async def page(database: Database, after: str, limit: int) -> list[KeyView]:
     """Return the first keys behind an id."""
     async with database.read() as work:
         return [KeyView(key, work.tenant_id) for key in await store.page(work, after, limit)]
+
+
+async def audit_page(
+    database: Database, wanted: AuditFilter, before: tuple[datetime, UUID], limit: int
+) -> tuple[list[AuditEntry], int]:
+    """Return audit entries, the newest first, from those before a place, and how many there are up to a limit."""
+    async with database.read() as work:
+        return await store.page_of_audit(work, wanted, before, limit)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from uuid import UUID
 
 from services.runtime.errors import (
     Code,
@@ -46,6 +47,48 @@ class KeepNotAllowed(DomainError):
     reason = "KEEP_NOT_ALLOWED"
     state_dependent = True
     key_id: str
+
+
+# Before and after everything that is recorded.
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+NO_ENTRY = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit entries are asked for; what is empty narrows nothing.
+
+    Attributes:
+        start_at: first instant.
+        end_at: first instant after them.
+    """
+
+    kinds: tuple[str, ...] = ()
+    subject_id: str = ""
+    actor: str = ""
+    start_at: datetime = EARLIEST
+    end_at: datetime = LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change of configuration or reference data.
+
+    Attributes:
+        before: the content before, as JSON; None for what is new.
+        after: the content now, as JSON; None for what was removed.
+        request_id: of the call; "" for none.
+    """
+
+    audit_id: UUID
+    kind: str
+    subject_id: str
+    actor: str
+    before: str | None
+    after: str | None
+    request_id: str
+    recorded_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +158,21 @@ def check_grant(asked: Iterable[str], held: Collection[str]) -> None:
             )
 
 
+def check_kinds(asked: Sequence[str], known: Collection[str]) -> None:
+    """Refuse kinds of audit entries that nothing has: a misspelt one would look like a trail without changes.
+
+    Raises:
+        InvalidField: names each such kind, and those that there are.
+    """
+    unknown = [
+        FieldViolation(f"kinds[{index}]", _not_among("kind", kind, sorted(known)))
+        for index, kind in enumerate(asked)
+        if kind not in known
+    ]
+    if unknown:
+        raise InvalidField.of(unknown)
+
+
 def check_known(asked: Sequence[str], known: Collection[str]) -> None:
     """Refuse scopes that nothing asks for: a key with a misspelt one would be found out when it is used.
 
@@ -122,7 +180,7 @@ def check_known(asked: Sequence[str], known: Collection[str]) -> None:
         InvalidField: names each such scope, and those that there are.
     """
     unknown = [
-        FieldViolation(f"scopes[{index}]", _unknown(scope, known))
+        FieldViolation(f"scopes[{index}]", _not_among("scope", scope, [SCOPE_ALL, *sorted(known)]))
         for index, scope in enumerate(asked)
         if scope not in known and scope not in (SCOPE_ALL, OPERATOR_SCOPE)
     ]
@@ -130,12 +188,10 @@ def check_known(asked: Sequence[str], known: Collection[str]) -> None:
         raise InvalidField.of(unknown)
 
 
-def _unknown(scope: str, known: Collection[str]) -> str:
-    near = get_close_matches(scope, known, n=1)
+def _not_among(what: str, asked: str, known: Sequence[str]) -> str:
+    near = get_close_matches(asked, known, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
-    return (
-        f"there is no scope {scope}. {meant}The scopes are: {SCOPE_ALL}, {', '.join(sorted(known))}"
-    )
+    return f"there is no {what} {asked}. {meant}The {what}s are: {', '.join(known)}"
 
 
 def end_of(

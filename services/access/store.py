@@ -1,13 +1,18 @@
-"""Statements on `mesh.api_key`, which the runtime owns."""
+"""Statements on `mesh.api_key` and `mesh.audit`, which the runtime owns."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from services.access.domain import ApiKey
+from services.access.domain import ApiKey, AuditEntry, AuditFilter
 from services.runtime.access import NewKey
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
+
+# Of one page, as they are stored: compressed.
+AUDIT_BYTES_MAX = 512 * 1024
 
 _SQL = sql.load("services.runtime", "queries.sql")
 
@@ -69,6 +74,12 @@ async def end_made(work: UnitOfWork, key_id: str, actor: str, request_id: str) -
     return int((await work.execute(_SQL["end_keys_made_by"], parameters)).scalar_one())
 
 
+async def take_back_made(work: UnitOfWork, key_id: str) -> int:
+    """Let what an ended key had made, and was passed on, count among its keys again; returns how many."""
+    taken = await work.execute(_SQL["take_back_keys_made_by"], {"key_id": key_id})
+    return int(taken.scalar_one())
+
+
 async def is_of(work: UnitOfWork, key_id: str, made_key_id: str) -> bool:
     """True when a key is the other one, or was made with it, or with what was made with it."""
     parameters = {"key_id": key_id, "made": made_key_id}
@@ -78,6 +89,45 @@ async def is_of(work: UnitOfWork, key_id: str, made_key_id: str) -> bool:
 async def pass_on_made(work: UnitOfWork, key_id: str) -> None:
     """Let what a key has made count among the keys of its own maker."""
     await work.execute(_SQL["pass_on_keys_made_by"], {"key_id": key_id})
+
+
+async def page_of_audit(
+    work: UnitOfWork, wanted: AuditFilter, before: tuple[datetime, UUID], limit: int
+) -> tuple[list[AuditEntry], int]:
+    """Read audit entries, the newest first, from those that stand before a place; and how many there are up to a limit.
+
+    Of large entries only some are read.
+    """
+    rows = await work.execute(
+        _SQL["page_of_audit"],
+        {
+            "tenant_id": work.tenant_id,
+            "kinds": list(wanted.kinds),
+            "entity_id": wanted.subject_id,
+            "actor": wanted.actor,
+            "start_at": wanted.start_at,
+            "end_at": wanted.end_at,
+            "before_at": before[0],
+            "before_id": before[1],
+            "limit": limit,
+            "bytes": AUDIT_BYTES_MAX,
+        },
+    )
+    found = list(rows)
+    entries = [
+        AuditEntry(
+            row.audit_id,
+            row.entity,
+            row.entity_id,
+            row.actor,
+            row.before,
+            row.after,
+            row.request_id or "",
+            row.recorded_at,
+        )
+        for row in found
+    ]
+    return entries, found[0].found if found else 0
 
 
 def _key(row: Any) -> ApiKey:

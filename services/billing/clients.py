@@ -15,6 +15,7 @@ from services.billing.domain.frozen import FrozenTransfer, LedgerAccount, Postin
 from services.billing.domain.postings import posting_refused
 from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.billing.messages import postings as messages
+from services.billing.messages import taxes
 from services.runtime.edge import values as edge
 from services.runtime.edge.channels import Channels
 from services.runtime.edge.status import RemoteError
@@ -121,6 +122,7 @@ def _rating(org_id: str, response: pricing_service_pb2.RateUsageResponse) -> Rat
         plan_id=response.plan_id,
         plan_version=response.plan_version,
         usage_snapshot=response.usage_snapshot,
+        usage_ordinal=response.usage_ordinal if response.HasField("usage_ordinal") else None,
     )
     if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
         raise Internal(f"the rated lines of {org_id} do not add up to their total")
@@ -137,6 +139,8 @@ def _rated_line(line: pricing_pb2.RatedLine) -> RatedLine:
         partner_id=line.partner_id,
         partner_pct=parse_decimal(line.partner_pct, "partner_pct") if line.partner_pct else None,
         proof=line.proof.SerializeToString(deterministic=True),
+        dispute_id=line.dispute_id,
+        taxes=tuple(map(taxes.tax_of, line.taxes)),
     )
 
 

@@ -31,6 +31,7 @@ def usage_aggregated(charge: Charge, totals: Sequence[Total]) -> UsageAggregated
         usage_snapshot=charge.usage_snapshot,
         adjusts_charge_id=charge.adjusts_charge_id,
         totals_omitted=len(totals) > LINES_TOLD_MAX,
+        usage_ordinal=charge.usage_ordinal,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
     for total in () if event.totals_omitted else totals:
@@ -50,6 +51,7 @@ def usage_rated(charge: Charge, totals: Sequence[Total]) -> UsageRated:
         usage_snapshot=charge.usage_snapshot,
         adjusts_charge_id=charge.adjusts_charge_id,
         lines_omitted=len(totals) > LINES_TOLD_MAX,
+        usage_ordinal=charge.usage_ordinal,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
     for total in () if event.lines_omitted else totals:
@@ -83,6 +85,7 @@ def rating_completed(charge: Charge) -> RatingCompleted:
         plan_id=charge.plan_id,
         plan_version=charge.plan_version,
         usage_snapshot=charge.usage_snapshot,
+        usage_ordinal=charge.usage_ordinal,
         line_count=len(charge.lines),
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
@@ -98,11 +101,14 @@ def charge_created(charge: Charge) -> ChargeCreated:
         line_count=len(charge.lines),
         adjusts_charge_id=charge.adjusts_charge_id,
         kind=charge.kind.name,
+        partner_line_count=sum(1 for line in charge.lines if line.partner_amount.minor_units),
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
     event.created_at.FromDatetime(charge.created_at)
     event.total.CopyFrom(edge.money(charge.total))
     event.partner_total.CopyFrom(edge.money(charge.partner_total))
+    if charge.taxes:
+        event.total_with_tax.CopyFrom(edge.money(charge.total_with_tax))
     return event
 
 

@@ -5,12 +5,12 @@ Statements of billing. All run inside a unit of work, as the services' role, for
 -- DO NOTHING answers to the exclusion constraint: a charge that overlaps is there, and the caller reads in a second
 -- statement which. Calls of the same request hold its record, so that only one of them gets here.
 INSERT INTO billing.charge (tenant_id, charge_id, org_id, start_at, end_at, currency_code, total_minor,
-                            partner_total_minor, status, plan_id, plan_version, usage_snapshot, line_count,
-                            transfer_round, created_at, due_at, lease_until, correlation_id, causation_id, traceparent,
-                            kind, adjusts_charge_id, correction_no, cause)
+                            partner_total_minor, status, plan_id, plan_version, usage_snapshot, usage_ordinal,
+                            line_count, transfer_round, created_at, due_at, lease_until, correlation_id, causation_id,
+                            traceparent, kind, adjusts_charge_id, correction_no, cause)
 VALUES (%(tenant_id)s, %(charge_id)s, %(org_id)s, %(start_at)s, %(end_at)s, %(currency_code)s, %(total_minor)s,
-        %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(line_count)s,
-        %(transfer_round)s, %(created_at)s, %(created_at)s,
+        %(partner_total_minor)s, %(status)s, %(plan_id)s, %(plan_version)s, %(usage_snapshot)s, %(usage_ordinal)s,
+        %(line_count)s, %(transfer_round)s, %(created_at)s, %(created_at)s,
         clock_timestamp() + interval '60 seconds', %(correlation_id)s, %(causation_id)s, %(traceparent)s,
         %(kind)s, %(adjusts_charge_id)s, %(correction_no)s, %(cause)s)
     ON CONFLICT DO NOTHING
@@ -19,13 +19,13 @@ RETURNING charge_id;
 -- @insert_lines
 INSERT INTO billing.charge_line (tenant_id, charge_id, line_no, sku, project_id, quantity, exact_amount, amount_minor,
                                  partner_id, partner_pct, partner_amount_minor, proof, quantity_before,
-                                 amount_before_minor, partner_amount_before_minor)
+                                 amount_before_minor, partner_amount_before_minor, dispute_id, taxes)
 SELECT %(tenant_id)s, %(charge_id)s, l.*
   FROM unnest(%(line_nos)s::integer[], %(skus)s::text[], %(project_ids)s::text[], %(quantities)s::numeric[],
               %(exact_amounts)s::numeric[], %(amounts)s::bigint[], %(partner_ids)s::text[],
               %(partner_pcts)s::numeric[], %(partner_amounts)s::bigint[], %(proofs)s::bytea[],
               %(quantities_before)s::numeric[], %(amounts_before)s::bigint[],
-              %(partner_amounts_before)s::bigint[]) AS l;
+              %(partner_amounts_before)s::bigint[], %(dispute_ids)s::text[], %(taxes)s::jsonb[]) AS l;
 
 -- @insert_transfers
 -- The types and owners of the accounts are the ledger's business; only what earlier releases stored has them here.

@@ -15,7 +15,7 @@ from services.billing.domain.charges import ChargeFilter, Order, Place
 from services.billing.domain.corrections import Adjustment, Reversal
 from services.billing.messages import charges as messages
 from services.runtime.commands import Commands, SteppedUseCase
-from services.runtime.edge.paging import Page
+from services.runtime.edge.paging import Page, fitting
 from services.runtime.turns import in_slices
 
 PAGE_SIZE_DEFAULT = 20
@@ -105,16 +105,14 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         after = Place(page.after["start_at"], page.after["id"]) if page.after else None
         wanted = ChargeFilter(request.org_id, period, request.adjusts_charge_id)
         charges, more = await self._charges.list(wanted, after, page.size)
+        sliced = in_slices(charges, 1)
+        shown = fitting([messages.charge_message(item, with_proof=False) async for item in sliced])
         token = page.token(
-            charges,
+            charges[: len(shown)],
             lambda last: {"start_at": last.period.start_at.isoformat(), "id": last.charge_id},
-            more=more,
+            more=more or len(shown) < len(charges),
         )
-        shown = in_slices(charges, 1)
-        return service_pb.ListChargesResponse(
-            charges=[messages.charge_message(item, with_proof=False) async for item in shown],
-            next_page_token=token,
-        )
+        return service_pb.ListChargesResponse(charges=shown, next_page_token=token)
 
     async def ExplainCharge(
         self, request: service_pb.ExplainChargeRequest, context: _Context

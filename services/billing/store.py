@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from services.billing.domain.charges import (
 from services.billing.domain.corrections import Billed
 from services.billing.domain.frozen import AccountType, FrozenTransfer, LedgerAccount
 from services.billing.domain.transfers import LedgerTransfer, Posting
+from services.billing.messages import taxes
+from services.billing.messages.proofs import proof_bytes
 from services.billing.tables import charge as charge_table
 from services.billing.tables import charge_line as line_table
 from services.runtime.context import current
@@ -201,6 +204,7 @@ def _charge_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "plan_id": charge.plan_id,
         "plan_version": charge.plan_version,
         "usage_snapshot": charge.usage_snapshot,
+        "usage_ordinal": charge.usage_ordinal,
         "line_count": len(charge.lines),
         "transfer_round": charge.transfer_round,
         "created_at": charge.created_at,
@@ -228,11 +232,17 @@ def _line_parameters(work: UnitOfWork, charge: Charge) -> dict[str, Any]:
         "partner_ids": [line.rated.partner_id for line in lines],
         "partner_pcts": [line.rated.partner_pct for line in lines],
         "partner_amounts": [line.partner_amount.minor_units for line in lines],
-        "proofs": [line.rated.proof for line in lines],
+        "proofs": [proof_bytes(line.rated) for line in lines],
+        "dispute_ids": [line.rated.dispute_id for line in lines],
         "quantities_before": [line.quantity_before for line in lines],
         "amounts_before": [_minor(line.amount_before) for line in lines],
         "partner_amounts_before": [_minor(line.partner_amount_before) for line in lines],
+        "taxes": [_json(taxes.stored(line.rated.taxes)) for line in lines],
     }
+
+
+def _json(document: object) -> str | None:
+    return None if document is None else json.dumps(document)
 
 
 def _minor(amount: Money | None) -> int | None:
@@ -324,6 +334,7 @@ def _charge(row: Any, lines: Sequence[Any], transfers: Sequence[Any]) -> Charge:
         correction_no=row.correction_no,
         cause=row.cause,
         reversed_by_charge_id=row.reversed_by_charge_id or "",
+        usage_ordinal=row.usage_ordinal,
     )
 
 
@@ -345,8 +356,10 @@ def _line(row: Any, currency_code: str) -> Line:
         partner_id=row.partner_id,
         partner_pct=row.partner_pct,
         proof=bytes(getattr(row, "proof", b"")),
+        dispute_id=row.dispute_id,
+        taxes=taxes.of_stored(row.taxes, currency_code),
     )
-    line = Line(str(row.line_no), rated, partner_amount, amount - partner_amount)
+    line = Line(str(row.line_no), rated, partner_amount, rated.without_tax - partner_amount)
     if row.quantity_before is None:
         return line
     return replace(

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="billing")
 
@@ -46,6 +47,8 @@ charge = Table(
     Column("correction_no", Integer, nullable=False),
     Column("cause", Text, nullable=False),
     Column("reversed_by_charge_id", Text),
+    # Of the usage that it saw; null for charges from before metering told ordinals.
+    Column("usage_ordinal", BigInteger),
 )
 
 charge_line = Table(
@@ -66,4 +69,7 @@ charge_line = Table(
     Column("quantity_before", Numeric(38, 18)),
     Column("amount_before_minor", BigInteger),
     Column("partner_amount_before_minor", BigInteger),
+    Column("dispute_id", Text, nullable=False),
+    # As services.billing.messages.taxes writes them; null for a line without.
+    Column("taxes", JSONB),
 )

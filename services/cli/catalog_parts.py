@@ -24,6 +24,11 @@ _KEYS = {
     "partners": ("partner_id",),
     "partners_of_record": ("org_id", "partner_id", "start_at"),
     "commission_rates": ("partner_tier", "sku"),
+    "tax_rates": ("jurisdiction", "tax", "tax_code", "effective_at"),
+    "tax_profiles": ("org_id", "effective_at"),
+    "tax_policies": ("country",),
+    "billing_account_orgs": ("org_id", "billing_account_id", "start_at"),
+    "billing_account_partners": ("billing_account_id", "partner_id", "start_at"),
 }
 
 

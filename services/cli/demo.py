@@ -31,13 +31,14 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2_grpc,
 )
 
-from services.cli import periods, trace
+from services.cli import debts, lists, periods, trace
 from services.cli.client import Client, Session
 from services.cli.commands import catalog, charges, ledger, payments
 from services.cli.commands.up import DEFAULT_DATA_DIR
 from services.cli.commands.usage import advance, bar
 from services.cli.errors import EXIT_FAULT, EXIT_UNAVAILABLE, CliError
 from services.cli.output import bold, enum_name, plain_money, print_table, say
+from services.cli.payment_tables import show_payment
 from services.cli.sender import Sender, Totals
 from services.runtime import documents
 from services.runtime.ids import derived_uuid
@@ -191,7 +192,7 @@ class Demo:
     def _pay(self) -> None:
         for charge in self.story.charges:
             # The data directory may hold what the demo of an earlier release paid, by another request.
-            before = next(payments.payments_of(self._client, charge.charge_id), None)
+            before = next(debts.payments_of(self._client, charge.charge_id), None)
             if before is not None:
                 self.story.payments.append(before)
                 continue
@@ -247,13 +248,14 @@ class Demo:
         self._heading(4, "payments: wallet up to 50.00, then card; its first processor is down")
         if self._tell:
             for made in self.story.payments:
-                payments.show_payment(made)
+                show_payment(made)
 
     def _watch(self) -> None:
         self._heading(5, "contract monitor: contract violations")
         stub = self._client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
-        request = contracts_service_pb2.ListViolationsRequest(page_size=100)
-        self.story.violations = list(self._client.call(stub.ListViolations, request).violations)
+        request = contracts_service_pb2.ListViolationsRequest()
+        found = lists.up_to(self._client, stub.ListViolations, request, "violations", 100)
+        self.story.violations = list(found.violations)
         if self._tell:
             rows = [
                 (item.contract_id, item.severity, item.message) for item in self.story.violations

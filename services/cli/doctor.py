@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -143,12 +143,23 @@ def _ports() -> Iterator[Check]:
 
 
 def _nats() -> list[Check]:
-    """Look at the NATS that the environment names, if it names one."""
+    """Look at what the environment names of NATS: the transport between sites, and the spool of usage."""
+    return [
+        *_joined("nats", jetstream.Options.of, jetstream.look_at),
+        *_joined("spool", jetstream.Options.of_spool, jetstream.look_at_spool),
+    ]
+
+
+def _joined(
+    name: str,
+    options_of: Callable[[Settings], jetstream.Options | None],
+    look_at: Callable[[jetstream.Options], Coroutine[None, None, tuple[bool, str]]],
+) -> list[Check]:
     try:
-        options = jetstream.Options.of(Settings.load())
+        options = options_of(Settings.load())
     except SettingsUnfit as error:
-        return [Check("nats", False, str(error))]
-    return [] if options is None else [Check("nats", *asyncio.run(jetstream.look_at(options)))]
+        return [Check(name, False, str(error))]
+    return [] if options is None else [Check(name, *asyncio.run(look_at(options)))]
 
 
 def _mesh(session: Session) -> Iterator[Check]:

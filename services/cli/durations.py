@@ -34,3 +34,8 @@ def describe(duration: Duration) -> str:
             if duration.seconds and duration.seconds % seconds == 0:
                 return f"{duration.seconds // seconds}{unit}"
     return duration.ToJsonString()
+
+
+def microseconds(length: timedelta) -> int:
+    """Return a span in microseconds."""
+    return length // timedelta(microseconds=1)

@@ -16,7 +16,9 @@ EXIT_DIFFERENT = 7
 EXIT_CODES = """\
 Exit codes: 0 success · 1 internal error · 2 usage error · 3 the mesh, its database or a port is unavailable ·
 4 the request was refused · 5 API key or scope missing · 6 done in part: some rows or events were not accepted, all
-others were · 7 there are differences (`diff --exit-code`) or findings (`ledger verify`) · 130 Ctrl-C.
+others were; or not all of a file can be verified (`explain --verify`) · 7 there are differences (`diff --exit-code`,
+`explain --verify`) or findings (`ledger verify`,
+`reconcile usage`) · 130 Ctrl-C.
 Errors are printed as text to standard error. With `--output json`, standard output holds only JSON: the result
 or, if the command ends without one, {"error": {code, reason, message, metadata, fields, what_to_do, exit_code}}."""
 

@@ -14,6 +14,7 @@ from services.cli.output import Format, JsonWriter, print_tables, say
 # Most lists give this many at once; those whose items are large give fewer.
 PAGE_SIZE = 1_000
 ItemT = TypeVar("ItemT", bound=Message)
+AnyT = TypeVar("AnyT")
 
 
 def pages(
@@ -37,18 +38,45 @@ def pages(
             return
 
 
-class Limited(Generic[ItemT]):
+def up_to(client: Client, method: Callable[..., Any], request: Any, name: str, limit: int) -> Any:
+    """Return one answer with up to `limit` items: pages of heavy items end before their size.
+
+    Args:
+        client: how to call.
+        method: the RPC of a stub.
+        request: its request with the filters; it is used for every page.
+        name: field of the answer that holds the items.
+        limit: most items.
+    """
+    request.page_size = min(limit, PAGE_SIZE)
+    answer = client.call(method, request)
+    items = getattr(answer, name)
+    while answer.next_page_token and len(items) < limit:
+        request.page_size = min(limit - len(items), PAGE_SIZE)
+        request.page_token = answer.next_page_token
+        page = client.call(method, request)
+        items.extend(getattr(page, name))
+        answer.next_page_token = page.next_page_token
+    return answer
+
+
+def page_size(limit: int) -> int:
+    """Return how many to ask for at once: one more than are shown tells whether there are more."""
+    return min(limit + 1, PAGE_SIZE) if limit else PAGE_SIZE
+
+
+class Limited(Generic[AnyT]):
     """The first items of a list, and whether it has more.
 
     Attributes:
         more: known once all were given.
     """
 
-    def __init__(self, items: Iterable[ItemT], limit: int) -> None:
+    def __init__(self, items: Iterable[AnyT], limit: int) -> None:
         self._items, self._limit = iter(items), limit
         self.more = False
 
-    def __iter__(self) -> Iterator[ItemT]:
+    def __iter__(self) -> Iterator[AnyT]:
         yield from islice(self._items, self._limit or None)
         self.more = bool(self._limit) and next(self._items, None) is not None
 

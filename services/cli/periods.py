@@ -58,6 +58,15 @@ def _option(name: str, text: str) -> datetime:
         ) from error
 
 
+def first_instant(option: str, text: str) -> datetime:
+    """Read an instant: a day or a month means its first microsecond, as when something begins.
+
+    Raises:
+        CliError: it is no time.
+    """
+    return _option(option, f"{text}-01" if _MONTH.fullmatch(text) else text)
+
+
 def last_instant(option: str, text: str) -> datetime:
     """Read an instant: a day or a month means its last microsecond, as when books are looked at or closed.
 

@@ -26,6 +26,7 @@ BATCH_BYTES = CALL_BYTES_MAX
 BATCHES_IN_FLIGHT = 6
 RECONNECTS_MAX = 5
 PROBLEMS_KEPT = 100
+HELD_KEPT = 100
 EXAMPLES_KEPT = 3
 # What is wrong with rows that are no events is told in words: those that differ in values only are one reason.
 MALFORMED = "MALFORMED"
@@ -62,7 +63,9 @@ class Totals:
 
     Attributes:
         accepted, duplicate, conflict, rejected: events by verdict.
+        enqueued: events that the mesh holds until its database is back.
         malformed: rows that were no events and were not sent.
+        held: receipts of the first hundred batches that it holds.
         problems: the first hundred rows that were neither accepted nor duplicates, each with what is wrong.
         reasons: all of those rows by reason; after fifty reasons the others count as one.
         seconds: time from the first to the last answer.
@@ -72,7 +75,9 @@ class Totals:
     duplicate: int = 0
     conflict: int = 0
     rejected: int = 0
+    enqueued: int = 0
     malformed: int = 0
+    held: list[str] = field(default_factory=list)
     problems: list[BadRow] = field(default_factory=list)
     reasons: dict[str, Reason] = field(default_factory=dict)
     seconds: float = 0.0
@@ -80,11 +85,11 @@ class Totals:
     @property
     def sent(self) -> int:
         """Events that were answered."""
-        return self.accepted + self.duplicate + self.conflict + self.rejected
+        return self.accepted + self.duplicate + self.conflict + self.rejected + self.enqueued
 
     @property
     def complete(self) -> bool:
-        """True when every row is stored."""
+        """True when every row is stored, or held to be stored."""
         return not (self.conflict or self.rejected or self.malformed)
 
     def note(self, row: int, problem: str, reason: str = "") -> None:
@@ -323,7 +328,10 @@ def _add(totals: Totals, batch: _Batch, result: metering_service_pb2.IngestEvent
     totals.duplicate += result.duplicate
     totals.conflict += result.conflict
     totals.rejected += result.rejected
+    totals.enqueued += result.enqueued
+    if result.enqueued and len(totals.held) < HELD_KEPT:
+        totals.held.append(result.receipt_id)
     for problem in result.problems:
-        if problem.outcome != type_pb2.OUTCOME_DUPLICATE:
+        if problem.outcome not in (type_pb2.OUTCOME_DUPLICATE, type_pb2.OUTCOME_ENQUEUED):
             text = f"{problem.request_id}: {problem.reason}: {problem.message}"
             totals.note(batch[problem.index].row, text, problem.reason)

@@ -14,10 +14,12 @@ from services.local.errors import (
     StartRefused,
 )
 from services.local.gateway import SETTING
+from services.local.tenure import DatabaseOccupied
 from services.runtime.edge.server import PortInUse
 from services.runtime.postgres.roles import DatabaseTaken
 from services.runtime.secrets import SETTING as SECRETS_SETTING
 
+_ONE_EACH = "to run several meshes on one server, give each its own database"
 # By the error itself, or by its cause.
 _HINTS: Mapping[type[BaseException | None], Sequence[str]] = {
     PortInUse: ("choose another port with --grpc-port",),
@@ -31,7 +33,12 @@ _HINTS: Mapping[type[BaseException | None], Sequence[str]] = {
         "mesh.secret and secrets.keys from there into this one",
         "if that directory is lost and no mesh uses it: --take-over sets new passwords for the roles and locks out "
         "whoever still has the old ones; webhook secrets depend on the lost secrets.keys and must be created again",
-        "to run several meshes on one server, give each its own database",
+        _ONE_EACH,
+    ),
+    DatabaseOccupied: (
+        "to move a mesh to another data directory or machine, stop it there first; what it leaves when its machine is "
+        "gone, the server ends within half a minute",
+        _ONE_EACH,
     ),
     MeshSecretDamaged: ("delete it: the next start creates a new one",),
     SecretsKeysDamaged: (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -24,6 +24,7 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
+from payments.settlement.v1 import payout_service_pb2, payout_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
 from services.cli import payloads
@@ -412,7 +413,7 @@ CHARGES = Table(
         Column(
             "amount_gross_minor",
             Kind.INTEGER,
-            "what the organisation pays for the line",
+            "what the organisation pays for the line, but for taxes that are added to it",
             _of("line", _minor("amount_gross")),
         ),
         Column(
@@ -432,6 +433,30 @@ CHARGES = Table(
         ),
         Column("net_minor", Kind.INTEGER, "what stays with us", _of("line", _minor("net"))),
         Column("line_status", Kind.TEXT, "how far the line has come", _of("line", _enum("status"))),
+        Column(
+            "dispute_id",
+            Kind.TEXT,
+            "dispute under which the partner's share is held",
+            _of("line", _name("dispute_id")),
+        ),
+        Column(
+            "amount_tax_minor",
+            Kind.INTEGER,
+            "taxes on the line; empty while nothing is taxed",
+            _of("line", _minor("amount_tax")),
+        ),
+        Column(
+            "amount_with_tax_minor",
+            Kind.INTEGER,
+            "what the organisation owes for the line with all taxes",
+            _of("line", _minor("amount_with_tax")),
+        ),
+        Column(
+            "total_with_tax_minor",
+            Kind.INTEGER,
+            "total of the whole charge with all taxes, the same in each of its rows",
+            _of("charge", _minor("total_with_tax")),
+        ),
     ),
 )
 
@@ -589,6 +614,7 @@ class UsageAsked:
     skus: Sequence[str]
     project_id: str
     group_by: Sequence[str]
+    metadata: Mapping[str, str]
 
 
 def usage(client: Client, asked: UsageAsked) -> Iterator[Page]:
@@ -619,6 +645,7 @@ def _usage_of(
         window=asked.window,
         time_zone=asked.time_zone,
         group_by=asked.group_by,
+        metadata=asked.metadata,
         aggregation=asked.aggregation,
     )
     found = client.call(stub.QueryUsage, request)
@@ -665,4 +692,76 @@ USAGE = Table(
     ),
 )
 
-TABLES = (USAGE, CHARGES, ENTRIES, PAYMENTS, EVENTS)
+# ---- Settlement
+
+
+def commissions(client: Client, period: type_pb2.Period | None, party: str) -> Iterator[Page]:
+    """Give what partners earn line by line, the latest first."""
+    stub = client.stub(payout_service_pb2_grpc.PayoutServiceStub)
+    request = payout_service_pb2.ListCommissionsRequest(
+        party=party, period=period, page_size=PAGE_ROWS
+    )
+    return iter(Pages(client, stub.ListCommissions, request, "commissions"))
+
+
+def payouts(client: Client, period: type_pb2.Period | None, party: str) -> Iterator[Page]:
+    """Give payouts, the latest first; of a period, those that were made in it."""
+    stub = client.stub(payout_service_pb2_grpc.PayoutServiceStub)
+    request = payout_service_pb2.ListPayoutsRequest(party=party, page_size=PAGE_ROWS)
+    pages = Pages(client, stub.ListPayouts, request, "payouts")
+    return within(pages, period, lambda item: item.created_at)
+
+
+COMMISSIONS = Table(
+    "commissions",
+    "what a partner earns on one line of a charge; below zero when it gives back",
+    (
+        Column("charge_id", Kind.TEXT, "the charge", _name("charge_id")),
+        Column("line_id", Kind.TEXT, "line within the charge", _name("line_id")),
+        Column("org_id", Kind.TEXT, "organisation that was charged", _name("org_id")),
+        Column("sku", Kind.TEXT, "SKU that was charged for", _name("sku")),
+        Column("party", Kind.TEXT, "who earns it", _name("party")),
+        Column(
+            "currency_code",
+            Kind.TEXT,
+            "currency of the amount",
+            _text(lambda item: item.amount.currency_code),
+        ),
+        Column("amount_minor", Kind.INTEGER, "what is earned", _minor("amount")),
+        Column("dispute_id", Kind.TEXT, "dispute under which it is held", _name("dispute_id")),
+        Column("earned_at", Kind.TIME, "when the charge was made", _time("earned_at")),
+        Column("payout_id", Kind.TEXT, "payout that paid it at once", _name("payout_id")),
+    ),
+)
+
+PAYOUTS = Table(
+    "payouts",
+    "a payout to a partner",
+    (
+        Column("payout_id", Kind.TEXT, "the payout", _name("payout_id")),
+        Column("party", Kind.TEXT, "who gets it", _name("party")),
+        Column(
+            "currency_code",
+            Kind.TEXT,
+            "currency of the amount",
+            _text(lambda item: item.amount.currency_code),
+        ),
+        Column("amount_minor", Kind.INTEGER, "how much", _minor("amount")),
+        Column("kind", Kind.TEXT, "`realtime`, `sweep` or `requested`", _enum("kind")),
+        Column("status", Kind.TEXT, "`pending`, `claimed`, `paid` or `returned`", _enum("status")),
+        Column("destination", Kind.TEXT, "where it goes", _name("destination")),
+        Column("charge_id", Kind.TEXT, "charge, when it was paid at once", _name("charge_id")),
+        Column("line_id", Kind.TEXT, "line of that charge", _name("line_id")),
+        Column("sweep_id", Kind.TEXT, "sweep that made it", _name("sweep_id")),
+        Column("created_at", Kind.TIME, "when it was decided on", _time("created_at")),
+        Column("claimed_at", Kind.TIME, "when its claim was in the books", _time("claimed_at")),
+        Column("paid_at", Kind.TIME, "when the party had it", _time("paid_at")),
+        Column("returned_at", Kind.TIME, "when it came back", _time("returned_at")),
+        Column(
+            "payment_reference", Kind.TEXT, "how the payment is known", _name("payment_reference")
+        ),
+        Column("return_code", Kind.TEXT, "why it came back", _name("return_code")),
+    ),
+)
+
+TABLES = (USAGE, CHARGES, ENTRIES, PAYMENTS, EVENTS, COMMISSIONS, PAYOUTS)

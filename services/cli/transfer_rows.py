@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +21,7 @@ from payments.type.v1 import type_pb2
 from services.cli import amounts, durations, readers
 from services.cli.columns import ColumnMapping, Places
 from services.cli.errors import EXIT_USAGE, CliError
+from services.runtime.edge.validation import violations
 from services.runtime.errors import UnknownCurrency
 from services.runtime.money import MINOR_UNITS_MAX, exponent
 
@@ -40,6 +42,7 @@ FIELDS = (
     *FLAGS,
 )
 FAULTS_SHOWN = 20
+RULES_SHOWN = 5
 _ALSO = {
     "debit": "debitaccountid",
     "credit": "creditaccountid",
@@ -48,6 +51,9 @@ _ALSO = {
 }
 MAPPING = ColumnMapping(fields=FIELDS, required=(), also=_ALSO)
 _CODE_MAX = 65_535
+# Of a row without an id: it gets one that follows from what it moves.
+_ANY_ID = "00000000-0000-0000-0000-000000000000"
+_ENDS_OF_HOLDS = (ledger_pb2.KIND_POST_PENDING, ledger_pb2.KIND_VOID_PENDING)
 _TRUTH = {"true": True, "false": False}
 
 
@@ -81,23 +87,37 @@ def checked(
     chosen: RowFormat,
     mapping: ColumnMapping,
     unread: readers.Unread,
+    prepared: Callable[[Iterator[ledger_pb2.Transfer]], Iterable[object]] = iter,
 ) -> None:
-    """Read a file of rows to its end.
+    """Read a file of rows to its end, and prepare its transfers as for sending them.
 
     Raises:
-        CliError: it cannot be read, or rows of it are no transfers: the first faults are named, and nothing was posted.
+        CliError: it cannot be read or sent, or rows of it are no transfers, by the ledger's own rules too: the first
+            faults are named, and nothing was posted.
     """
     faults: list[readers.BadRow] = []
     count = 0
-    try:
+
+    def sound() -> Iterator[ledger_pb2.Transfer]:
+        nonlocal count
         for row in _rows(path, chosen, mapping, unread):
-            if isinstance(row, readers.BadRow):
+            problem = row.problem if isinstance(row, readers.BadRow) else _broken(row.transfer)
+            if problem:
                 count += 1
-                faults += [row] if count <= FAULTS_SHOWN else []
+                faults.extend([readers.BadRow(row.row, problem)] if count <= FAULTS_SHOWN else [])
+            elif isinstance(row, TransferRow):
+                yield row.transfer
+
+    rows = sound()
+    try:
+        deque(prepared(rows), maxlen=0)
     except CliError as error:
-        error.hints = [hint for hint in error.hints if "were sent" not in hint]
-        error.hints = [*error.hints, "nothing was posted"]
-        raise
+        # Without those that are none the others may be put together wrongly: rows come first.
+        deque(rows, maxlen=0)
+        if not count:
+            error.hints = [hint for hint in error.hints if "were sent" not in hint]
+            error.hints = [*error.hints, "nothing was posted"]
+            raise
     if not count:
         return
     told = [f"row {fault.row}: {fault.problem}" for fault in faults]
@@ -113,21 +133,58 @@ def checked(
 def transfers(path: str, chosen: RowFormat, mapping: ColumnMapping) -> Iterator[TransferRow]:
     """Give the transfers of a file that was checked. Raises CliError: it has changed since."""
     for row in _rows(path, chosen, mapping, lambda _: None):
-        if isinstance(row, readers.BadRow):
-            raise CliError(f"row {row.row}: {row.problem}", exit_code=EXIT_USAGE)
+        problem = row.problem if isinstance(row, readers.BadRow) else _broken(row.transfer)
+        if problem:
+            raise CliError(
+                f"row {row.row}: {problem}",
+                "the file has changed since it was read: rows before this one may have been posted",
+                exit_code=EXIT_USAGE,
+            )
+        assert isinstance(row, TransferRow)
         yield row
 
 
 @contextmanager
 def readable_twice(path: str) -> Iterator[str]:
-    """Give the name of a file that can be read more than once; standard input, `-`, is copied to one."""
-    if path != "-":
+    """Give the name of a file that can be read twice; a pipe, or standard input, `-`, is copied to one."""
+    if path != "-" and not _is_stream(path):
         yield path
         return
     with tempfile.NamedTemporaryFile(prefix="tollmesh-") as kept:
-        shutil.copyfileobj(sys.stdin.buffer, kept)
+        if path == "-":
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+        else:
+            with Path(path).open("rb") as stream:
+                shutil.copyfileobj(stream, kept)
         kept.flush()
         yield kept.name
+
+
+def _is_stream(path: str) -> bool:
+    """True for a pipe, as `<(…)` of a shell is one, or a device; what cannot be looked at is told by who reads it."""
+    found = Path(path)
+    try:
+        return found.exists() and not (found.is_file() or found.is_dir())
+    except OSError:
+        return False
+
+
+def _broken(transfer: ledger_pb2.Transfer) -> str:
+    """Say which of the ledger's rules for one transfer a row breaks; an empty text for none."""
+    asked = ledger_pb2.Transfer()
+    asked.CopyFrom(transfer)
+    asked.transfer_id = transfer.transfer_id or _ANY_ID
+    broken = violations(asked)
+    if broken:
+        return "; ".join(f"{each.field}: {each.description}" for each in broken[:RULES_SHOWN])
+    if transfer.kind in _ENDS_OF_HOLDS:
+        return ""
+    for name in ("debit_account_id", "credit_account_id"):
+        if not getattr(transfer, name):
+            return f"{name}: is required, unless the transfer posts or voids a hold"
+    if transfer.HasField("amount") or transfer.balancing_debit or transfer.balancing_credit:
+        return ""
+    return "amount: is required, unless the transfer posts or voids a hold or is balancing"
 
 
 def _rows(

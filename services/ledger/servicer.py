@@ -40,7 +40,7 @@ from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
 from services.runtime.edge import validation
-from services.runtime.edge.paging import Page
+from services.runtime.edge.paging import Page, fitting
 from services.runtime.edge.streams import stream_begun
 from services.runtime.errors import InvalidField
 from services.runtime.money import MINOR_UNITS_MAX
@@ -128,7 +128,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.CreateAccountsRequest, context: _Context
     ) -> service_pb.CreateAccountsResponse:
         """Create accounts, each judged by itself."""
-        validation.check_batch(request.accounts, BATCH_ITEMS_MAX)
+        validation.check_batch(request.accounts, BATCH_ITEMS_MAX, field="accounts")
         numbered = in_slices(enumerate(request.accounts), SLICE_ITEMS)
         unreadable = dict(request.unreadable)
         results = [
@@ -151,7 +151,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.PostTransfersRequest, context: _Context
     ) -> service_pb.PostTransfersResponse:
         """Post transfers, each judged by itself."""
-        validation.check_batch(request.transfers, BATCH_ITEMS_MAX)
+        validation.check_batch(request.transfers, BATCH_ITEMS_MAX, field="transfers")
         plain = None
         if len(request.transfers) > SHARED_ITEMS_MAX:
             plain = await plain_messages.plain_batch_of(request)
@@ -205,10 +205,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.PostRecipesRequest, context: _Context
     ) -> service_pb.PostRecipesResponse:
         """Post what recipes make of many facts, each judged by itself."""
-        validation.check_batch(request.postings, POSTINGS_MAX)
+        validation.check_batch(request.postings, POSTINGS_MAX, field="postings")
+        unreadable = dict(request.unreadable)
+        numbered = in_slices(enumerate(request.postings), SLICE_ITEMS)
         facts = [
-            posting_messages.judged_fact_of(item)
-            async for item in in_slices(request.postings, SLICE_ITEMS)
+            posting_messages.judged_fact_of(item, unreadable.get(index, ""))
+            async for index, item in numbered
         ]
         faults = [item.message for item in facts if isinstance(item, InvalidField)]
         self._tell_refused("PostRecipes", faults)
@@ -240,10 +242,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """List the newest versions of all recipes by name."""
         page = Page.of(request, "recipes", {"name": str}, maximum=RECIPES_MAX)
         found = await self._recipes.list(self._database, page.after.get("name", ""), page.limit)
-        shown, token = page.cut(found, lambda recipe: {"name": recipe.name})
-        return service_pb.ListRecipesResponse(
-            recipes=recipe_messages.recipes(shown), next_page_token=token
+        recipes, token = page.cut(
+            found, recipe_messages.recipe, lambda recipe: {"name": recipe.name}
         )
+        return service_pb.ListRecipesResponse(recipes=recipes, next_page_token=token)
 
     async def GetTransfer(
         self, request: service_pb.GetTransferRequest, context: _Context
@@ -268,10 +270,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, f"scheduled|{state:d}", kinds)
         after = (page.after["not_before"], page.after["transfer_id"]) if page.after else None
         found = await self._ledger.list_scheduled(state, after, page.limit)
-        views, token = page.cut(found, _place_of_scheduled)
+        scheduled, token = page.cut(
+            found, scheduled_messages.scheduled_transfer, _place_of_scheduled
+        )
         return scheduled_pb2.ListScheduledTransfersResponse(
-            scheduled_transfers=map(scheduled_messages.scheduled_transfer, views),
-            next_page_token=token,
+            scheduled_transfers=scheduled, next_page_token=token
         )
 
     async def PutBalanceMonitor(
@@ -289,10 +292,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, f"monitors|{request.account_id}", {"monitor_id": str})
         after = page.after.get("monitor_id", "")
         found = await self._ledger.list_monitors(request.account_id, after, page.limit)
-        views, token = page.cut(found, lambda view: {"monitor_id": view.monitor.monitor_id})
-        return monitor_pb2.ListBalanceMonitorsResponse(
-            monitors=map(monitor_messages.monitor, views), next_page_token=token
+        shown, token = page.cut(
+            found,
+            monitor_messages.monitor,
+            lambda view: {"monitor_id": view.monitor.monitor_id},
         )
+        return monitor_pb2.ListBalanceMonitorsResponse(monitors=shown, next_page_token=token)
 
     async def DeleteBalanceMonitor(
         self, request: monitor_pb2.DeleteBalanceMonitorRequest, context: _Context
@@ -308,9 +313,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, reads.scope("transfers", request), reads.TRANSFER_PLACE)
         after = TransferPlace(**page.after) if page.after else None
         found = await self._ledger.list_transfers(wanted, after, page.size)
+        transfers = fitting(messages.recorded_transfer(item.view) for item in found.items)
+        found = found.up_to(len(transfers), lambda item: item.place)
         return service_pb.ListTransfersResponse(
-            transfers=map(messages.recorded_transfer, found.items),
-            next_page_token=_token(page, found, reads.transfer_place),
+            transfers=transfers, next_page_token=_token(page, found, reads.transfer_place)
         )
 
     async def ListAccounts(
@@ -322,8 +328,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         found = await self._ledger.list_accounts(
             wanted, page.after.get("account_id", ""), page.size
         )
+        accounts = fitting(map(messages.account, found.items))
+        found = found.up_to(len(accounts), lambda view: view.account.account_id)
         return service_pb.ListAccountsResponse(
-            accounts=map(messages.account, found.items),
+            accounts=accounts,
             next_page_token=_token(page, found, lambda account_id: {"account_id": account_id}),
         )
 
@@ -335,7 +343,11 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, reads.scope("entries", request), reads.ENTRY_PLACE)
         after = EntryPlace(**page.after) if page.after else None
         found = await self._ledger.list_entries(wanted, after, page.size)
-        return reads.entries(found, _token(page, found, reads.entry_place))
+        entries = fitting(map(reads.entry, found.items))
+        found = found.up_to(len(entries), lambda item: item.place)
+        return service_pb.ListEntriesResponse(
+            entries=entries, next_page_token=_token(page, found, reads.entry_place)
+        )
 
     async def GetStatement(
         self, request: service_pb.GetStatementRequest, context: _Context
@@ -349,8 +361,10 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
             found = await self._ledger.statement_lines(statement, after, page.size)
         else:
             statement, found = await self._ledger.statement(wanted, page.size)
+        entries = fitting(reads.statement_entry(statement, line) for line in found.items)
+        found = found.up_to(len(entries), lambda line: line.place)
         token = _token(page, found, lambda place: reads.statement_place(statement, place))
-        return reads.statement(statement, found, token)
+        return reads.statement(statement, entries, token)
 
     async def ExportEntries(
         self, request: service_pb.ExportEntriesRequest, context: _Context
@@ -408,10 +422,12 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, "periods", {"currency_code": str})
         after = page.after.get("currency_code", "")
         found = await self._ledger.list_periods(after, page.limit)
-        periods, token = page.cut(found, lambda period: {"currency_code": period.currency_code})
-        return service_pb.ListPeriodsResponse(
-            periods=map(messages.accounting_period, periods), next_page_token=token
+        periods, token = page.cut(
+            found,
+            messages.accounting_period,
+            lambda period: {"currency_code": period.currency_code},
         )
+        return service_pb.ListPeriodsResponse(periods=periods, next_page_token=token)
 
     async def GetLedgerHead(
         self, request: service_pb.GetLedgerHeadRequest, context: _Context
@@ -430,10 +446,8 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
             page.limit,
             newest_first=request.newest_first,
         )
-        blocks, token = page.cut(found, lambda block: {"block_no": block.block_no})
-        return service_pb.ListBlocksResponse(
-            blocks=map(messages.block, blocks), next_page_token=token
-        )
+        blocks, token = page.cut(found, messages.block, lambda block: {"block_no": block.block_no})
+        return service_pb.ListBlocksResponse(blocks=blocks, next_page_token=token)
 
     async def VerifyIntegrity(
         self, request: service_pb.VerifyIntegrityRequest, context: _Context

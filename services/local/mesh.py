@@ -21,6 +21,7 @@ from services.local import secrets
 from services.local.errors import StartRefused
 from services.local.gateway import Gateway, find_or_build
 from services.local.postgres.server import EmbeddedPostgres, PostgresError, take_directory
+from services.local.tenure import DatabaseOccupied, Tenure
 from services.runtime import manifests, migrations
 from services.runtime.access import OPERATOR_SCOPE, SCOPE_ALL, MeshTokens, Principal
 from services.runtime.config import Settings
@@ -88,6 +89,7 @@ class LocalMesh:
         self._left_key = left_key
         self._postgres: EmbeddedPostgres | None = None
         self._directory: int | None = None
+        self._tenure: Tenure | None = None
         self._node: Node | None = None
         self._gateway: Gateway | None = None
         self._key_id = ""
@@ -130,7 +132,7 @@ class LocalMesh:
         Raises:
             GatewayUnfit, GatewayNotStarted: the REST facade ended and does not start again.
         """
-        await asyncio.gather(self._keep_postgres(), self._keep_gateway())
+        await asyncio.gather(self._keep_postgres(), self._keep_tenure(), self._keep_gateway())
         await asyncio.Event().wait()
 
     async def stop(self) -> None:
@@ -139,6 +141,7 @@ class LocalMesh:
         node, self._node = self._node, None
         postgres, self._postgres = self._postgres, None
         directory, self._directory = self._directory, None
+        tenure, self._tenure = self._tenure, None
         try:
             if gateway is not None:
                 # In a thread: the calls that it waits for are answered by this one.
@@ -150,6 +153,8 @@ class LocalMesh:
                 if node is not None:
                     await node.stop()
             finally:
+                if tenure is not None:
+                    await tenure.end()
                 if postgres is not None:
                     await asyncio.to_thread(postgres.stop)
                 if directory is not None:
@@ -158,6 +163,10 @@ class LocalMesh:
     async def _keep_postgres(self) -> None:
         if self._postgres is not None:
             await self._postgres.supervise()
+
+    async def _keep_tenure(self) -> None:
+        if self._tenure is not None:
+            await self._tenure.keep()
 
     async def _keep_gateway(self) -> None:
         while (gateway := self._gateway) is not None:
@@ -194,13 +203,16 @@ class LocalMesh:
         try:
             if self._postgres is None and not options.take_over:
                 await asyncio.to_thread(secrets.refuse_others, *together)
+            if options.take_over:
+                await self._take_tenure(admin_url)
             urls = await roles.prepare(
                 admin_url,
                 passwords_file=passwords_file,
                 # The embedded one lies in the directory of the passwords, which is ours alone.
                 take_over=options.take_over or self._postgres is not None,
             )
-        except roles.DatabaseTaken:
+            await self._take_tenure(admin_url)
+        except (roles.DatabaseTaken, DatabaseOccupied):
             # Left here, they would make a whole of what is copied in from the directory that has the database.
             for path in new:
                 path.unlink(missing_ok=True)
@@ -208,6 +220,11 @@ class LocalMesh:
         await asyncio.to_thread(secrets.remember_together, *together)
         await asyncio.to_thread(migrations.upgrade, admin_url, manifests.environments())
         return urls
+
+    async def _take_tenure(self, admin_url: str) -> None:
+        # The lock of the data directory is enough for the server that lies in it.
+        if self._postgres is None and self._tenure is None:
+            self._tenure = await Tenure.take(admin_url)
 
     async def _start_node(self, urls: DatabaseUrls) -> None:
         self._tokens = MeshTokens(self._secret)

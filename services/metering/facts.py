@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from payments.events.v1 import metering_events_pb2
+from payments.events.v1 import guardrail_events_pb2, metering_events_pb2
 
-from services.metering import domain
-from services.metering.domain import Batch, Closing, Receipt, Total
+from services.metering.domain.budgets import BudgetPeriod, Crossing
+from services.metering.domain.events import Batch, rejections_by_reason
+from services.metering.domain.late import Closing
+from services.metering.domain.receipts import TOTALS_MAX, Receipt, Total
 from services.runtime.edge import values as edge
 from services.runtime.money import format_decimal
 
@@ -18,7 +20,7 @@ def reported(receipt: Receipt, totals: Sequence[Total]) -> metering_events_pb2.U
     event = metering_events_pb2.UsageReported(
         receipt_id=receipt.receipt_id,
         accepted=receipt.accepted,
-        totals_omitted=len(totals) > domain.TOTALS_MAX,
+        totals_omitted=len(totals) > TOTALS_MAX,
     )
     event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
     event.last_event_at.FromDatetime(max(total.last_event_at for total in totals))
@@ -37,7 +39,7 @@ def rejected(
         status_to="rejected",
         event_count=len(batch.rejections),
     )
-    for reason, count in sorted(domain.rejections_by_reason(batch).items()):
+    for reason, count in sorted(rejections_by_reason(batch).items()):
         event.reasons.add(reason=reason, event_count=count)
     event.changed_at.FromDatetime(now)
     return event
@@ -49,6 +51,7 @@ def period_closed(closing: Closing) -> metering_events_pb2.UsagePeriodClosed:
         org_id=closing.org_id,
         charge_id=closing.charge_id,
         usage_snapshot=closing.usage_snapshot,
+        usage_ordinal=closing.usage_ordinal,
         period=edge.period(closing.start_at, closing.end_at),
     )
 
@@ -62,7 +65,7 @@ def usage_late(
         charge_id=closing.charge_id,
         receipt_id=receipt_id,
         event_count=sum(total.event_count for total in totals),
-        totals_omitted=len(totals) > domain.TOTALS_MAX,
+        totals_omitted=len(totals) > TOTALS_MAX,
     )
     event.period.CopyFrom(edge.period(closing.start_at, closing.end_at))
     event.first_event_at.FromDatetime(min(total.first_event_at for total in totals))
@@ -82,3 +85,26 @@ def _total(total: Total) -> metering_events_pb2.UsageTotal:
     message.first_event_at.FromDatetime(total.first_event_at)
     message.last_event_at.FromDatetime(total.last_event_at)
     return message
+
+
+def threshold_reached(
+    crossing: Crossing, now: datetime
+) -> guardrail_events_pb2.BudgetThresholdReached:
+    """Tell that what is used of a budget has come to a threshold."""
+    budget = crossing.budget
+    event = guardrail_events_pb2.BudgetThresholdReached(
+        budget_id=budget.budget_id,
+        org_id=budget.org_id,
+        sku=budget.sku,
+        mode=budget.mode.value.lower(),
+        threshold_pct=crossing.threshold_pct,
+        limit=format_decimal(budget.limit),
+        used=format_decimal(crossing.used),
+        currency_code=budget.currency_code,
+        reached_at=edge.stamp(now),
+    )
+    if budget.period is not BudgetPeriod.TOTAL:
+        start_at, end_at = budget.bounds(crossing.start_at)
+        event.start_at.CopyFrom(edge.stamp(start_at))
+        event.end_at.CopyFrom(edge.stamp(end_at))
+    return event

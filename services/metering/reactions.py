@@ -10,7 +10,7 @@ from payments.events.v1.billing_events_pb2 import (
 from payments.events.v1.metering_events_pb2 import UsagePeriodClosed
 
 from services.metering.app import late
-from services.metering.domain import Closing
+from services.metering.domain.late import Closing
 from services.runtime.database import UnitOfWork
 from services.runtime.edge.values import moment_of
 from services.runtime.events.envelope import Envelope, Reaction
@@ -23,19 +23,18 @@ async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
         await late.taken_back(work, fact.charge_id)
         return
     assert isinstance(fact, UsageAggregated | RatingCompleted)
-    if isinstance(fact, UsageAggregated) and fact.adjusts_charge_id:
-        await late.adjusted(work, fact.adjusts_charge_id, fact.usage_snapshot)
-        return
-    await late.close_period(
-        work,
-        Closing(
-            charge_id=fact.charge_id,
-            org_id=fact.org_id,
-            start_at=moment_of(fact.period.start_at),
-            end_at=moment_of(fact.period.end_at),
-            usage_snapshot=fact.usage_snapshot,
-        ),
+    closing = Closing(
+        charge_id=fact.charge_id,
+        org_id=fact.org_id,
+        start_at=moment_of(fact.period.start_at),
+        end_at=moment_of(fact.period.end_at),
+        usage_ordinal=fact.usage_ordinal if fact.HasField("usage_ordinal") else None,
+        usage_snapshot=fact.usage_snapshot,
     )
+    if isinstance(fact, UsageAggregated) and fact.adjusts_charge_id:
+        await late.adjusted(work, fact.adjusts_charge_id, closing)
+    else:
+        await late.close_period(work, closing)
 
 
 async def on_period_closed(work: UnitOfWork, envelope: Envelope) -> None:

@@ -36,7 +36,7 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         self, request: service_pb.RegisterContractsRequest, context: _Context
     ) -> service_pb.RegisterContractsResponse:
         """Register contracts, each judged by itself."""
-        validation.check_batch(request.contracts, BATCH_ITEMS_MAX)
+        validation.check_batch(request.contracts, BATCH_ITEMS_MAX, field="contracts")
         faults = [
             validation.unreadable(request, index)
             or [*validation.violations(item, nul_too=False), *messages.severity_faults(item)]
@@ -58,16 +58,16 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         """List contracts by id."""
         page = Page.of(request, "monitoring.contracts", {"contract_id": str})
         found = await self._monitor.list_contracts(page.after.get("contract_id", ""), page.limit)
-        contracts, token = page.cut(found, lambda last: {"contract_id": last.contract_id})
-        return service_pb.ListContractsResponse(
-            contracts=map(messages.contract, contracts), next_page_token=token
+        contracts, token = page.cut(
+            found, messages.contract, lambda last: {"contract_id": last.contract_id}
         )
+        return service_pb.ListContractsResponse(contracts=contracts, next_page_token=token)
 
     async def RecordViolations(
         self, request: service_pb.RecordViolationsRequest, context: _Context
     ) -> service_pb.RecordViolationsResponse:
         """Record violations, each judged by itself."""
-        validation.check_batch(request.violations, BATCH_ITEMS_MAX)
+        validation.check_batch(request.violations, BATCH_ITEMS_MAX, field="violations")
         response = service_pb.RecordViolationsResponse()
         sound: list[tuple[int, Violation]] = []
         now = self._clock.now()
@@ -101,11 +101,10 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         found = await self._monitor.list_violations(wanted, after, page.limit)
         violations, token = page.cut(
             found,
+            messages.recorded,
             lambda last: {
                 "recorded_at": last.recorded_at.isoformat(),
                 "violation_id": last.violation.violation_id,
             },
         )
-        return service_pb.ListViolationsResponse(
-            violations=map(messages.recorded, violations), next_page_token=token
-        )
+        return service_pb.ListViolationsResponse(violations=violations, next_page_token=token)

@@ -10,6 +10,7 @@ from services.orchestration.adapters.sandbox import sandbox
 from services.orchestration.app.bookings import Bookings
 from services.orchestration.app.configs import MerchantConfigs
 from services.orchestration.app.engine import Engine
+from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import Payments
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
@@ -45,7 +46,9 @@ def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Run
         booker.wake,
     )
     runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
-    payments = PaymentServicer(Payments(runtime.database, runtime.commands, runs))
+    holding = frozenset(name for name, each in processors.items() if each.capabilities.holds)
+    payments = Payments(runtime.database, runtime.commands, runs, holding)
+    instructions = Instructions(payments, runtime.commands, runs)
     configs = MerchantConfigServicer(
         MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
     )
@@ -54,7 +57,7 @@ def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Run
         [
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
-                payments,
+                PaymentServicer(payments, instructions),
                 "payments.orchestration.v1.PaymentService",
             ),
             Servicer(

@@ -8,24 +8,27 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.events.v1 import orchestration_events_pb2 as events
 
-from services.orchestration.domain.payment import (
-    Attempt,
-    AttemptStatus,
-    Operation,
-    PaymentStatus,
-    last_failure,
-)
+from services.orchestration.domain.booking import is_booked
+from services.orchestration.domain.operations import Operation
+from services.orchestration.domain.payment import Attempt, PaymentStatus, last_failure
 from services.orchestration.domain.record import Payment
 
 PATH = "active_charge"
 
 
 def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
-    """Return the event of a settled attempt; None for refunds that failed and for what was never sent."""
+    """Return the event of a settled attempt.
+
+    None for what moves no money (an authorisation, a void), for refunds that failed, and for what was never sent.
+    """
     if attempt.operation is Operation.REFUND:
-        return _refunded(payment, attempt) if attempt.status is AttemptStatus.SUCCEEDED else None
+        return _refunded(payment, attempt) if attempt.done else None
+    if attempt.operation is Operation.VOID:
+        return None
     method = payment.work.steps[attempt.step_index].method
-    if attempt.status is AttemptStatus.SUCCEEDED:
+    if attempt.done:
+        if not is_booked(attempt):
+            return None
         return events.StepSucceeded(
             step_index=attempt.step_index,
             processor_id=attempt.processor_id,
@@ -54,12 +57,17 @@ def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
     )
 
 
-def of_end(payment: Payment, status: PaymentStatus, now: datetime) -> list[Message]:
-    """Return the events with which a payment ends: exactly one of received and failed is among them."""
-    if status is PaymentStatus.FAILED:
+def of_end(payment: Payment, now: datetime) -> list[Message]:
+    """Return the events with which a payment comes to rest.
+
+    Exactly one of received and failed in its whole life: none while it is only authorised, or was given free.
+    """
+    if payment.status in (PaymentStatus.AUTHORIZED, PaymentStatus.VOIDED):
+        return []
+    if payment.status is PaymentStatus.FAILED:
         return [_failed(payment, now)]
     ended: list[Message] = []
-    if status is PaymentStatus.SUCCEEDED:
+    if payment.status is PaymentStatus.SUCCEEDED:
         ended.append(
             events.PaymentCompleted(
                 total_amount=payment.total_minor,
@@ -97,22 +105,22 @@ def _refunded(payment: Payment, attempt: Attempt) -> events.StepRefunded:
 
 
 def _received(payment: Payment, now: datetime) -> events.PaymentReceived:
-    kept = payment.work.kept()
-    largest = max(kept, key=lambda charge: charge.amount_minor)
+    taken = payment.work.taken()
+    largest = max(taken, key=lambda charge: charge.amount_minor)
     received = events.PaymentReceived(
         order_id=payment.order_id,
         person_id=payment.person_id,
         org_id=payment.org_id,
         payment_method=payment.work.steps[largest.step_index].method,
         payment_path=PATH,
-        amount_cents=payment.work.processed_minor,
+        amount_cents=payment.work.captured_minor,
         currency=payment.currency,
         provider_ref=provider_ref(largest),
         received_at=_timestamp(now),
         payment_id=payment.payment_id,
         merchant_id=payment.merchant_id,
     )
-    for charge in kept:
+    for charge in taken:
         received.steps.add(
             step_index=charge.step_index,
             processor_id=charge.processor_id,

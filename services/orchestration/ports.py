@@ -14,6 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.orchestration.domain.booking import Booked, Fact, LedgerTransfer
+from services.orchestration.domain.operations import Operation
 from services.runtime.work import Claim
 
 
@@ -26,7 +27,9 @@ class Order:
         merchant_ref: our reference, the attempt's id.
         amount_minor: minor units of the currency.
         token: names the instrument; empty for the one on file.
-        charge_key: idempotency key of the charge that a refund gives back; empty for charges.
+        parent_key: idempotency key of the success that it follows: what is captured, voided or refunded; else empty.
+        parent_ref: the processor's own id of that success.
+        closes: true for a capture after which the processor may let go what is left of the authorisation.
     """
 
     idempotency_key: str
@@ -34,7 +37,9 @@ class Order:
     amount_minor: int
     currency: str
     token: str = ""
-    charge_key: str = ""
+    parent_key: str = ""
+    parent_ref: str = ""
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Settled:
     """The processor answered with the outcome.
 
     Attributes:
-        done: true when it charged (or refunded), false when it refused.
+        done: true when it did what it was asked for, false when it refused.
         error_code: why not: `declined`, `invalid_card`, `unknown`; empty when done.
         failure_code: why not, finer: `insufficient_funds`, …; empty when done.
         retryable: another processor might accept.
@@ -98,9 +103,11 @@ class Capabilities:
     Attributes:
         settle_window: so long after a call can last have arrived, its books are complete: two answers "not
             found" later than that prove that nothing was charged.
+        holds: it can authorise an amount, and capture or void it later.
     """
 
     settle_window: timedelta
+    holds: bool = False
 
 
 class Processor(Protocol):
@@ -114,11 +121,8 @@ class Processor(Protocol):
     def capabilities(self) -> Capabilities:
         """What may be concluded from its answers."""
 
-    async def charge(self, order: Order) -> Verdict:
-        """Take the amount. The same key again gives the same outcome and moves no more money."""
-
-    async def refund(self, order: Order) -> Verdict:
-        """Give a charge back. The same key again gives the same outcome and moves no more money."""
+    async def ask(self, operation: Operation, order: Order) -> Verdict:
+        """Have an operation carried out. The same key again gives the same outcome and moves no more money."""
 
     async def lookup(self, merchant_ref: str) -> Finding:
         """Return the outcome of an order, by our reference."""

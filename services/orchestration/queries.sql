@@ -4,10 +4,10 @@ Statements of payments. They run as the services' role, for the tenant of the tr
 -- Leased to its maker while there is something to do.
 INSERT INTO orchestration.payment
       (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
-       plan_id, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner, lease_until, epoch,
-       created_at, updated_at)
+       plan_id, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
+       lease_until, epoch, created_at, updated_at)
 VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
-        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(config_version)s, %(status)s, %(correlation_id)s,
+        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
         %(causation_id)s, %(traceparent)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
         CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
         CASE WHEN %(under_way)s::boolean
@@ -18,7 +18,7 @@ VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order
 -- Finds no row when another call has planned it.
 UPDATE orchestration.payment AS p
    SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
-       context = %(context)s::jsonb, plan_id = %(plan_id)s, config_version = %(config_version)s::integer,
+       context = %(context)s::jsonb, plan_id = %(plan_id)s, capture = %(capture)s, config_version = %(config_version)s::integer,
        status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s,
        traceparent = %(traceparent)s, epoch = p.epoch + 1,
        due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
@@ -37,7 +37,7 @@ SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
-       p.context, p.plan_id, p.config_version, p.status, p.created_at, p.updated_at,
+       p.context, p.plan_id, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
        c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
   FROM orchestration.payment AS p
   LEFT JOIN orchestration.merchant_config AS c
@@ -52,7 +52,7 @@ SELECT payment_id, method, amount_minor, processors, token FROM orchestration.st
 SELECT payment_id, attempt_id,
        step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
        error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
-       not_found_count, verify_after
+       not_found_count, verify_after, instruction_id, closes
   FROM orchestration.attempt
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
 
@@ -61,11 +61,32 @@ SELECT payment_id, attempt_id,
 INSERT INTO orchestration.attempt
       (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
        idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
-       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after)
+       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes)
 VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
         %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
         %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
-        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s);
+        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s);
+
+-- @load_instructions
+SELECT payment_id, instruction_id, operation, amount_minor, created_at, created_by, keep_open, reason
+  FROM orchestration.instruction
+ WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
+
+-- @insert_instruction
+INSERT INTO orchestration.instruction
+      (tenant_id, instruction_id, payment_id, ordinal, operation, amount_minor, keep_open, reason, created_at, created_by)
+VALUES (%(tenant_id)s, %(instruction_id)s, %(payment_id)s, %(ordinal)s, %(operation)s, %(amount_minor)s, %(keep_open)s,
+        %(reason)s, %(created_at)s, %(created_by)s);
+
+-- @reopen
+-- Leased to who gives the instruction. Finds no row where another's is under way.
+UPDATE orchestration.payment
+   SET due_at = %(now)s, lease_owner = %(lease_owner)s,
+       lease_until = clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0), epoch = epoch + 1, tries = 0,
+       correlation_id = %(correlation_id)s, causation_id = %(causation_id)s, traceparent = %(traceparent)s
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s AND due_at IS NULL
+   AND status IN ('AUTHORIZED', 'SUCCEEDED', 'PARTIALLY_PAID')
+RETURNING epoch;
 
 -- @update_attempt
 UPDATE orchestration.attempt
@@ -143,9 +164,10 @@ SELECT p.status, sums.kept_minor, sums.booked_minor, sums.waiting
          SELECT coalesce(sum(a.sign * a.amount_minor), 0)::bigint AS kept_minor,
                 coalesce(sum(a.sign * b.booked_minor), 0)::bigint AS booked_minor,
                 count(*) FILTER (WHERE b.due_at IS NOT NULL) AS waiting
-           FROM (SELECT t.tenant_id, t.attempt_id, t.amount_minor, CASE t.operation WHEN 'CHARGE' THEN 1 ELSE -1 END AS sign
+           FROM (SELECT t.tenant_id, t.attempt_id, t.amount_minor, CASE t.operation WHEN 'REFUND' THEN -1 ELSE 1 END AS sign
                    FROM orchestration.attempt AS t
-                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id AND t.status = 'SUCCEEDED') AS a
+                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id AND t.status = 'SUCCEEDED'
+                    AND t.operation IN ('CHARGE', 'CAPTURE', 'REFUND')) AS a
            LEFT JOIN orchestration.booking AS b ON b.tenant_id = a.tenant_id AND b.attempt_id = a.attempt_id) AS sums
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = %(payment_id)s;
 
@@ -161,37 +183,42 @@ SELECT due, oldest_at FROM orchestration.booking_lag(%(now)s);
 -- Versions of one merchant are counted one at a time.
 SELECT pg_advisory_xact_lock(hashtextextended('orchestration.merchant:' || %(tenant_id)s || ':' || %(merchant_id)s, 0));
 
--- @sandbox_refunded
-SELECT coalesce(sum(amount_minor), 0)::bigint FROM orchestration.sandbox_order
- WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND charge_key = %(charge_key)s
-   AND operation = 'REFUND' AND done;
+-- @sandbox_followed
+-- What has followed an order: what was given back of a charge, captured or let go of an authorisation.
+SELECT coalesce(sum(amount_minor), 0)::bigint AS amount_minor, coalesce(bool_or(closes), false) AS closed
+  FROM orchestration.sandbox_order
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND charge_key = %(parent_key)s AND done;
 
 -- @sandbox_insert
 -- The same key again finds the first outcome.
 INSERT INTO orchestration.sandbox_order
       (tenant_id, processor_id, idempotency_key, merchant_ref, operation, charge_key, amount_minor, currency, token,
-       done, error_code, failure_code, retryable, provider_ref, message, created_at)
-VALUES (%(tenant_id)s, %(processor_id)s, %(idempotency_key)s, %(merchant_ref)s, %(operation)s, %(charge_key)s,
+       done, error_code, failure_code, retryable, provider_ref, message, created_at, closes)
+VALUES (%(tenant_id)s, %(processor_id)s, %(idempotency_key)s, %(merchant_ref)s, %(operation)s, %(parent_key)s,
         %(amount_minor)s, %(currency)s, %(token)s, %(done)s, %(error_code)s, %(failure_code)s, %(retryable)s,
-        %(provider_ref)s, %(message)s, %(created_at)s)
+        %(provider_ref)s, %(message)s, %(created_at)s, %(closes)s)
 ON CONFLICT DO NOTHING
 RETURNING idempotency_key;
 
 -- @sandbox_by_key
-SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, done, error_code, failure_code, retryable,
        provider_ref, message, created_at
   FROM orchestration.sandbox_order
  WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND idempotency_key = %(idempotency_key)s;
 
 -- @sandbox_by_key_locked
-SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, done, error_code, failure_code, retryable,
        provider_ref, message, created_at
   FROM orchestration.sandbox_order
  WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND idempotency_key = %(idempotency_key)s
    FOR UPDATE;
 
 -- @sandbox_by_ref
-SELECT idempotency_key, merchant_ref, charge_key, amount_minor, currency, token, done, error_code, failure_code, retryable,
+SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, done, error_code, failure_code, retryable,
        provider_ref, message, created_at
   FROM orchestration.sandbox_order
  WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND merchant_ref = %(merchant_ref)s;
+
+-- One transaction at a time sums up the payments of an order.
+-- @lock_order
+SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s || '/' || %(order_id)s, 0));

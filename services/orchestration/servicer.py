@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
 from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
+from services.orchestration.domain.instructions import Instruct
+from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.record import Filter
 from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
-from services.runtime.commands import Commands, UseCase
-from services.runtime.edge.paging import Page
+from services.runtime.commands import Commands, UseCase, fingerprint
+from services.runtime.edge import values as edge
+from services.runtime.edge.paging import Int32, Page
 from services.runtime.turns import aside
 
 
@@ -25,17 +30,64 @@ def _parts(request: service_pb.CreatePaymentRequest | service_pb.PlanPaymentRequ
 class PaymentServicer(service_grpc.PaymentServiceServicer):
     """Answers PaymentService."""
 
-    def __init__(self, payments: Payments) -> None:
+    def __init__(self, payments: Payments, instructions: Instructions) -> None:
         self._payments = payments
+        self._instructions = instructions
 
     async def CreatePayment(
         self, request: service_pb.CreatePaymentRequest, context: Any
     ) -> service_pb.CreatePaymentResponse:
         """Take a payment."""
         read = await aside(_parts(request), incoming.read, request, request.request_id)
+        if request.HasField("order_limit"):
+            read = replace(read, order_limit=edge.money_of(request.order_limit))
         payment, repeated = await self._payments.create(read)
         return service_pb.CreatePaymentResponse(
             payment=messages.payment_message(payment), repeated=repeated
+        )
+
+    async def CapturePayment(
+        self, request: service_pb.CapturePaymentRequest, context: Any
+    ) -> service_pb.CapturePaymentResponse:
+        """Take what is authorised."""
+        command = Instruct(
+            Operation.CAPTURE,
+            request.payment_id,
+            edge.money_of(request.amount) if request.HasField("amount") else None,
+            request.keep_open,
+            request.reason,
+        )
+        given = await self._instructions.give(command, request.request_id, fingerprint(request))
+        return service_pb.CapturePaymentResponse(
+            payment=messages.payment_message(given[0]),
+            instruction=messages.instruction_message(*given),
+        )
+
+    async def VoidPayment(
+        self, request: service_pb.VoidPaymentRequest, context: Any
+    ) -> service_pb.VoidPaymentResponse:
+        """Let go what is authorised."""
+        command = Instruct(Operation.VOID, request.payment_id, reason=request.reason)
+        given = await self._instructions.give(command, request.request_id, fingerprint(request))
+        return service_pb.VoidPaymentResponse(
+            payment=messages.payment_message(given[0]),
+            instruction=messages.instruction_message(*given),
+        )
+
+    async def RefundPayment(
+        self, request: service_pb.RefundPaymentRequest, context: Any
+    ) -> service_pb.RefundPaymentResponse:
+        """Give back what was taken."""
+        command = Instruct(
+            Operation.REFUND,
+            request.payment_id,
+            edge.money_of(request.amount) if request.HasField("amount") else None,
+            reason=request.reason,
+        )
+        given = await self._instructions.give(command, request.request_id, fingerprint(request))
+        return service_pb.RefundPaymentResponse(
+            payment=messages.payment_message(given[0]),
+            instruction=messages.instruction_message(*given),
         )
 
     async def PlanPayment(
@@ -63,10 +115,10 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         page = Page.of(request, scope, {"before": str})
         before = page.after.get("before", "")
         found = await self._payments.list(wanted, before=before, limit=page.limit)
-        payments, token = page.cut(found, lambda payment: {"before": payment.payment_id})
-        return service_pb.ListPaymentsResponse(
-            payments=map(messages.payment_message, payments), next_page_token=token
+        payments, token = page.cut(
+            found, messages.payment_message, lambda payment: {"before": payment.payment_id}
         )
+        return service_pb.ListPaymentsResponse(payments=payments, next_page_token=token)
 
 
 class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
@@ -100,13 +152,13 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
     ) -> service_pb.ListMerchantConfigVersionsResponse:
         """Give a page of versions."""
         scope = f"merchant_configs:{request.merchant_id}"
-        page = Page.of(request, scope, {"before": int})
+        page = Page.of(request, scope, {"before": Int32})
         before = page.after.get("before", 0)
         found = await self._configs.versions(request.merchant_id, before=before, limit=page.limit)
-        configs, token = page.cut(found, lambda stored: {"before": stored.config.version})
-        return service_pb.ListMerchantConfigVersionsResponse(
-            configs=map(messages.config_message, configs), next_page_token=token
+        configs, token = page.cut(
+            found, messages.config_message, lambda stored: {"before": stored.config.version}
         )
+        return service_pb.ListMerchantConfigVersionsResponse(configs=configs, next_page_token=token)
 
     async def ListMerchantConfigs(
         self, request: service_pb.ListMerchantConfigsRequest, context: Any
@@ -114,7 +166,7 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         """Give a page of merchants."""
         page = Page.of(request, "merchant_configs", {"after": str})
         found = await self._configs.current(after=page.after.get("after", ""), limit=page.limit)
-        configs, token = page.cut(found, lambda stored: {"after": stored.config.merchant_id})
-        return service_pb.ListMerchantConfigsResponse(
-            configs=map(messages.config_message, configs), next_page_token=token
+        configs, token = page.cut(
+            found, messages.config_message, lambda stored: {"after": stored.config.merchant_id}
         )
+        return service_pb.ListMerchantConfigsResponse(configs=configs, next_page_token=token)

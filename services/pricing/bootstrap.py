@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_grpc
 
-from services.pricing.app import Pricing
+from services.pricing.app.pricing import Pricing
+from services.pricing.app.taxes import TaxTable
+from services.pricing.app.usage import PeriodUsage
 from services.pricing.clients import MeteringClient
 from services.pricing.servicer import CatalogServicer, PricingServicer
 from services.runtime.service import Runtime, Service, Servicer
@@ -12,7 +14,8 @@ from services.runtime.service import Runtime, Service, Servicer
 
 def build(runtime: Runtime) -> Service:
     """Build CatalogService and PricingService."""
-    pricing = Pricing(runtime.database, MeteringClient(runtime.channels))
+    usage = PeriodUsage(MeteringClient(runtime.channels))
+    pricing = Pricing(runtime.database, usage, TaxTable(runtime.database))
     catalog = CatalogServicer(runtime.commands, pricing)
     return Service(
         [

@@ -26,9 +26,12 @@ def of_change(change: Change) -> tuple[dict[str, Any] | None, dict[str, Any], li
 
 def _plan_events(before: Plan | None, after: Plan, written: dict[str, Any]) -> list[Message]:
     events: list[Message] = []
+    if after.version == 0:
+        # Nobody can be on a draft.
+        return events
     message = pricing_events_pb2.PlanCreated(plan_id=after.plan_id, plan_version=after.version)
     json_format.ParseDict(written, message.plan)
-    if before is None:
+    if before is None or before.version == 0:
         events.append(message)
     elif replace(before, status=after.status) != after:
         updated = pricing_events_pb2.PlanUpdated(
@@ -38,8 +41,8 @@ def _plan_events(before: Plan | None, after: Plan, written: dict[str, Any]) -> l
             plan=message.plan,
         )
         events.append(updated)
-    was_active = before is None or before.status is Status.ACTIVE
-    if was_active and after.status is Status.DEPRECATED:
+    was_active = before is None or before.status in (Status.ACTIVE, Status.DRAFT)
+    if was_active and after.status in (Status.DEPRECATED, Status.ARCHIVED):
         deprecated = pricing_events_pb2.PlanDeprecated(
             plan_id=after.plan_id, plan_version=after.version
         )

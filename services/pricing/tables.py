@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy import Boolean, Column, DateTime, Integer, MetaData, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="pricing")
@@ -71,6 +71,7 @@ plan_version = Table(
     Column("currency_code", Text, nullable=False),
     Column("effective_at", _TIME, nullable=False),
     Column("published_at", _TIME, nullable=False),
+    Column("proration", Text),
 )
 
 plan_price = Table(
@@ -81,6 +82,18 @@ plan_price = Table(
     Column("version", Integer, primary_key=True),
     Column("sku", Text, primary_key=True),
     Column("price", JSONB, nullable=False),
+    Column("tax_code", Text, nullable=False),
+)
+
+plan_draft = Table(
+    "plan_draft",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("plan_id", Text, primary_key=True),
+    Column("currency_code", Text, nullable=False),
+    Column("effective_at", _TIME),
+    Column("prices", JSONB, nullable=False),
+    Column("proration", Text),
 )
 
 entitlement = Table(
@@ -91,6 +104,7 @@ entitlement = Table(
     Column("effective_at", _TIME, primary_key=True),
     Column("plan_id", Text, nullable=False),
     Column("overrides", JSONB, nullable=False),
+    Column("plan_version", Integer, nullable=False),
 )
 
 partner = Table(
@@ -111,6 +125,7 @@ partner_of_record = Table(
     Column("start_at", _TIME, primary_key=True),
     Column("end_at", _TIME),
     Column("status", Text, nullable=False),
+    Column("dispute", JSONB(none_as_null=True)),
 )
 
 commission_rate = Table(
@@ -120,4 +135,64 @@ commission_rate = Table(
     Column("partner_tier", Text, primary_key=True),
     Column("sku", Text, primary_key=True),
     Column("pct", _EXACT, nullable=False),
+)
+
+tax_rate = Table(
+    "tax_rate",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("jurisdiction", Text, primary_key=True),
+    Column("tax", Text, primary_key=True),
+    Column("tax_code", Text, primary_key=True),
+    Column("effective_at", _TIME, primary_key=True),
+    Column("treatment", Text, nullable=False),
+    Column("rate_percent", _EXACT),
+    Column("inclusive", Boolean, nullable=False),
+    Column("compound", Boolean, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("authority", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+tax_profile = Table(
+    "tax_profile",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("org_id", Text, primary_key=True),
+    Column("effective_at", _TIME, primary_key=True),
+    Column("country", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("tax_id", Text, nullable=False),
+    Column("reverse_charge", Boolean, nullable=False),
+    Column("exemptions", JSONB, nullable=False),
+)
+
+tax_policy = Table(
+    "tax_policy",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("country", Text, primary_key=True),
+    Column("missing", Text, nullable=False),
+    Column("rounding", Text, nullable=False),
+)
+
+billing_account_org = Table(
+    "billing_account_org",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("org_id", Text, primary_key=True),
+    Column("billing_account_id", Text, primary_key=True),
+    Column("start_at", _TIME, primary_key=True),
+    Column("end_at", _TIME),
+)
+
+billing_account_partner = Table(
+    "billing_account_partner",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("billing_account_id", Text, primary_key=True),
+    Column("partner_id", Text, primary_key=True),
+    Column("start_at", _TIME, primary_key=True),
+    Column("end_at", _TIME),
+    Column("status", Text, nullable=False),
 )

@@ -21,7 +21,7 @@ from typing import Any
 import jwt
 
 from services.runtime.database import Database
-from services.runtime.errors import Unauthenticated
+from services.runtime.errors import DatabaseUnavailable, Unauthenticated
 from services.runtime.postgres import sql
 from services.runtime.postgres.session import Call
 from services.runtime.postgres.statements import statement
@@ -102,12 +102,45 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """A key, as the database has it.
+
+    Attributes:
+        revoked_at: when it was revoked, or the key that it was made with; None while it was not.
+        expires_at: when it ends by itself; None for one that does not.
+    """
+
+    tenant_id: str
+    key_id: str
+    scopes: frozenset[str]
+    revoked_at: datetime | None
+    expires_at: datetime | None
+
+    def worked_at(self, at: datetime) -> bool:
+        """Whether it was good at a moment."""
+        ends = (self.revoked_at, self.expires_at)
+        return all(end is None or end > at for end in ends)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A key that was found good: until when that counts, and since when it is known, in monotonic seconds."""
+
+    until: float
+    since: float
+    principal: Principal
+
+
 class KeyRing:
-    """Resolves API keys, with a bounded cache of half a second."""
+    """Resolves API keys, with a bounded cache of half a second.
+
+    Beyond that it remembers which keys were found good, for calls that are held while the database is away.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
         # Who guesses keys must not take the connections of those who have one.
         self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
 
@@ -126,19 +159,61 @@ class KeyRing:
             # Whoever waited for the same key finds it now.
             return self._remembered(hashed) or await self._fresh(hashed)
 
+    async def resolve_or_recall(self, secret: str, seconds_max: float) -> tuple[Principal, bool]:
+        """Return the principal of a key, and whether it was looked up.
+
+        While the database is away a key counts that was found good a while ago. Who acts on that has to look it up
+        again, by `state`, before anything comes of it.
+
+        Args:
+            secret: the key.
+            seconds_max: how long ago at most.
+
+        Raises:
+            Unauthenticated: the key is unknown, expired or revoked.
+            DatabaseUnavailable: it cannot be looked up now, and was not found good before.
+        """
+        # What is known to be away is not waited for.
+        if not self._database.conditions.database_gone:
+            try:
+                return await self.resolve(secret), True
+            except DatabaseUnavailable:
+                pass
+        principal = self._remembered(digest(secret))
+        if principal is not None:
+            return principal, True
+        return self._recalled(digest(secret), seconds_max), False
+
+    def _recalled(self, hashed: bytes, seconds_max: float) -> Principal:
+        held = self._cache.get(hashed)
+        if held is None or time.monotonic() - held.since > seconds_max:
+            raise DatabaseUnavailable(
+                "the database is unavailable, and this key was not used here a short while ago; repeat the same "
+                "request: nothing is done twice",
+                retry_after_ms=1000,
+            )
+        expires_at = held.principal.expires_at
+        if expires_at is not None and expires_at <= datetime.now(UTC):
+            raise _expired()
+        return held.principal
+
     def _remembered(self, hashed: bytes) -> Principal | None:
-        until, principal = self._cache.get(hashed, (0.0, None))
-        return principal if until > time.monotonic() else None
+        held = self._cache.get(hashed)
+        return held.principal if held is not None and held.until > time.monotonic() else None
 
     async def _fresh(self, hashed: bytes) -> Principal:
         # From before it is looked up: it may be revoked while the answer is on its way.
         began = time.monotonic()
-        principal = await self._load(hashed)
+        try:
+            principal = await self._load(hashed)
+        except Unauthenticated:
+            self._cache.pop(hashed, None)
+            raise
         keep_s = CACHE_SECONDS
         if principal.expires_at is not None:
             # One that ends sooner is not remembered beyond its end.
             keep_s = min(keep_s, (principal.expires_at - datetime.now(UTC)).total_seconds())
-        self._cache[hashed] = (began + keep_s, principal)
+        self._cache[hashed] = _Remembered(began + keep_s, began, principal)
         self._cache.move_to_end(hashed)
         while len(self._cache) > CACHE_ENTRIES_MAX:
             self._cache.popitem(last=False)
@@ -148,11 +223,24 @@ class KeyRing:
         """Empty the cache: what was revoked stops to work at once."""
         self._cache.clear()
 
-    async def _load(self, hashed: bytes) -> Principal:
+    async def state(self, key_sha256: bytes) -> KeyState | None:
+        """Look a key up by its digest; None when there is none.
+
+        Raises:
+            DatabaseUnavailable: it cannot be looked up now.
+        """
         async with self._database.session() as session:
-            (found,) = await session.run(Call(_RESOLVE, {"secret_sha256": hashed}))
+            (found,) = await session.run(Call(_RESOLVE, {"secret_sha256": key_sha256}))
             row = found.first()
         if row is None or row.key_id is None:
+            return None
+        return KeyState(
+            row.tenant_id, row.key_id, frozenset(row.scopes), row.revoked_at, row.expires_at
+        )
+
+    async def _load(self, hashed: bytes) -> Principal:
+        row = await self.state(hashed)
+        if row is None:
             raise refusal(
                 "unknown_key", "the API key is unknown; create one with `tollmesh keys create`"
             )
@@ -162,10 +250,12 @@ class KeyRing:
                 "the API key, or the key it was created with, was revoked; use another",
             )
         if row.expires_at is not None and row.expires_at <= datetime.now(UTC):
-            raise refusal("expired_key", "the API key has expired; create a new one")
-        return Principal(
-            row.tenant_id, row.key_id, frozenset(row.scopes), expires_at=row.expires_at
-        )
+            raise _expired()
+        return Principal(row.tenant_id, row.key_id, row.scopes, expires_at=row.expires_at)
+
+
+def _expired() -> Unauthenticated:
+    return refusal("expired_key", "the API key has expired; create a new one")
 
 
 def refusal(cause: str, message: str) -> Unauthenticated:
@@ -257,7 +347,7 @@ def _principal_of(claims: Mapping[str, Any]) -> Principal:
     ):
         raise _odd("scopes must be a list of strings")
     correlation_id, causation_id = claims.get("correlation", ""), claims.get("causation", "")
-    if not isinstance(correlation_id, str) or not isinstance(causation_id, str):
+    if not _is_text(correlation_id) or not _is_text(causation_id):
         raise _odd("correlation and causation must be strings")
     return Principal(tenant_id, principal_id, frozenset(scopes), correlation_id, causation_id)
 

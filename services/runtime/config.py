@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         nats_key_file: key of `nats_cert_file`.
         nats_replicas: copies of each message; 0 for three in a cluster, else one.
         nats_stream_bytes_max: what the site's stream may weigh when it is made; the oldest messages go first.
+        spool_url: NATS that holds usage while the database is away, `nats://host:4222`, several separated by commas;
+            empty for none. Files of certificates and credentials, site and copies are those of `nats_…`.
+        spool_bytes_max: what the spool may weigh when it is made; a full one takes nothing more.
+        spool_keys_seconds: how long ago a key must have been found good at most, to count while the database is away.
     """
 
     model_config = SettingsConfigDict(env_prefix="TOLLMESH_", extra="ignore")
@@ -92,6 +96,9 @@ class Settings(BaseSettings):
     nats_key_file: Path | None = None
     nats_replicas: int = Field(default=0, ge=0, le=5)
     nats_stream_bytes_max: int = Field(default=1024**3, ge=1024**2)
+    spool_url: SecretStr = SecretStr("")
+    spool_bytes_max: int = Field(default=1024**3, ge=1024**2, le=1024**4)
+    spool_keys_seconds: int = Field(default=3600, ge=0, le=7 * 86_400)
 
     @field_validator("loop_holds_file", "storage_dir", mode="before")
     @classmethod

@@ -5,8 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+
+
+@dataclass(slots=True)
+class Credential:
+    """The key of a caller whose call may outlast the database.
+
+    Attributes:
+        key_sha256: digest of the key, by which it is looked up again; the same that the database has.
+        confirmed: it was looked up, within the time for which a key is remembered. While the database is away it
+            was only found good before that.
+    """
+
+    key_sha256: bytes = field(repr=False)
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,7 @@ class CallContext:
         deadline_at: monotonic seconds at which the caller stops to wait; None without a deadline.
         idempotency_key: header Idempotency-Key as it came, or an empty text.
         expires_at: when the key of the caller ends; None for one that does not, and inside the mesh.
+        credential: its key, in calls that may be held while the database is away; None inside the mesh.
     """
 
     tenant_id: str
@@ -38,6 +53,7 @@ class CallContext:
     deadline_at: float | None = None
     idempotency_key: str = ""
     expires_at: datetime | None = None
+    credential: Credential | None = None
 
 
 _CURRENT: ContextVar[CallContext] = ContextVar("tollmesh_call")

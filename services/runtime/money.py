@@ -69,7 +69,8 @@ class Money:
     minor_units: int
 
     def __post_init__(self) -> None:
-        exponent(self.currency_code)
+        if self.currency_code not in EXPONENTS:
+            exponent(self.currency_code)
         if not MINOR_UNITS_MIN <= self.minor_units <= MINOR_UNITS_MAX:
             raise AmountOverflow(
                 f"an amount in {self.currency_code} exceeds the range of 64-bit minor units",
@@ -164,10 +165,9 @@ def round_to_minor(amount: Decimal, currency_code: str) -> Money:
     Raises:
         UnknownCurrency, AmountOverflow
     """
-    places = exponent(currency_code)
-    scaled = amount.scaleb(places, context=CONTEXT)
-    rounded = scaled.to_integral_value(rounding=ROUND_HALF_UP, context=CONTEXT)
-    return Money(currency_code, int(rounded))
+    # The context rounds half up.
+    scaled = CONTEXT.scaleb(amount, exponent(currency_code))
+    return Money(currency_code, int(CONTEXT.to_integral_value(scaled)))
 
 
 def allocate(total: Money, weights: Sequence[Decimal]) -> list[Money]:

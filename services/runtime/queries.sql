@@ -5,6 +5,31 @@ transaction.
 INSERT INTO mesh.audit (tenant_id, audit_id, entity, entity_id, actor, before, after, request_id)
 VALUES (%(tenant_id)s, %(audit_id)s, %(entity)s, %(entity_id)s, %(actor)s, %(before)s::jsonb, %(after)s::jsonb, %(request_id)s);
 
+-- The newest first. Ids of one instant are in the order of their making.
+-- @page_of_audit
+-- Of large entries only as many are read as are within their stored bytes, one at least; `found` counts those that there are.
+WITH page AS (
+SELECT audit_id, entity, entity_id, actor, before, after, request_id, recorded_at,
+       coalesce(pg_column_size(before), 0) + coalesce(pg_column_size(after), 0) AS bytes
+  FROM mesh.audit
+ WHERE tenant_id = %(tenant_id)s
+   AND recorded_at >= %(start_at)s AND recorded_at < %(end_at)s
+   AND (recorded_at, audit_id) < (%(before_at)s, %(before_id)s::uuid)
+   AND (%(kinds)s::text[] = '{}' OR entity = ANY (%(kinds)s::text[]))
+   AND (%(entity_id)s = '' OR entity_id = %(entity_id)s)
+   AND (%(actor)s = '' OR actor = %(actor)s)
+ ORDER BY recorded_at DESC, audit_id DESC
+ LIMIT %(limit)s
+), weighed AS (
+SELECT p.*, count(*) OVER () AS found,
+       sum(p.bytes) OVER (ORDER BY p.recorded_at DESC, p.audit_id DESC ROWS UNBOUNDED PRECEDING) - p.bytes AS before_it
+  FROM page p
+)
+SELECT audit_id, entity, entity_id, actor, before::text AS before, after::text AS after, request_id, recorded_at, found
+  FROM weighed
+ WHERE before_it <= %(bytes)s
+ ORDER BY recorded_at DESC, audit_id DESC;
+
 -- @claim_request
 -- A concurrent call with the same id waits here until the first one ends.
 INSERT INTO mesh.idempotency (tenant_id, name, request_id, fingerprint, status)
@@ -22,6 +47,21 @@ RETURNING request_id;
 -- @read_request
 SELECT fingerprint, status, response, error FROM mesh.idempotency
  WHERE tenant_id = %(tenant_id)s AND name = %(name)s AND request_id = %(request_id)s;
+
+-- @read_requests
+SELECT name, request_id, fingerprint, response, error
+  FROM unnest(%(names)s::text[], %(request_ids)s::uuid[]) AS asked (name, request_id)
+  JOIN mesh.idempotency AS i USING (name, request_id)
+ WHERE i.tenant_id = %(tenant_id)s AND i.status = 'DONE';
+
+-- @store_answers
+-- One that another process stores at the same time is waited for, and missing in what is returned.
+INSERT INTO mesh.idempotency (tenant_id, name, request_id, fingerprint, status, response, error, done_at)
+SELECT %(tenant_id)s, a.name, a.request_id, a.fingerprint, 'DONE', a.response, a.error, clock_timestamp()
+  FROM unnest(%(names)s::text[], %(request_ids)s::uuid[], %(fingerprints)s::bytea[], %(responses)s::bytea[],
+              %(errors)s::bytea[]) AS a (name, request_id, fingerprint, response, error)
+    ON CONFLICT DO NOTHING
+RETURNING request_id;
 
 -- @hold_request
 SELECT request_id FROM mesh.idempotency
@@ -65,6 +105,9 @@ UPDATE mesh.api_key SET revoked_at = %(revoked_at)s WHERE tenant_id = %(tenant_i
 
 -- @end_keys_made_by
 SELECT mesh.end_keys_made_by(%(key_id)s, %(revoked_at)s, %(actor)s, %(request_id)s) AS number;
+
+-- @take_back_keys_made_by
+SELECT mesh.take_back_keys_made_by(%(key_id)s) AS number;
 
 -- @is_of_key
 SELECT mesh.is_of_key(%(key_id)s, %(made)s) AS is_of_key;

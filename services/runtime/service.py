@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.runtime.access import KeyRing
 from services.runtime.clock import Clock
 from services.runtime.commands import Commands
 from services.runtime.config import Settings
@@ -32,6 +33,7 @@ class Runtime:
         bus: rings when the event feed has grown.
         telemetry: where measurements go.
         contracts: what the services of this release and the runtime promise.
+        keys: of callers, for what was held while they could not be looked up.
     """
 
     settings: Settings
@@ -43,6 +45,7 @@ class Runtime:
     bus: EventBus
     telemetry: Telemetry
     contracts: Sequence[Contract]
+    keys: KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Service:
         start: begins its background work; called once it can be reached.
         stop: ends it; called too when another service's start failed before this one's.
         follows_feed: it answers by the event feed, so it is healthy only while the feed is kept up to date.
+        outlasting: whether calls to a gRPC service are taken although the database is away, by its full name.
     """
 
     servicers: Sequence[Servicer]
@@ -77,3 +81,4 @@ class Service:
     start: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] | None = None
     follows_feed: bool = False
+    outlasting: Mapping[str, Callable[[], bool]] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.runtime.errors import Code, DomainError
 from services.runtime.processes import tied_to_parent
 
 WORKERS_MAX = 2
@@ -47,6 +48,16 @@ class Overrun:
     """An item that used up its budget; `tried` is false when it was given up unseen, after others of its call."""
 
     tried: bool = True
+
+
+class CheckTooCostly(DomainError):
+    """Something took more work to read or to check than one item may."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "EVENT_CHECK_TOO_COSTLY"
+    state_dependent = True
+    subject: str
+    cpu_seconds: float | None = None
 
 
 class WorkerFault(RuntimeError):

@@ -5,11 +5,14 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
+from services.pricing.domain.catalog import Entity, PlanVersion
 from services.runtime import manifests
+from services.runtime.audited import KINDS
 from services.runtime.manifests import Manifest
 from tests.chaos import crash_points
 from tools import schemas, source_tree
@@ -41,12 +44,19 @@ KEYED_BY_CONTENT = {
     "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",
     "payments.ledger.v1.LedgerService.PostRecipes": "recipe and reference of each posting",
     "payments.ledger.v1.LedgerService.PostTransfers": "transfer_id",
+    "payments.metering.v1.MeteringService.IngestCloudEvents": "source and id of each event",
     "payments.metering.v1.MeteringService.IngestEvents": "request_id of each event",
     "payments.metering.v1.MeteringService.StreamEvents": "request_id of each event",
 }
 
 # Modules that pass on the name of a unit of work which their caller gave as a literal.
 NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/commands.py"})
+
+# RPCs whose scope is not named as their service; each with the reason.
+SCOPE_OF = {
+    # Who audits sees what was done, and no keys.
+    "payments.access.v1.AccessService.ListAuditEntries": "audit",
+}
 
 # Packages that are not named as the folder of their service.
 FOLDER_OF_PACKAGE = {"contracts": "monitoring"}
@@ -66,7 +76,7 @@ def owner(method: MethodDescriptor) -> Path:
 @METHODS
 def test_every_rpc_names_its_scope(method: MethodDescriptor) -> None:
     service, _, right = schemas.access(method).scope.partition(":")
-    assert service == owner(method).name
+    assert service == SCOPE_OF.get(method.full_name, owner(method).name)
     assert right in {"read", "write", "admin"}
 
 
@@ -113,6 +123,45 @@ def test_a_batch_without_rules_is_counted_by_its_service(method: MethodDescripto
         assert "check_batch" in source_tree.used_names(owner(method))
 
 
+def test_an_empty_batch_is_refused_by_the_name_of_its_field() -> None:
+    """By another name its sender would look for a field that there is not."""
+    batches = {
+        field.name
+        for method in PROTO.methods
+        for field in method.input_type.fields
+        if schemas.is_batch(field)
+    }
+    seen = set()
+    for call in source_tree.nodes(SERVICES):
+        if isinstance(call, ast.Call) and source_tree.called_name(call) == "check_batch":
+            (name,) = [
+                ast.literal_eval(word.value) for word in call.keywords if word.arg == "field"
+            ]
+            if isinstance(call.args[0], ast.Attribute):
+                assert call.args[0].attr == name
+            seen.add(name)
+    assert batches <= seen
+    assert "items" not in seen
+
+
+def test_audit_entries_are_of_known_kinds() -> None:
+    """Who asks for a kind that is not listed is told that there is none, whatever the trail holds."""
+    told = set()
+    for node in source_tree.nodes(SERVICES):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "audit"
+            and ast.unparse(node.func.value) in {"work", "self"}
+        ):
+            kind = node.args[0]
+            if not isinstance(kind, ast.Constant):
+                assert ast.unparse(kind) == "change.after.entity", "what else can it be?"
+                continue
+            told.add(kind.value)
+    assert told | {entity.entity for entity in get_args(Entity)} | {PlanVersion.entity} == KINDS
+
+
 def test_batches_are_taken_by_methods_directly() -> None:
     batches = {
         field.full_name
@@ -151,7 +200,8 @@ def test_the_limit_check_sees_fields_without_limits() -> None:
 
 
 def test_every_reason_is_raised_somewhere() -> None:
-    assert sorted(schemas.reasons(PROTO).keys() - source_tree.raised_reasons(SERVICES)) == []
+    given = {name for name, reason in schemas.reasons(PROTO).items() if not reason.is_past}
+    assert sorted(given - source_tree.raised_reasons(SERVICES)) == []
 
 
 def test_every_raised_reason_is_declared() -> None:
@@ -219,9 +269,9 @@ def test_background_work_stands_on_the_supervised_loop() -> None:
     """Groups of tasks end with their caller; a task without one could end, or hang, and nobody would know."""
     found = {
         place
-        for path, tree in source_tree.trees(SERVICES).items()
+        for path in source_tree.trees(SERVICES)
         if not (place := path.relative_to(SERVICES).as_posix()).startswith("cli/")
-        for node in ast.walk(tree)
+        for node in source_tree.nodes_of(path)
         if isinstance(node, ast.Attribute)
         and node.attr == "create_task"
         and isinstance(node.value, ast.Name)
@@ -288,9 +338,9 @@ def test_a_contract_is_declared_by_the_service_that_tells_of_it(service: Manifes
     others = [folder for folder in service_folders() if folder.name != service.name]
     own = [
         node.value
-        for path, tree in source_tree.trees(SERVICES / service.name).items()
+        for path in source_tree.trees(SERVICES / service.name)
         if path.name != "manifest.py"
-        for node in ast.walk(tree)
+        for node in source_tree.nodes_of(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     for contract in service.contracts:
@@ -494,6 +544,26 @@ def test_the_index_names_every_decision_once() -> None:
     folder = ROOT / "docs/decisions"
     linked = LINK.findall((folder / "README.md").read_text())
     assert sorted(linked) == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+# A page of columns, which are narrow.
+COLUMNS = frozenset({"ExportEntries"})
+
+
+def test_every_page_ends_before_it_is_too_large_for_a_message() -> None:
+    """Who reads a page calls what weighs its items."""
+    unweighed: list[str] = []
+    seen = 0
+    for path in sorted(SERVICES.rglob("servicer*/**/*.py")) + sorted(SERVICES.rglob("servicer.py")):
+        for node in source_tree.nodes_of(path):
+            if not isinstance(node, ast.AsyncFunctionDef) or node.name in COLUMNS:
+                continue
+            called = ast.unparse(node)
+            if "Page.of(" in called:
+                seen += 1
+                if not re.search(r"page\.cut\(|fitting\(|_fitted\(", called):
+                    unweighed.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert (unweighed, seen > 30) == ([], True), seen
 
 
 def test_yaml_is_read_in_one_place() -> None:

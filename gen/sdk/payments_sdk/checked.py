@@ -16,6 +16,7 @@ import struct
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -303,6 +304,8 @@ def _check_one(place: str, field: FieldMetadata, of: type, value: object) -> Non
         # True is an int in Python, but no amount.
         if not isinstance(value, int) or isinstance(value, bool):
             raise FieldMisfit(f"{place}: an integer is needed, not {_shown(value)}")
+        if isinstance(value, Enum) and not isinstance(value, of):
+            raise FieldMisfit(f"{place}: {of.__name__} is needed, not {_shown(value)}")
         if not low <= value <= high:
             raise FieldMisfit(f"{place}: {value} does not fit {kind} ({low} to {high})")
     elif kind in ("double", "float"):

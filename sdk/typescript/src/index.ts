@@ -74,9 +74,16 @@ export function createTollmesh(options: Options): Tollmesh {
     baseUrl: settings.url,
     headers: { Authorization: `Bearer ${settings.apiKey}` },
     fetch: (request) => send(request, settings),
+    bodySerializer: (body) => JSON.stringify(body, asWritten),
   });
   client.use({ onRequest: ({ request, schemaPath }) => withKey(request, schemaPath) });
   return Object.assign(client, { settings });
+}
+
+/** Refuses what JSON would turn into null, which reads as a field that is left out. */
+function asWritten(name: string, value: unknown): unknown {
+  if (typeof value === "number" && !Number.isFinite(value)) throw new RangeError(`${name}: ${value} is no number of JSON`);
+  return value;
 }
 
 /** Gives a call a key that takes one and has none. */

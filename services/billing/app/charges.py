@@ -106,9 +106,17 @@ class Charges:
     async def list(
         self, wanted: ChargeFilter, after: Place | None, limit: int
     ) -> tuple[list[Charge], bool]:
-        """List charges without proofs behind `after`, the latest period first; says whether there are more."""
+        """List charges without proofs behind `after`, the latest period first; says whether there are more.
+
+        Raises:
+            NotFound: there is no charge whose corrections they would be.
+        """
         async with self._database.read() as work:
-            return await store.list_charges(work, wanted, after, limit)
+            found, more = await store.list_charges(work, wanted, after, limit)
+            corrected = wanted.adjusts_charge_id
+            if corrected and not found and await store.read_charge(work, corrected) is None:
+                raise NotFound("charge", corrected)
+            return found, more
 
     async def _frozen(self, order: Order, claimed: Claimed[Charge]) -> Charge:
         """Return the charge of an order with its lines stored for good; rate them when nobody did."""
@@ -129,14 +137,14 @@ class Charges:
             lambda: freeze(charge_id, order.org_id, period, rating, self._database.now()),
         )
         async with claimed.step("billing.freeze_charge") as work:
-            winner = await store.read_charge(work, charge_id)
-            if winner is not None:
-                return winner
             if await store.insert_charge(work, charge):
                 totals = totals_of(charge)
                 work.publish(facts.usage_aggregated(charge, totals))
                 work.publish(facts.usage_rated(charge, totals))
                 return charge
+            winner = await store.read_charge(work, charge_id)
+            if winner is not None:
+                return winner
             other = await store.overlapping(work, order.org_id, period)
             assert other is not None, "a charge that cannot be stored overlaps another one"
             raise overlaps(order.org_id, other)
@@ -188,6 +196,9 @@ class Charges:
         """Mark a posted charge as settled and tell the mesh, once whoever gets there first."""
         if charge.status is ChargeStatus.PENDING and await store.settle(work, charge):
             _tell_settled(work, charge)
+            if charge.kind is ChargeKind.USAGE and not charge.frozen:
+                # As it would be read; a correction's proofs are put together when it is stored.
+                return replace(charge, status=ChargeStatus.SETTLED, settled_at=work.now)
         return await _existing(work, charge.charge_id)
 
 

@@ -61,7 +61,7 @@ class Corrections:
             NotFound, ChargeNotCorrectable, NothingToAdjust, ChargeTooLarge, AmountOverflow, DomainError: as making it
                 would.
         """
-        return await self._adjusted("", await self._billed(charge_id))
+        return await self._adjusted("", await self._read(charge_id))
 
     async def reverse(self, order: Reversal, claimed: Claimed[Charge]) -> None:
         """Take back what was billed for a period, and free the period.
@@ -91,15 +91,18 @@ class Corrections:
     async def _billed(self, charge_id: str) -> Billed:
         """Read what was billed; what is not in the books yet is posted first."""
         while True:
-            base = await self._charges.get(charge_id)
-            check_correctable(base)
-            async with self._database.read() as work:
-                billed = await store.read_billed(work, base)
+            billed = await self._read(charge_id)
             pending = [each for each in billed.charges if each.status is ChargeStatus.PENDING]
             if not pending:
                 return billed
             for charge in pending:
                 await self._charges.resume(charge.charge_id)
+
+    async def _read(self, charge_id: str) -> Billed:
+        base = await self._charges.get(charge_id)
+        check_correctable(base)
+        async with self._database.read() as work:
+            return await store.read_billed(work, base)
 
     async def _frozen(
         self,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
 
 from services.billing.domain.frozen import FrozenTransfer
+from services.billing.domain.taxes import Tax, TaxTotal, included, on_top, totals
 from services.billing.domain.transfers import LedgerTransfer, Posting
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, share
 
 # A charge is one message and one posting. Clients take 4 MiB a message unless told otherwise; a posting makes 8,190
-# transfers at most, and a line two.
+# transfers at most: two for a line, and one for each of its taxes.
 LINES_MAX = 2000
+POSTINGS_MAX = 8190
 PROOF_BYTES_MAX = 1_500_000
 
 
@@ -59,7 +61,7 @@ class PeriodNotEnded(DomainError):
 
 
 class ChargeTooLarge(DomainError):
-    """More lines than one charge may have."""
+    """More lines, or taxes on them, than one charge may have."""
 
     code = Code.FAILED_PRECONDITION
     reason = "CHARGE_TOO_LARGE"
@@ -68,6 +70,8 @@ class ChargeTooLarge(DomainError):
     lines_max: int
     proof_bytes: int
     proof_bytes_max: int
+    taxes: int | None = None
+    postings_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,10 @@ class RatedLine:
     Attributes:
         partner_pct: per cent of the amount; None when nobody earns.
         proof: what led to the amount, as pricing wrote it. It is kept and shown, never read here.
+        dispute_id: under which the partner's share is held; "" when it is the partner's.
+        earlier_proofs: of a line that comes to several parts of the period, the proofs of the parts before that of
+            `proof`. They are stored and read as part of it, so a line that was read has none.
+        taxes: on it, in the order in which they were computed.
     """
 
     sku: str
@@ -95,22 +103,40 @@ class RatedLine:
     partner_id: str
     partner_pct: Decimal | None
     proof: bytes
+    dispute_id: str = ""
+    earlier_proofs: tuple[bytes, ...] = ()
+    taxes: tuple[Tax, ...] = ()
+
+    @property
+    def without_tax(self) -> Money:
+        """The amount without the taxes that it holds."""
+        return self.amount - Money(self.amount.currency_code, included(self.taxes))
+
+    @property
+    def with_tax(self) -> Money:
+        """The amount with all taxes: what the organisation owes."""
+        return self.amount + Money(self.amount.currency_code, on_top(self.taxes))
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """The rated usage of an organisation in a period."""
+    """The rated usage of an organisation in a period.
+
+    Attributes:
+        usage_ordinal: up to which it holds what was metered; None when metering did not tell.
+    """
 
     lines: Sequence[RatedLine]
     currency_code: str
     plan_id: str
     plan_version: int
     usage_snapshot: str
+    usage_ordinal: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A frozen line. `partner_amount` and `net` add up to the rated amount.
+    """A frozen line. `partner_amount` and `net` add up to the rated amount without the taxes that it holds.
 
     Attributes:
         quantity_before: of a correction, what had been billed before; None in any other charge.
@@ -136,6 +162,12 @@ class Total:
     quantity: Decimal
     amount: Money
 
+    def plus(self, other: Total) -> Total:
+        """Add another of the same usage."""
+        return replace(
+            self, quantity=self.quantity + other.quantity, amount=self.amount + other.amount
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -151,6 +183,7 @@ class Charge:
         correction_no: which correction of that charge it is, from 1; 0 for a charge of usage.
         cause: why it reverses the other one, in words.
         reversed_by_charge_id: the correction that took this charge back; empty unless it is REVERSED.
+        usage_ordinal: of the usage that it saw; None when it was made before metering told ordinals.
     """
 
     charge_id: str
@@ -174,6 +207,24 @@ class Charge:
     correction_no: int = 0
     cause: str = ""
     reversed_by_charge_id: str = ""
+    usage_ordinal: int | None = None
+
+    @property
+    def taxes(self) -> list[TaxTotal]:
+        """What the taxes of all lines come to, each at each rate."""
+        return totals(tax for line in self.lines for tax in line.rated.taxes)
+
+    @property
+    def total_without_tax(self) -> Money:
+        """The total without the taxes that it holds."""
+        zero = Money(self.total.currency_code, 0)
+        return sum((line.rated.without_tax for line in self.lines), zero)
+
+    @property
+    def total_with_tax(self) -> Money:
+        """The total with all taxes: what the organisation owes."""
+        zero = Money(self.total.currency_code, 0)
+        return sum((line.rated.with_tax for line in self.lines), zero)
 
 
 def charge_id_of(tenant_id: str, request_id: str) -> str:
@@ -209,16 +260,17 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
     """Make a charge of rated usage; from here on its lines do not change.
 
     Raises:
-        ChargeTooLarge: more than LINES_MAX lines, or more than PROOF_BYTES_MAX bytes of proofs.
-        AmountOverflow: the total, or the opposite of a line, leaves the range of 64-bit minor units.
+        ChargeTooLarge: more than LINES_MAX lines, PROOF_BYTES_MAX bytes of proofs, or POSTINGS_MAX postings.
+        AmountOverflow: the total, with taxes too, or the opposite of a line, leaves the range of 64-bit minor units.
         CurrencyMismatch: a line is in another currency than the plan.
     """
     check_size(org_id, rating)
     lines = tuple(
         rated_line(str(place), rated) for place, rated in enumerate(rating.lines, start=1)
     )
+    check_postings(org_id, lines)
     zero = Money(rating.currency_code, 0)
-    return Charge(
+    charge = Charge(
         charge_id=charge_id,
         org_id=org_id,
         period=period,
@@ -231,7 +283,27 @@ def freeze(charge_id: str, org_id: str, period: Span, rating: Rating, now: datet
         usage_snapshot=rating.usage_snapshot,
         transfer_round=1,
         created_at=now,
+        usage_ordinal=rating.usage_ordinal,
     )
+    # What is owed has to be an amount too.
+    _ = charge.total_with_tax
+    return charge
+
+
+def check_postings(org_id: str, lines: Sequence[Line]) -> None:
+    """Raises ChargeTooLarge: lines and their taxes make more postings than fit into one."""
+    taxes = sum(len(line.rated.taxes) for line in lines)
+    if 2 * len(lines) + taxes > POSTINGS_MAX:
+        raise ChargeTooLarge(
+            f"the usage of {org_id} gives {len(lines)} lines with {taxes} taxes; two postings a line and one a tax may"
+            f" be {POSTINGS_MAX} at most: charge a shorter period",
+            lines=len(lines),
+            lines_max=LINES_MAX,
+            proof_bytes=0,
+            proof_bytes_max=PROOF_BYTES_MAX,
+            taxes=taxes,
+            postings_max=POSTINGS_MAX,
+        )
 
 
 def check_size(org_id: str, rating: Rating) -> None:
@@ -249,11 +321,14 @@ def check_size(org_id: str, rating: Rating) -> None:
 
 
 def totals_of(charge: Charge) -> list[Total]:
-    """Return what the lines of a charge come to."""
-    return [
-        Total(line.rated.sku, line.rated.project_id, line.rated.quantity, line.rated.amount)
-        for line in charge.lines
-    ]
+    """Return what the lines of a charge come to; those that several partners share are one."""
+    found: dict[tuple[str, str], Total] = {}
+    for line in charge.lines:
+        rated = line.rated
+        total = Total(rated.sku, rated.project_id, rated.quantity, rated.amount)
+        key = (rated.sku, rated.project_id)
+        found[key] = found[key].plus(total) if key in found else total
+    return [*found.values()]
 
 
 def overlaps(org_id: str, charge_id: str) -> ChargeOverlaps:
@@ -272,9 +347,10 @@ def _iso(at: datetime) -> str:
 def rated_line(line_id: str, rated: RatedLine) -> Line:
     """Split the partner's share off a rated line. Raises AmountOverflow when its opposite is no amount."""
     # A line below zero is posted as its opposite, the other way round: that has to be an amount too.
-    _ = -rated.amount
+    _ = (-rated.amount, -rated.without_tax, *(-tax.amount for tax in rated.taxes))
     percent = rated.partner_pct if rated.partner_id and rated.partner_pct else Decimal(0)
-    partner_amount, net = share(rated.amount, percent)
+    # Nobody earns on what is owed to an authority.
+    partner_amount, net = share(rated.without_tax, percent)
     return Line(line_id, rated, partner_amount, net)
 
 

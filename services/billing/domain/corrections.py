@@ -2,7 +2,9 @@
 
 What was billed stays as it is. An adjustment brings it to what the period's usage comes to now: usage that came late,
 was amended or cancelled, or has another price by now. A reversal brings it to nothing and frees the period. Shares of
-partners go the same way, to the minor unit: what was earned is given back as it was earned.
+partners go the same way, to the minor unit: what was earned is given back as it was earned, and what is held under a
+dispute leaves the account that holds it, once the dispute is resolved to whoever earns by then. So do taxes, each by
+itself: what was billed at one rate is given back at it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from services.billing.domain import taxes as taxing
 from services.billing.domain.charges import (
     Charge,
     ChargeKind,
@@ -21,9 +24,11 @@ from services.billing.domain.charges import (
     RatedLine,
     Rating,
     Total,
+    check_postings,
     check_size,
     rated_line,
 )
+from services.billing.domain.taxes import TaxSums
 from services.runtime.errors import Code, DomainError
 from services.runtime.money import Money
 
@@ -91,19 +96,26 @@ class Billed:
         return len(self.corrections) + 1
 
 
-# What one sum is kept of: SKU, project and the partner that earns on it.
-_Key = tuple[str, str, str]
+# What one sum is kept of: SKU, project, the partner that earns on it, and the dispute under which that is held.
+_Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What several lines come to together."""
+    """What several lines come to together.
+
+    Attributes:
+        proofs: of what they come to, one of each part of the period.
+        taxes: on them, by what is one tax.
+    """
 
     quantity: Decimal
     exact_amount: Decimal
     amount: Money
     partner_amount: Money
     last: RatedLine
+    proofs: tuple[bytes, ...]
+    taxes: TaxSums
 
     def add(self, line: Line) -> None:
         """Take one more."""
@@ -112,6 +124,14 @@ class _Sum:
         self.amount += line.rated.amount
         self.partner_amount += line.partner_amount
         self.last = line.rated
+        self.taxes = taxing.added(self.taxes, line.rated.taxes)
+        # A correction proves all that its key comes to, a line of usage its own part alone.
+        is_correction = line.quantity_before is not None
+        self.proofs = _proofs_of(line) if is_correction else (*self.proofs, *_proofs_of(line))
+
+
+def _proofs_of(line: Line) -> tuple[bytes, ...]:
+    return (*line.rated.earlier_proofs, line.rated.proof)
 
 
 def check_correctable(charge: Charge) -> None:
@@ -170,6 +190,7 @@ def reversed_by(charge_id: str, billed: Billed, cause: str, now: datetime) -> Ch
         plan_id=base.plan_id,
         plan_version=base.plan_version,
         usage_snapshot=billed.charges[-1].usage_snapshot,
+        usage_ordinal=billed.charges[-1].usage_ordinal,
     )
     return _correction(charge_id, billed, lines, as_billed, ChargeKind.REVERSAL, now, cause)
 
@@ -182,12 +203,18 @@ def _sums(lines: Iterable[Line]) -> dict[_Key, _Sum]:
     sums: dict[_Key, _Sum] = {}
     for line in lines:
         rated = line.rated
-        key = (rated.sku, rated.project_id, rated.partner_id)
+        key = (rated.sku, rated.project_id, rated.partner_id, rated.dispute_id)
         if key in sums:
             sums[key].add(line)
         else:
             sums[key] = _Sum(
-                rated.quantity, rated.exact_amount, rated.amount, line.partner_amount, rated
+                rated.quantity,
+                rated.exact_amount,
+                rated.amount,
+                line.partner_amount,
+                rated,
+                _proofs_of(line),
+                taxing.added({}, rated.taxes),
             )
     return sums
 
@@ -213,11 +240,12 @@ def _differ(before: _Sum | None, after: _Sum | None) -> bool:
         )
         for each in (before, after)
     ]
-    return facts[0] != facts[1]
+    taxes_before, taxes_after = (each.taxes if each else {} for each in (before, after))
+    return facts[0] != facts[1] or taxing.differ(taxes_before, taxes_after)
 
 
 def _difference(line_id: str, before: _Sum | None, after: _Sum | None) -> Line:
-    """Write the way from one sum to the other as a line; its proof is that of the newer one."""
+    """Write the way from one sum to the other as a line; its proofs are those of the newer one."""
     shown = after or before
     assert shown is not None, "a key is of one of them"
     was, now = before or _nothing_of(shown), after or _nothing_of(shown)
@@ -233,13 +261,16 @@ def _difference(line_id: str, before: _Sum | None, after: _Sum | None) -> Line:
         amount=amount,
         partner_id=last.partner_id,
         partner_pct=last.partner_pct,
-        proof=last.proof,
+        proof=shown.proofs[-1],
+        earlier_proofs=shown.proofs[:-1],
+        dispute_id=last.dispute_id,
+        taxes=taxing.differences(was.taxes, now.taxes),
     )
     return Line(
         line_id,
         rated,
         partner_amount,
-        amount - partner_amount,
+        rated.without_tax - partner_amount,
         quantity_before=was.quantity,
         amount_before=was.amount,
         partner_amount_before=was.partner_amount,
@@ -248,7 +279,7 @@ def _difference(line_id: str, before: _Sum | None, after: _Sum | None) -> Line:
 
 def _nothing_of(other: _Sum) -> _Sum:
     zero = Money(other.amount.currency_code, 0)
-    return _Sum(Decimal(0), Decimal(0), zero, zero, other.last)
+    return _Sum(Decimal(0), Decimal(0), zero, zero, other.last, (), {})
 
 
 def _correction(
@@ -261,6 +292,7 @@ def _correction(
     cause: str = "",
 ) -> Charge:
     base = billed.base
+    check_postings(base.org_id, lines)
     zero = Money(rating.currency_code, 0)
     return Charge(
         charge_id=charge_id,
@@ -279,6 +311,7 @@ def _correction(
         adjusts_charge_id=base.charge_id,
         correction_no=billed.next_no,
         cause=cause,
+        usage_ordinal=rating.usage_ordinal,
     )
 
 

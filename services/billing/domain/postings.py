@@ -43,7 +43,10 @@ def effective_at(charge: Charge) -> datetime:
 def moves_money(charge: Charge) -> bool:
     """True when there is something to post; lines of zero move nothing."""
     return any(
-        line.rated.amount.minor_units or line.partner_amount.minor_units for line in charge.lines
+        line.rated.amount.minor_units
+        or line.partner_amount.minor_units
+        or any(tax.amount.minor_units for tax in line.rated.taxes)
+        for line in charge.lines
     )
 
 

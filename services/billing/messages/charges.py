@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from payments.billing.v1 import billing_pb2 as pb
 from payments.billing.v1 import charge_service_pb2 as service_pb
-from payments.pricing.v1 import pricing_pb2
 from payments.type.v1 import type_pb2
 
 from services.billing.domain.charges import Charge, Line, Span
 from services.billing.domain.transfers import LedgerTransfer
-from services.billing.messages import explanations
+from services.billing.messages import explanations, proofs
+from services.billing.messages import taxes as taxing
 from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal, format_exact
@@ -62,6 +62,7 @@ def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
         transfer_ids=[str(item.transfer_id) for item in charge.transfers],
         usage_snapshot=charge.usage_snapshot,
+        usage_ordinal=charge.usage_ordinal,
         plan_id=charge.plan_id,
         plan_version=charge.plan_version,
         partner_total=edge.money(charge.partner_total),
@@ -71,6 +72,12 @@ def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
         reason=charge.cause,
         reversed_by_charge_id=charge.reversed_by_charge_id,
     )
+    if taxes := charge.taxes:
+        message.taxes.extend(taxing.total_messages(taxes))
+        with_tax, without = charge.total_with_tax, charge.total_without_tax
+        message.tax_total.CopyFrom(edge.money(with_tax - without))
+        message.total_with_tax.CopyFrom(edge.money(with_tax))
+        message.total_without_tax.CopyFrom(edge.money(without))
     message.created_at.FromDatetime(charge.created_at)
     if charge.settled_at is not None:
         message.settled_at.FromDatetime(charge.settled_at)
@@ -79,7 +86,7 @@ def charge_message(charge: Charge, *, with_proof: bool = True) -> pb.Charge:
 
 def _line_message(charge: Charge, line: Line, *, with_proof: bool = True) -> pb.ChargeLine:
     rated = line.rated
-    return pb.ChargeLine(
+    message = pb.ChargeLine(
         line_id=line.line_id,
         sku=rated.sku,
         project_id=rated.project_id,
@@ -91,9 +98,16 @@ def _line_message(charge: Charge, line: Line, *, with_proof: bool = True) -> pb.
         partner_amount=edge.money(line.partner_amount),
         net=edge.money(line.net),
         status=int(charge.status),  # type: ignore[arg-type] # numbers agree, see the tests
-        proof=pricing_pb2.LineProof.FromString(rated.proof) if with_proof else None,
+        proof=proofs.proof_message(rated) if with_proof else None,
         correction=_correction(line),
+        dispute_id=rated.dispute_id,
     )
+    if rated.taxes:
+        message.taxes.extend(map(taxing.tax_message, rated.taxes))
+        message.amount_tax.CopyFrom(edge.money(rated.with_tax - rated.without_tax))
+        message.amount_with_tax.CopyFrom(edge.money(rated.with_tax))
+        message.amount_without_tax.CopyFrom(edge.money(rated.without_tax))
+    return message
 
 
 def _correction(line: Line) -> pb.Correction | None:
@@ -129,7 +143,11 @@ def explanation(charge: Charge) -> pb.ChargeExplanation:
         kind=int(charge.kind),  # type: ignore[arg-type] # numbers agree, see the tests
         adjusts_charge_id=charge.adjusts_charge_id,
         reversed_by_charge_id=charge.reversed_by_charge_id,
+        correction_no=charge.correction_no,
     )
+    if taxes := charge.taxes:
+        explained.taxes.extend(taxing.total_messages(taxes))
+        explained.total_with_tax.CopyFrom(edge.money(charge.total_with_tax))
     if charge.posting is not None:
         explained.recipe, explained.recipe_version = charge.posting.recipe, charge.posting.version
         explained.posting_id = str(charge.posting.posting_id)

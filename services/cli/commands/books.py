@@ -69,7 +69,7 @@ def entries(
     )
     with Client(Session.find()) as client:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-        found = lists.pages(client, stub.ListEntries, request, "entries", _page_size(limit))
+        found = lists.pages(client, stub.ListEntries, request, "entries", lists.page_size(limit))
         if account_id and output is Format.TABLE:
             say(account_id, style="bold")
         columns = ("account", *_ENTRY_COLUMNS)
@@ -110,11 +110,6 @@ def _entry_row(entry: ledger_pb2.Entry, prefix: str) -> tuple[str, ...]:
     )
 
 
-def _page_size(limit: int) -> int:
-    """Return how many to ask for at once: one more than are shown tells whether there are more."""
-    return min(limit + 1, lists.PAGE_SIZE) if limit else lists.PAGE_SIZE
-
-
 def transfers(
     reference: Annotated[str, typer.Option(help=f"only of this: {references.HELP}")] = "",
     account: Annotated[str, typer.Option(help="only what debits or credits this account")] = "",
@@ -138,7 +133,9 @@ def transfers(
             request.reference_part = wanted.part
     with Client(Session.find()) as client:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-        found = lists.pages(client, stub.ListTransfers, request, "transfers", _page_size(limit))
+        found = lists.pages(
+            client, stub.ListTransfers, request, "transfers", lists.page_size(limit)
+        )
         lists.show(
             *(output, "transfers", found, _TRANSFER_COLUMNS, _transfer_row),
             right=("amount", "code"),

@@ -1,7 +1,9 @@
-"""`tollmesh catalog apply|diff|get|export` and `tollmesh estimate`."""
+"""`tollmesh catalog apply|diff|get|export|assign|schema` and `tollmesh estimate`."""
 
 from __future__ import annotations
 
+import sys
+from importlib import resources
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from payments.pricing.v1 import (
     pricing_service_pb2_grpc,
 )
 
-from services.cli import strict_json
+from services.cli import periods, strict_json, tax_rows
 from services.cli.catalog_parts import parts
 from services.cli.changes import field_changes
 from services.cli.client import Client, Session
@@ -84,6 +86,13 @@ def diff(
         show_changes(response, dry_run=True)
     if exit_code and any(enum_name(change, "kind") != "unchanged" for change in response.changes):
         raise CliError(f"{file} differs from the catalogue", exit_code=EXIT_DIFFERENT)
+
+
+@catalog.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a catalogue's file, by which editors complete and check it."""
+    copied = resources.files("services.cli.data").joinpath("catalog.schema.json")
+    sys.stdout.write(copied.read_text(encoding="utf-8"))
 
 
 def read_catalog(file: str) -> catalog_service_pb2.Catalog:
@@ -164,6 +173,10 @@ def estimate(
     sku: Annotated[list[str], typer.Option(help="sku=uses per lead; may be repeated")],
     leads: Annotated[str, typer.Option(help="number of leads")],
     project: Annotated[str, typer.Option(help="project")] = "",
+    period: Annotated[
+        str,
+        typer.Option(help=f"that period, on the plans of then; else one like any: {periods.HELP}"),
+    ] = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Preview what usage would cost under the organisation's plan."""
@@ -171,6 +184,8 @@ def estimate(
     request = pricing_service_pb2.EstimateRequest(
         org_id=org_id, project_id=project, skus=pairs, leads=leads
     )
+    if period:
+        request.period.CopyFrom(periods.parse(period))
     with Client(Session.find()) as client:
         stub = client.stub(pricing_service_pb2_grpc.PricingServiceStub)
         response = client.call(stub.Estimate, request)
@@ -181,6 +196,9 @@ def estimate(
     rows += [("base", "", "", money(response.base)), ("total", "", "", money(response.grand_total))]
     columns = ("sku", "included", "overage", "amount")
     print_table(f"estimate for {org_id}", columns, rows, right=columns[1:])
+    if response.taxes:
+        tax_rows.show_totals("taxes", response.taxes)
+        say(f"total with tax: {money(response.grand_total_with_tax)}")
 
 
 def _uses(text: str) -> tuple[str, str]:

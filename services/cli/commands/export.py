@@ -1,4 +1,4 @@
-"""`tollmesh export usage|charges|entries|payments|events`."""
+"""`tollmesh export usage|charges|entries|payments|events|commissions|payouts`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from payments.orchestration.v1 import orchestration_pb2
 from payments.type.v1 import type_pb2
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from services.cli import export_files, periods, tables
+from services.cli import aggregations, export_files, periods, tables
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.export_files import FileFormat
 from services.cli.output import Format, OutputOption, note, print_json, progress_console, say
+from services.cli.pairs import pairs_of
 from services.cli.tables import Page, Table
 from services.runtime import moments
 
 export = typer.Typer(
-    help="Write usage, charges, entries, payments or events to a file, page by page.",
+    help="Write usage, charges, entries, payments, events, commissions or payouts to a file, page by page.",
     no_args_is_help=True,
 )
 
@@ -36,6 +37,7 @@ _OutOption = Annotated[
     ),
 ]
 _PeriodOption = Annotated[str, typer.Option("--period", help=periods.HELP)]
+_PartyOption = Annotated[str, typer.Option(help="only of this party")]
 
 
 def _write(
@@ -80,12 +82,15 @@ def usage(
     org: Annotated[list[str], typer.Option("--org", help="organisation; may be repeated")],
     period: _PeriodOption,
     window: Annotated[str, typer.Option(help="none, hour, day or month")] = "day",
-    aggregation: Annotated[str, typer.Option(help="sum, count, max, …")] = "sum",
+    aggregation: Annotated[str, typer.Option(help=aggregations.HELP)] = "sum",
     time_zone: Annotated[str, typer.Option(help="IANA time zone of the windows")] = "UTC",
     sku: Annotated[list[str] | None, typer.Option(help="only this SKU; may be repeated")] = None,
     project: Annotated[str, typer.Option(help="only this project")] = "",
     group_by: Annotated[
         list[str] | None, typer.Option(help="key of the metadata; up to three")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="key=value: only events that have it; may be repeated")
     ] = None,
     format: _FormatOption = None,
     out: _OutOption = "",
@@ -106,6 +111,7 @@ def usage(
         skus=sku or (),
         project_id=project,
         group_by=group_by or (),
+        metadata=pairs_of("--metadata", metadata or (), "region=eu"),
     )
     with Client(Session.find()) as client:
         _write(tables.USAGE, tables.usage(client, asked), format, out, output)
@@ -183,6 +189,34 @@ def events(
         _write(tables.EVENTS, rows, format, out, output)
     if pages.last_token:
         note(f"to export what comes later: --after {pages.last_token}")
+
+
+@export.command("commissions")
+def commissions(
+    period: _PeriodOption = "",
+    party: _PartyOption = "",
+    format: _FormatOption = None,
+    out: _OutOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Write what partners earn line by line, the latest first. --period: when it was earned."""
+    with Client(Session.find()) as client:
+        pages = tables.commissions(client, _period(period), party)
+        _write(tables.COMMISSIONS, pages, format, out, output)
+
+
+@export.command("payouts")
+def payouts(
+    period: _PeriodOption = "",
+    party: _PartyOption = "",
+    format: _FormatOption = None,
+    out: _OutOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Write payouts, the latest first. --period: when they were made."""
+    with Client(Session.find()) as client:
+        pages = tables.payouts(client, _period(period), party)
+        _write(tables.PAYOUTS, pages, format, out, output)
 
 
 def _value(enum: Any, prefix: str, text: str) -> Any:

@@ -112,8 +112,9 @@ def rotate(
 ) -> None:
     """Replace a key: create one with its name and scopes, then revoke it. The new key is shown only once.
 
-    Keys that were created with the old one stay. After a leak use `keys revoke` instead, which ends those too. The key
-    that this command itself uses, and those that it comes from, have to be replaced with another key.
+    Keys that were created with the old one stay. After a leak use `keys revoke` instead, which ends those too, even of
+    a key that was rotated before. The key that this command itself uses, and those that it comes from, have to be
+    replaced with another key.
     """
     wait = durations.parse(overlap)
     if wait > OVERLAP_MAX:

@@ -132,6 +132,8 @@ def get(
     partly = "kept" if found.partial_allowed else "given back"
     say(f"a processor is asked up to {attempts} times, each time for up to {timeout};")
     say(f"what is charged when a later method fails is {partly}")
+    if found.capture == config_pb2.CAPTURE_MANUAL:
+        say("payments are authorised, and taken by `tollmesh payment capture`")
 
 
 @merchants.command("list")

@@ -12,16 +12,18 @@ from typing import Annotated, Any, TypeVar
 from uuid import uuid4
 
 import typer
-from payments.billing.v1 import billing_pb2, charge_service_pb2, charge_service_pb2_grpc
+from payments.billing.v1 import billing_pb2
 from payments.orchestration.v1 import (
     orchestration_pb2,
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
 from payments.type.v1 import type_pb2
+from typer.core import TyperGroup
 
-from services.cli import strict_json
+from services.cli import debts, lists, strict_json
 from services.cli.client import Client, Session
+from services.cli.commands import instructions
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
@@ -35,17 +37,19 @@ from services.cli.output import (
     say,
     when,
 )
+from services.cli.payment_tables import payer, show_payment
 from services.runtime.ids import derived_uuid, request_id_of
 from services.runtime.texts import is_kept_whole
 
 ResponseT = TypeVar("ResponseT")
 
+# Where a payment may stand that is not paid yet, and has not failed.
+_WELL = (
+    orchestration_pb2.PAYMENT_STATUS_PENDING,
+    orchestration_pb2.PAYMENT_STATUS_AUTHORIZED,
+)
 # Names under which a body may bring its own key, without case and separators.
 _OWN_KEYS = frozenset({"idempotencykey", "requestid"})
-_UNDER_WAY = (
-    orchestration_pb2.PAYMENT_STATUS_PENDING,
-    orchestration_pb2.PAYMENT_STATUS_RESOLVING,
-)
 
 
 def pay(
@@ -100,10 +104,9 @@ def pay(
         body = body if file else _as_read(body, read)
         read_key = None if read is None else read.idempotency_key
         key = drawn or request_id or key_of(body, read_key)
-        if read is not None:
-            _check_open_amount(client, read, key)
+        limit = None if read is None else _open_amount(client, read, key)
         try:
-            answer = create_payment(client, body, key)
+            answer = create_payment(client, body, key, limit)
         except CliError as error:
             if error.reason == "REQUEST_ID_REUSED" and key and not request_id:
                 error.hints = [
@@ -121,7 +124,7 @@ def pay(
         print_json(made)
     else:
         show_payment(made)
-    if not made.result.success and made.status != orchestration_pb2.PAYMENT_STATUS_PENDING:
+    if not made.result.success and made.status not in _WELL:
         raise CliError(f"payment {enum_name(made, 'status')}", exit_code=EXIT_REFUSED)
 
 
@@ -144,31 +147,33 @@ def _check_alone(merchant: str, **others: str) -> None:
 def _request_for(
     client: Client, charge_id: str, merchant: str, person: str, amount: str, methods: list[str]
 ) -> bytes:
-    """Build the request that pays a charge: its total, unless an amount is given."""
-    owed = _charge(client, charge_id)
-    if owed.total.minor_units <= 0 and not amount:
-        raise CliError(f"nothing is owed for {charge_id}: its total is {money(owed.total)}")
+    """Build the request that pays a charge: what is owed for it, unless an amount is given."""
+    debt = debts.debt(client, charge_id)
+    charge = debt.charge
+    if charge.status == billing_pb2.CHARGE_STATUS_REVERSED:
+        raise CliError(
+            f"nothing is owed for {charge_id}: it was reversed by {charge.reversed_by_charge_id}"
+        )
+    if not debt.owed and not amount:
+        raise CliError(
+            f"nothing is owed for {charge_id}: its total is {money(charge.total)}",
+            *_of_corrections(debt),
+        )
     return external_request(
         merchant,
-        owed.charge_id,
-        person or owed.org_id,
-        amount or plain_money(owed.total),
-        owed.total.currency_code,
+        charge.charge_id,
+        person or charge.org_id,
+        amount or plain_money(debt.money(debt.owed)),
+        charge.total.currency_code,
         methods,
-        org=owed.org_id,
+        org=charge.org_id,
     )
 
 
-def _charge(client: Client, charge_id: str) -> billing_pb2.Charge:
-    """Read a charge that is to be paid. Raises CliError."""
-    stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
-    try:
-        asked = charge_service_pb2.GetChargeRequest(charge_id=charge_id)
-        return client.call(stub.GetCharge, asked).charge
-    except CliError as error:
-        if error.reason == "NOT_FOUND":
-            error.hints = ["nothing was paid; `tollmesh charges` lists the charges"]
-        raise
+def _of_corrections(debt: debts.Debt) -> list[str]:
+    if not debt.is_corrected:
+        return []
+    return [f"with corrections, {money(debt.money(debt.of_period))} is owed for its period"]
 
 
 def external_request(
@@ -196,11 +201,11 @@ def external_request(
 
 
 def create_payment(
-    client: Client, body: bytes, request_id: str
+    client: Client, body: bytes, request_id: str, order_limit: type_pb2.Money | None = None
 ) -> orchestration_service_pb2.CreatePaymentResponse:
     """Create a payment, or return the one that the same request created before."""
     request = orchestration_service_pb2.CreatePaymentRequest(
-        raw_request=body, request_id=request_id
+        raw_request=body, request_id=request_id, order_limit=order_limit
     )
     stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
     return client.call(stub.CreatePayment, request)
@@ -283,40 +288,42 @@ def _as_read(body: bytes, read: orchestration_pb2.CoreRequestContext | None) -> 
     return json.dumps(document).encode()
 
 
-def _check_open_amount(
+def _open_amount(
     client: Client, read: orchestration_pb2.CoreRequestContext, key: str
-) -> None:
-    """Refuse a new payment of more than is open of the charge that is its order, or in another currency.
+) -> type_pb2.Money | None:
+    """Return what the payments of the charge that is the order may take together; None if it is no charge.
 
-    Amount, order and, where none is given, the key are what the mesh itself reads in the body.
+    A new payment of more than is open, or in another currency, is refused here. Amount, order and, where none is given,
+    the key are what the mesh itself reads in the body. The mesh holds two payments at once to the same limit.
     """
     if not read.order_id.startswith("chg_"):
-        return
+        return None
     try:
-        charge = _charge(client, read.order_id)
+        debt = debts.debt(client, read.order_id)
+        found = debt.open(client, request_id_of(key) if key else read.idempotency_key)
     except CliError as error:
         if error.reason == "SCOPE_MISSING":
-            return
+            error.hints = [
+                "what is open of the charge cannot be read, so nothing was paid: give the key this scope too"
+            ]
         raise
-    key = request_id_of(key) if key else read.idempotency_key
-    left = charge.total.minor_units
-    for made in payments_of(client, read.order_id):
-        if made.context.idempotency_key == key:
-            return
-        left -= _taken(made)
+    if found is None:
+        return None
+    charge, left = debt.charge, found.left_minor
     if read.currency != charge.total.currency_code:
         raise CliError(
             f"{charge.charge_id} is a charge in {charge.total.currency_code}: it cannot be paid in {read.currency}"
         )
     if read.amount_cents > left:
-        total = money(charge.total)
-        rest = type_pb2.Money(currency_code=read.currency, minor_units=max(left, 0))
+        rest = debt.money(max(left, 0))
         pay_rest = [f"to pay the rest: --amount {plain_money(rest)}"] if left > 0 else []
         raise CliError(
-            f"the payment is too large: {money(rest)} of {total} is open on {charge.charge_id}",
+            f"the payment is too large: {money(rest)} of {money(charge.total)} is open on {charge.charge_id}",
+            *_of_corrections(debt),
             *pay_rest,
             f"see what was paid: tollmesh payments --order {charge.charge_id}",
         )
+    return found.order_limit
 
 
 def _seen(client: Client, method: Callable[..., ResponseT], request: Any) -> ResponseT | None:
@@ -327,25 +334,6 @@ def _seen(client: Client, method: Callable[..., ResponseT], request: Any) -> Res
         if error.reason in ("NOT_FOUND", "SCOPE_MISSING"):
             return None
         raise
-
-
-def payments_of(client: Client, order_id: str) -> Iterator[orchestration_pb2.Payment]:
-    """List the payments of an order, newest first."""
-    stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-    request = orchestration_service_pb2.ListPaymentsRequest(order_id=order_id, page_size=500)
-    while True:
-        page = client.call(stub.ListPayments, request)
-        yield from page.payments
-        request.page_token = page.next_page_token
-        if not request.page_token:
-            return
-
-
-def _taken(made: orchestration_pb2.Payment) -> int:
-    """Return what a payment took of its order, or may still take, in minor units."""
-    if made.status in _UNDER_WAY:
-        return made.plan.total_amount.minor_units
-    return made.result.total_processed.minor_units
 
 
 def payment(
@@ -370,12 +358,10 @@ def payments(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List payments."""
-    request = orchestration_service_pb2.ListPaymentsRequest(
-        merchant_id=merchant, order_id=order, page_size=limit
-    )
+    request = orchestration_service_pb2.ListPaymentsRequest(merchant_id=merchant, order_id=order)
     with Client(Session.find()) as client:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
-        response = client.call(stub.ListPayments, request)
+        response = lists.up_to(client, stub.ListPayments, request, "payments", limit)
     if output is Format.JSON:
         print_json(response)
         return
@@ -385,7 +371,7 @@ def payments(
     rows = [
         (
             item.payment_id,
-            _payer(item),
+            payer(item),
             item.order_id,
             money(item.plan.total_amount),
             enum_name(item, "status"),
@@ -395,32 +381,6 @@ def payments(
     print_table("", ("payment", "payer", "order", "amount", "status"), rows, right=["amount"])
 
 
-def show_payment(made: orchestration_pb2.Payment) -> None:
-    """Print a payment as a table of its attempts."""
-    rows = [
-        (
-            str(attempt.step_index + 1),
-            attempt.payment_method,
-            attempt.processor_id,
-            money(attempt.amount),
-            enum_name(attempt, "status"),
-            attempt.message or attempt.failure_code or "-",
-        )
-        for attempt in made.attempts
-    ]
-    # What could not be read has no amount.
-    planned = made.plan.HasField("total_amount")
-    what = f"pays {money(made.plan.total_amount)}" if planned else "would pay"
-    title = f"{_payer(made)} {what}: {enum_name(made, 'status')}  ({made.payment_id})"
-    if rows:
-        columns = ("step", "method", "processor", "amount", "attempt", "note")
-        print_table(title, columns, rows, right=["amount"])
-    else:
-        say(title)
-    for issue in made.context.validation_errors:
-        say(f"{enum_name(issue, 'severity')}: {issue.field}: {issue.message}")
-
-
 def _body(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
@@ -428,13 +388,24 @@ def _body(file: str) -> bytes:
         raise CliError(f"cannot read {file}: {error.strerror}", exit_code=EXIT_USAGE) from error
 
 
+class _PaymentGroup(TyperGroup):
+    """`tollmesh payment ID` is `tollmesh payment show ID`: what names no command belongs to it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Add the name of the command that is meant."""
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(pay)
-    app.command()(payment)
+    group = typer.Typer(
+        help="A payment: its steps and attempts; captures, voids and refunds.", cls=_PaymentGroup
+    )
+    group.command("show")(payment)
+    group.command("list")(payments)
+    instructions.register(group)
+    app.add_typer(group, name="payment")
     app.command()(payments)
-
-
-def _payer(made: orchestration_pb2.Payment) -> str:
-    """Say whose debt a payment pays, else who pays."""
-    return made.org_id or made.person_id or "-"

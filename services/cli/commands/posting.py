@@ -27,6 +27,7 @@ from services.cli.commands.transfers import (
     ReferenceOption,
     RequestIdOption,
     TimeoutOption,
+    batches,
     moment_of,
     post_one,
     posted,
@@ -151,7 +152,8 @@ def post(
     Fields of rows: transfer_id, debit_account_id, credit_account_id, amount (major units) or amount_minor,
     currency_code, code, kind, pending_id, timeout, effective_at, reference_kind, reference_id, reference_part, linked,
     the flags of the options below, metadata.<key>. Column names may be in any case. A file of rows is read to its end
-    first: when a row is no transfer, such rows are named and nothing is posted.
+    first: when a row is no transfer, by the ledger's own rules too, such rows are named and nothing is posted. What the
+    books refuse, as a closed account does, is told with its row once the others are posted.
     """
     of_one = (
         debit,
@@ -181,7 +183,13 @@ def post(
             return
         mapping = transfer_rows.MAPPING.parsed(map or [], set or [])
         with transfer_rows.readable_twice(file) as kept:
-            transfer_rows.checked(kept, row_format, mapping, _tell_unread)
+            transfer_rows.checked(
+                kept,
+                row_format,
+                mapping,
+                _tell_unread,
+                lambda found: batches(with_ids(found, salt)),
+            )
             _post_file(_rows(kept, row_format, mapping), salt, to_repeat, output)
         return
     _no_rows(map, set, format)
@@ -287,7 +295,8 @@ def _post_file(read: Iterator[_Named], salt: str, to_repeat: str, output: Format
                 deque(results, maxlen=0)
     except CliError as error:
         failure = error
-    if output is Format.TABLE:
+    # "Nothing found" would be no answer to a file that ended at its first transfer.
+    if output is Format.TABLE and (tally.counts or failure is None):
         _show_counts(tally)
     if failure is not None:
         raise failure

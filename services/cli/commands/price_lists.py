@@ -1,4 +1,4 @@
-"""`tollmesh catalog get|export`, `tollmesh skus`, `tollmesh plans` and `tollmesh entitlements`."""
+"""`tollmesh catalog get|export|assign`, `tollmesh skus`, `tollmesh plans` and `tollmesh entitlements`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 from google.protobuf.message import Message
 from payments.pricing.v1 import catalog_service_pb2 as service_pb2
 from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_pb2
 
-from services.cli import lists
+from services.cli import lists, periods, price_rows, tax_rows
 from services.cli.client import Client, Session
 from services.cli.errors import EXIT_USAGE, CliError
 from services.cli.output import (
@@ -39,17 +40,22 @@ plans = typer.Typer(help="Plans and their prices.", no_args_is_help=True)
 entitlements = typer.Typer(help="Which organisation is on which plan.", no_args_is_help=True)
 
 _HEAD = """\
-# SKUs, plans with their newest prices, and entitlements. `tollmesh catalog apply` takes this again without a change.
-# The mesh lists no business models, partners, partners of record and commission rates: they are not in here.
+# The catalogue, plans with their newest prices. `tollmesh catalog apply` takes this again without a change.
 """
-_MODEL = {"per_unit": "per unit", "package": "package", "graduated": "graduated", "flat": "flat"}
 _SKU_COLUMNS = ("sku", "type", "unit", "aggregation", "cost", "retail", "tax code")
 _PLAN_COLUMNS = ("plan", "name", "currency", "version", "status", "prices", "since, UTC", "model")
-_ENTITLEMENT_COLUMNS = ("organisation", "plan", "since, UTC", "own prices")
+_MODEL_COLUMNS = ("model", "code", "name", "status", "version", "currency", "default plan")
+_ASSIGNMENT_COLUMNS = ("organisation", "model", "plan", "assigned by", "assigned at, UTC", "notes")
+_PARTNER_COLUMNS = ("partner", "name", "tier")
+_RECORD_COLUMNS = ("organisation", "partner", "since, UTC", "until, UTC", "status", "dispute")
+_RATE_COLUMNS = ("partner tier", "sku", "per cent")
+_ACCOUNT_ORG_COLUMNS = ("billing account", "organisation", "since, UTC", "until, UTC")
+_ACCOUNT_PARTNER_COLUMNS = ("billing account", "partner", "since, UTC", "until, UTC", "status")
+_ENTITLEMENT_COLUMNS = ("organisation", "plan", "since, UTC", "held to", "own prices")
 
 
 def get(output: OutputOption = Format.TABLE) -> None:
-    """Show the catalogue: SKUs, plans with their newest prices, and entitlements.
+    """Show the catalogue, plans with their newest prices.
 
     With --output json it is one document that `catalog apply` takes.
     """
@@ -62,12 +68,23 @@ def get(output: OutputOption = Format.TABLE) -> None:
         shown: dict[str, tuple[Sequence[str], Callable[[Any], Sequence[str]]]] = {
             "skus": (_SKU_COLUMNS, _sku_row),
             "plans": (_PLAN_COLUMNS, _plan_row),
+            "business_models": (_MODEL_COLUMNS, _model_row),
+            "org_business_models": (_ASSIGNMENT_COLUMNS, _assignment_row),
             "entitlements": (_ENTITLEMENT_COLUMNS, _entitlement_row),
+            "partners": (_PARTNER_COLUMNS, _partner_row),
+            "partners_of_record": (_RECORD_COLUMNS, _record_row),
+            "commission_rates": (_RATE_COLUMNS, _rate_row),
+            "tax_rates": (tax_rows.RATE_COLUMNS, tax_rows.rate),
+            "tax_profiles": (tax_rows.PROFILE_COLUMNS, tax_rows.profile),
+            "tax_policies": (tax_rows.POLICY_COLUMNS, tax_rows.policy),
+            "billing_account_orgs": (_ACCOUNT_ORG_COLUMNS, _account_org_row),
+            "billing_account_partners": (_ACCOUNT_PARTNER_COLUMNS, _account_partner_row),
         }
         for name, items in _sections(client):
             columns, row = shown[name]
-            say(name, style="bold")
-            print_tables(columns, map(row, items), right=("version", "prices", "own prices"))
+            say(name.replace("_", " "), style="bold")
+            numbers = ("version", "prices", "own prices", "held to", "per cent")
+            print_tables(columns, map(row, items), right=[n for n in numbers if n in columns])
 
 
 def export(
@@ -77,19 +94,23 @@ def export(
 ) -> None:
     """Write the catalogue as YAML that `catalog apply` takes again without a change.
 
-    It holds SKUs, plans with their newest prices, and entitlements. Business models, partners, partners of record and
-    commission rates cannot be listed, so keep the file that you applied them from. Nothing is written unless all could
-    be read.
+    It holds all of it, plans with their newest prices: older versions stay in the mesh, since a catalogue declares a
+    plan once. Nothing is written unless all could be read.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as kept:
         with Client(Session.find()) as client:
-            kept.write(_HEAD)
-            counts = {name: _write(kept, name, items) for name, items in _sections(client)}
+            counts = write_catalog(kept, client)
         if to is None:
             copy_out(kept)
         else:
             _place(kept, to)
     note(", ".join(f"{name}: {count:,}" for name, count in counts.items()))
+
+
+def write_catalog(kept: Any, client: Client) -> dict[str, int]:
+    """Write the catalogue as YAML; returns how many things of each kind there are."""
+    kept.write(_HEAD)
+    return {name: _write(kept, name, items) for name, items in _sections(client)}
 
 
 def _write(kept: Any, name: str, items: Iterator[Message]) -> int:
@@ -153,15 +174,126 @@ def get_plan(
     request = service_pb2.GetPlanRequest(plan_id=plan_id, version=version)
     with Client(Session.find()) as client:
         found = client.call(_stub(client).GetPlan, request).plan
+    _show_plan(found, output)
+
+
+def _show_plan(found: pricing_pb2.Plan, output: Format) -> None:
     if output is Format.JSON:
         print_json(found)
         return
     print_table("", _PLAN_COLUMNS, [_plan_row(found)], right=("version", "prices"))
     for line in found.notes.splitlines():
         say(line)
-    columns = ("sku", "model", "included", "up to", "unit amount", "flat amount")
-    rows = (row for price in found.prices for row in _price_rows(price))
-    print_table(f"prices in {found.currency_code}", columns, rows, right=columns[2:])
+    rows = (row for price in found.prices for row in price_rows.of(price))
+    title = f"prices in {found.currency_code}"
+    print_table(title, price_rows.COLUMNS, rows, right=price_rows.COLUMNS[2:])
+
+
+@plans.command("publish")
+def publish_plan(
+    plan_id: Annotated[str, typer.Argument(help="id of the draft")],
+    effective_at: Annotated[
+        str, typer.Option(help="from when its list holds; as the draft says by default")
+    ] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Publish a draft: its list becomes version 1 of the plan, and never changes from then on."""
+    request = service_pb2.PublishPlanRequest(request_id=str(uuid4()), plan_id=plan_id)
+    if effective_at:
+        request.effective_at.FromDatetime(periods.first_instant("--effective-at", effective_at))
+    with Client(Session.find()) as client:
+        found = client.call(_stub(client).PublishPlan, request).plan
+    _show_plan(found, output)
+
+
+@plans.command("archive")
+def archive_plan(
+    plan_id: Annotated[str, typer.Argument(help="id of the plan")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """End a plan that nobody is on, nor will be."""
+    request = service_pb2.ArchivePlanRequest(request_id=str(uuid4()), plan_id=plan_id)
+    with Client(Session.find()) as client:
+        found = client.call(_stub(client).ArchivePlan, request).plan
+    _show_plan(found, output)
+
+
+@plans.command("migrate")
+def migrate_plan(
+    plan_id: Annotated[str, typer.Argument(help="plan that is left")],
+    to: Annotated[str, typer.Argument(help="plan that organisations get")],
+    effective_at: Annotated[
+        str, typer.Option(help="from when they are on it: 2027-01-01, or 2027-01 for its start")
+    ],
+    version: Annotated[int, typer.Option(min=0, help="version that is left; any by default")] = 0,
+    to_version: Annotated[
+        int, typer.Option(min=0, help="version that they are held to; none by default")
+    ] = 0,
+    drop_overrides: Annotated[
+        bool, typer.Option("--drop-overrides", help="end prices of their own with the old plan")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, max=500, help="organisations in one call")] = 100,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the first batch without moving anybody")
+    ] = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Move organisations from a plan, or a version of it, to another from an instant on.
+
+    They are moved batch by batch. If it breaks off, repeat the command: it goes on with those who are left.
+    """
+    request = service_pb2.MigratePlanRequest(
+        plan_id=plan_id,
+        version=version,
+        to_plan_id=to,
+        to_version=to_version,
+        drop_overrides=drop_overrides,
+        limit=batch,
+        validate_only=dry_run,
+    )
+    request.effective_at.FromDatetime(periods.first_instant("--effective-at", effective_at))
+    done = service_pb2.MigratePlanResponse()
+    with Client(Session.find()) as client:
+        while True:
+            request.request_id = str(uuid4())
+            answer = client.call(_stub(client).MigratePlan, request)
+            done.moves.extend(answer.moves)
+            done.remaining = answer.remaining
+            if dry_run or not answer.remaining:
+                break
+    if output is Format.JSON:
+        print_json(done)
+        return
+    rows = (
+        (move.org_id, move.before.plan_id or "by model", move.after.plan_id, str(move.later_count))
+        for move in done.moves
+    )
+    columns = ("organisation", "from", "to", "later ones")
+    print_tables(columns, rows, right=columns[3:])
+    would = "would be " if dry_run else ""
+    left = f", {done.remaining} more" if done.remaining else ""
+    say(f"{len(done.moves)} {would}moved{left}")
+
+
+def assign(
+    org_id: Annotated[str, typer.Argument(help="organisation")],
+    model_id: Annotated[str, typer.Argument(help="business model")],
+    plan: Annotated[
+        str, typer.Option(help="plan within the model; its default plan otherwise")
+    ] = "",
+    notes: Annotated[str, typer.Option(help="notes for people")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Put an organisation on a business model. Needs a key with scope pricing:admin."""
+    request = service_pb2.AssignBusinessModelRequest(
+        request_id=str(uuid4()), org_id=org_id, model_id=model_id, plan_id=plan, notes=notes
+    )
+    with Client(Session.find()) as client:
+        found = client.call(_stub(client).AssignBusinessModel, request).org_business_model
+    if output is Format.JSON:
+        print_json(found)
+        return
+    print_table("", _ASSIGNMENT_COLUMNS, [_assignment_row(found)])
 
 
 @entitlements.command("list")
@@ -178,7 +310,7 @@ def list_entitlements(
             _entitlements(client, org),
             _ENTITLEMENT_COLUMNS,
             _entitlement_row,
-            right=("own prices",),
+            right=("held to", "own prices"),
             limit=limit,
         )
 
@@ -190,7 +322,32 @@ def _stub(client: Client) -> catalog_service_pb2_grpc.CatalogServiceStub:
 def _sections(client: Client) -> Iterator[tuple[str, Iterator[Any]]]:
     yield "skus", _skus(client)
     yield "plans", _plans(client)
-    yield "entitlements", _entitlements(client)
+    for name, method, request in (
+        ("business_models", "ListBusinessModels", service_pb2.ListBusinessModelsRequest()),
+        (
+            "org_business_models",
+            "ListOrgBusinessModels",
+            service_pb2.ListOrgBusinessModelsRequest(),
+        ),
+        ("entitlements", "ListEntitlements", service_pb2.ListEntitlementsRequest()),
+        ("partners", "ListPartners", service_pb2.ListPartnersRequest()),
+        ("partners_of_record", "ListPartnersOfRecord", service_pb2.ListPartnersOfRecordRequest()),
+        ("commission_rates", "ListCommissionRates", service_pb2.ListCommissionRatesRequest()),
+        ("tax_rates", "ListTaxRates", service_pb2.ListTaxRatesRequest()),
+        ("tax_profiles", "ListTaxProfiles", service_pb2.ListTaxProfilesRequest()),
+        ("tax_policies", "ListTaxPolicies", service_pb2.ListTaxPoliciesRequest()),
+        (
+            "billing_account_orgs",
+            "ListBillingAccountOrgs",
+            service_pb2.ListBillingAccountOrgsRequest(),
+        ),
+        (
+            "billing_account_partners",
+            "ListBillingAccountPartners",
+            service_pb2.ListBillingAccountPartnersRequest(),
+        ),
+    ):
+        yield name, lists.pages(client, getattr(_stub(client), method), request, name)
 
 
 def _skus(client: Client) -> Iterator[pricing_pb2.Sku]:
@@ -227,31 +384,58 @@ def _plan_row(item: pricing_pb2.Plan) -> tuple[str, ...]:
 
 def _entitlement_row(item: pricing_pb2.Entitlement) -> tuple[str, ...]:
     since = when(item.effective_at) or "ever"
-    return item.org_id, item.plan_id, since, str(len(item.overrides) or "")
+    held = str(item.plan_version or "")
+    return item.org_id, item.plan_id, since, held, str(len(item.overrides) or "")
 
 
-def _price_rows(item: pricing_pb2.PlanPrice) -> Iterator[tuple[str, ...]]:
-    price, kind = item.price, item.price.WhichOneof("model") or ""
-    head = (item.sku, _MODEL.get(kind, kind), price.included_qty)
-    if kind == "flat":
-        yield *head, "", "", price.flat.amount
-    elif kind == "per_unit":
-        yield *head, "", price.per_unit.unit_amount, ""
-    elif kind == "package":
-        size, amount = price.package.package_size, price.package.package_amount
-        yield *head, "", f"{amount} per {size}", ""
-    else:
-        for number, tier in enumerate(price.graduated.tiers):
-            named = head if number == 0 else ("", "", "")
-            yield *named, tier.up_to or "no end", tier.unit_amount or "0", tier.flat_amount
-        if kind != "graduated":
-            yield *head, "", "see --output json", ""
+def _model_row(item: pricing_pb2.BusinessModel) -> tuple[str, ...]:
+    version = str(item.version or "")
+    named = (item.model_id, item.code, item.name, enum_name(item, "status"), version)
+    return *named, item.currency_code, item.default_plan_id
+
+
+def _assignment_row(item: pricing_pb2.OrgBusinessModel) -> tuple[str, ...]:
+    assigned = (item.assigned_by, when(item.assigned_at))
+    return item.org_id, item.model_id, item.plan_id, *assigned, item.notes
+
+
+def _partner_row(item: pricing_pb2.Partner) -> tuple[str, ...]:
+    return item.partner_id, item.name, item.tier
+
+
+def _record_row(item: pricing_pb2.PartnerOfRecord) -> tuple[str, ...]:
+    during = (when(item.start_at) or "ever", when(item.end_at))
+    return item.org_id, item.partner_id, *during, enum_name(item, "status"), _dispute(item)
+
+
+def _dispute(item: pricing_pb2.PartnerOfRecord) -> str:
+    if not item.HasField("dispute"):
+        return "-"
+    dispute = item.dispute
+    if not dispute.HasField("resolution"):
+        return f"{dispute.dispute_id}, open"
+    return f"{dispute.dispute_id}, for {dispute.resolution.partner_id or 'nobody'}"
+
+
+def _rate_row(item: pricing_pb2.CommissionRate) -> tuple[str, ...]:
+    return item.partner_tier, item.sku or "all others", item.pct
+
+
+def _account_org_row(item: pricing_pb2.BillingAccountOrg) -> tuple[str, ...]:
+    during = (when(item.start_at) or "ever", when(item.end_at))
+    return item.billing_account_id, item.org_id, *during
+
+
+def _account_partner_row(item: pricing_pb2.BillingAccountPartner) -> tuple[str, ...]:
+    during = (when(item.start_at) or "ever", when(item.end_at))
+    return item.billing_account_id, item.partner_id, *during, enum_name(item, "status")
 
 
 def register(app: typer.Typer, catalog: typer.Typer) -> None:
     """Add the commands."""
     catalog.command("get")(get)
     catalog.command("export")(export)
+    catalog.command("assign")(assign)
     app.add_typer(skus, name="skus")
     app.add_typer(plans, name="plans")
     app.add_typer(entitlements, name="entitlements")

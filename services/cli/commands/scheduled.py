@@ -108,7 +108,13 @@ def list_(
     )
     with Client(Session.find()) as client:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
-        found = lists.pages(client, stub.ListScheduledTransfers, request, "scheduled_transfers")
+        found = lists.pages(
+            client,
+            stub.ListScheduledTransfers,
+            request,
+            "scheduled_transfers",
+            lists.page_size(limit),
+        )
         lists.show(
             *(output, "scheduled_transfers", found, _COLUMNS, _row),
             right=("amount",),

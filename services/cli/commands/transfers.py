@@ -149,6 +149,7 @@ _LATER = _Words(
     "scheduled",
     "this transfer was scheduled before and is posted by now: nothing more was posted; --again schedules another one",
 )
+_WAITS_ALREADY = "this transfer was scheduled before and still waits: nothing more was scheduled; --again adds another"
 _WORDS = {
     ledger_pb2.KIND_PENDING: _Words(
         "hold",
@@ -361,6 +362,8 @@ def post_one(
             _tell_more(transfer)
     if result.result == EXISTS:
         note(words.before)
+    if result.original_result == SCHEDULED:
+        note(_WAITS_ALREADY)
     if not is_there:
         raise CliError(f"not {words.done}: {why(result)}", *_hints(result, transfer))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
 
+from services.cli import lists
 from services.cli.client import Client, Session
 from services.cli.output import Format, OutputOption, print_json, print_table, when
 
@@ -18,12 +19,10 @@ def violations(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List contract violations, newest first."""
-    request = contracts_service_pb2.ListViolationsRequest(
-        contract_id=contract, severity=severity, page_size=limit
-    )
+    request = contracts_service_pb2.ListViolationsRequest(contract_id=contract, severity=severity)
     with Client(Session.find()) as client:
         stub = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
-        response = client.call(stub.ListViolations, request)
+        response = lists.up_to(client, stub.ListViolations, request, "violations", limit)
     if output is Format.JSON:
         print_json(response)
         return

@@ -9,7 +9,7 @@ import typer
 from payments.events.v1 import events_service_pb2 as service_pb2
 from payments.events.v1 import events_service_pb2_grpc, webhooks_pb2
 
-from services.cli import durations, periods
+from services.cli import durations, lists, periods
 from services.cli.client import Client, Session
 from services.cli.commands import webhooks_listen
 from services.cli.errors import EXIT_REFUSED, EXIT_USAGE, CliError
@@ -87,11 +87,7 @@ def create(
 
 
 def _refuse_twin(client: Client, request: service_pb2.CreateWebhookEndpointRequest) -> None:
-    listed = client.call(
-        _stub(client).ListWebhookEndpoints,
-        service_pb2.ListWebhookEndpointsRequest(page_size=1000),
-    )
-    for endpoint in listed.endpoints:
+    for endpoint in _endpoints(client).endpoints:
         if endpoint.url == request.url and set(endpoint.subjects) == set(request.subjects):
             raise CliError(
                 f"{endpoint.endpoint_id} already gets these events at this URL",
@@ -100,12 +96,19 @@ def _refuse_twin(client: Client, request: service_pb2.CreateWebhookEndpointReque
             )
 
 
+def _endpoints(client: Client) -> service_pb2.ListWebhookEndpointsResponse:
+    request = service_pb2.ListWebhookEndpointsRequest()
+    found: service_pb2.ListWebhookEndpointsResponse = lists.up_to(
+        client, _stub(client).ListWebhookEndpoints, request, "endpoints", lists.PAGE_SIZE
+    )
+    return found
+
+
 @webhooks.command("list")
 def list_(output: OutputOption = Format.TABLE) -> None:
     """List the endpoints and their state."""
-    request = service_pb2.ListWebhookEndpointsRequest(page_size=1000)
     with Client(Session.find()) as client:
-        response = client.call(_stub(client).ListWebhookEndpoints, request)
+        response = _endpoints(client)
     if output is Format.JSON:
         print_json(response)
         return
@@ -234,10 +237,11 @@ def deliveries(
         status=webhooks_pb2.WebhookDeliveryStatus.Value(
             _value(webhooks_pb2.WebhookDeliveryStatus.keys(), "WEBHOOK_DELIVERY_STATUS_", status)
         ),
-        page_size=limit,
     )
     with Client(Session.find()) as client:
-        response = client.call(_stub(client).ListWebhookDeliveries, request)
+        response = lists.up_to(
+            client, _stub(client).ListWebhookDeliveries, request, "deliveries", limit
+        )
     if output is Format.JSON:
         print_json(response)
         return
@@ -276,10 +280,11 @@ def attempts(
         outcome=webhooks_pb2.WebhookAttemptOutcome.Value(
             _value(webhooks_pb2.WebhookAttemptOutcome.keys(), "WEBHOOK_ATTEMPT_OUTCOME_", outcome)
         ),
-        page_size=limit,
     )
     with Client(Session.find()) as client:
-        response = client.call(_stub(client).ListWebhookAttempts, request)
+        response = lists.up_to(
+            client, _stub(client).ListWebhookAttempts, request, "attempts", limit
+        )
     if output is Format.JSON:
         print_json(response)
         return

@@ -19,7 +19,6 @@ from payments.events.v1 import events_pb2
 
 from services.events.domain import payloads, schemas
 from services.events.domain.outside import (
-    CheckTooCostly,
     Incoming,
     Passed,
     Rule,
@@ -29,11 +28,15 @@ from services.events.domain.outside import (
 from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Registration, register
 from services.events.messages import body
+from services.runtime import cloudevents
+from services.runtime.cloudevents import ReadCloudEvent
 from services.runtime.context import current
 from services.runtime.errors import DomainError
+from services.runtime.json_cuts import Fault
 from services.runtime.workers import (
     CPU_SECONDS,
     MEMORY_BYTES_MAX,
+    CheckTooCostly,
     Overrun,
     Workers,
 )
@@ -51,16 +54,14 @@ class Checks:
         self._workers = workers
         self._cpu_seconds = cpu_seconds
 
-    async def events(self, raw: bytes) -> list[events_pb2.Event | body.Fault]:
+    async def events(self, raw: bytes) -> list[events_pb2.Event | Fault]:
         """Read a body of PublishEvents. Raises what `body.read` does, and CheckTooCostly."""
         found = await self._one(_read_events, None, raw, budgets=BODY_BUDGETS)
         return [events_pb2.Event.FromString(i) if isinstance(i, bytes) else i for i in found]
 
-    async def cloud_events(
-        self, raw: bytes, *, batch: bool
-    ) -> list[body.ReadCloudEvent | body.Fault]:
-        """Read a body of CloudEvents. Raises what `body.read_cloud_events` does, and CheckTooCostly."""
-        found: list[body.ReadCloudEvent | body.Fault] = await self._one(
+    async def cloud_events(self, raw: bytes, *, batch: bool) -> list[ReadCloudEvent | Fault]:
+        """Read a body of CloudEvents. Raises what `cloudevents.cut` does, and CheckTooCostly."""
+        found: list[ReadCloudEvent | Fault] = await self._one(
             _read_cloud_events, batch, raw, budgets=BODY_BUDGETS
         )
         return found
@@ -144,13 +145,14 @@ class Checks:
 # ---- In the other process
 
 
-def _read_events(_: None, raw: bytes) -> list[bytes | body.Fault]:
+def _read_events(_: None, raw: bytes) -> list[bytes | Fault]:
     found = body.read(raw)
-    return [item if isinstance(item, body.Fault) else item.SerializeToString() for item in found]
+    return [item if isinstance(item, Fault) else item.SerializeToString() for item in found]
 
 
-def _read_cloud_events(batch: bool, raw: bytes) -> list[body.ReadCloudEvent | body.Fault]:
-    return [body.read_attributes(cut) for cut in body.read_cloud_events(raw, batch=batch)]
+def _read_cloud_events(batch: bool, raw: bytes) -> list[ReadCloudEvent | Fault]:
+    cuts = cloudevents.cut(raw, batch=batch, events_max=body.EVENTS_MAX)
+    return [cloudevents.read_attributes(cut) for cut in cuts]
 
 
 def _check(rules: Mapping[tuple[str, int], Rule], event: Incoming) -> Passed:

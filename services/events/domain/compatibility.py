@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.events.domain import payloads
+from services.runtime import strict_json
 from services.runtime.errors import Code, DomainError
 
 Schema = Mapping[str, Any]
@@ -174,7 +175,7 @@ def _texts(values: list[Any]) -> set[bytes]:
 
 
 def _break(what: str, *path: str) -> None:
-    where = payloads.pointer(path)
+    where = strict_json.pointer(path)
     raise SchemaBreaking(
         f"{what}; within a version, fields may only be added: register this as the next version",
         pointer=where,

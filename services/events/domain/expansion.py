@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from services.events.domain import payloads
+from services.runtime import strict_json
 
 Path = tuple[str | int, ...]
 
@@ -57,7 +57,7 @@ def expand(document: Mapping[str, Any], bound: int) -> Expansion:
     graph = _Graph.of(document)
     order, loop = _order(graph)
     if loop is not None:
-        return Expansion(0, payloads.pointer(loop))
+        return Expansion(0, strict_json.pointer(loop))
     group_of = _groups(graph)
     counts: dict[Path, int] = {}
     # Groups first, which `_groups` numbers from the leaves up: so every target is counted before what leads to it.

@@ -193,16 +193,6 @@ def fingerprint(event: Incoming, payload: Any) -> bytes:
     return hashlib.sha256(payloads.canonical(said)).digest()[:16]
 
 
-class CheckTooCostly(DomainError):
-    """Something took more work to read or to check than one item may."""
-
-    code = Code.RESOURCE_EXHAUSTED
-    reason = "EVENT_CHECK_TOO_COSTLY"
-    state_dependent = True
-    subject: str
-    cpu_seconds: float | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What an event is held against: the schema of its version, and the property that orders it."""

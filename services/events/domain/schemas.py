@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema_rs
 
 from services.events.domain import expansion, payloads
+from services.runtime import strict_json
 from services.runtime.errors import Code, DomainError
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -60,7 +61,7 @@ def _refuse_other_dialects(schema: dict[str, Any]) -> None:
         if isinstance(value, dict):
             is_whole = not path or isinstance(value.get("$id", value.get("id")), str)
             if is_whole and value.get("$schema", DIALECT) != DIALECT:
-                place = payloads.pointer((*path, "$schema"))
+                place = strict_json.pointer((*path, "$schema"))
                 raise SchemaInvalid(f"$schema must be {DIALECT}", pointer=place)
             waiting.extend(((*path, name), item) for name, item in value.items())
         elif isinstance(value, list):
@@ -92,7 +93,7 @@ def check(text: str, payload: Any) -> None:
     """
     for fault in _compiled(text).iter_errors(payload):
         raise payloads.PayloadInvalid(
-            f"{fault.message[:MESSAGE_CHARS_MAX]}", pointer=payloads.pointer(_place(fault))
+            f"{fault.message[:MESSAGE_CHARS_MAX]}", pointer=strict_json.pointer(_place(fault))
         )
 
 
@@ -118,7 +119,7 @@ def _compiled(text: str) -> jsonschema_rs.Draft202012Validator:
             pattern_options=jsonschema_rs.RegexOptions(),
         )
     except jsonschema_rs.ValidationError as error:
-        where = payloads.pointer(list(error.instance_path))
+        where = strict_json.pointer(list(error.instance_path))
         raise SchemaInvalid(error.message[:MESSAGE_CHARS_MAX], pointer=where) from error
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise SchemaInvalid(str(error)[:MESSAGE_CHARS_MAX], pointer="") from error

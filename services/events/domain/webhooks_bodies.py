@@ -8,6 +8,7 @@ import json
 from services.events.domain import cloudevents
 from services.events.domain.cloudevents import Outgoing
 from services.events.domain.webhooks import Format
+from services.runtime.cloudevents import JSON, STRUCTURED, is_json
 
 
 def render(format_: Format, event: Outgoing) -> tuple[dict[str, str], bytes]:
@@ -15,8 +16,8 @@ def render(format_: Format, event: Outgoing) -> tuple[dict[str, str], bytes]:
     if format_ is Format.CLOUDEVENTS_BINARY:
         return cloudevents.render_binary(event)
     if format_ is Format.CLOUDEVENTS:
-        return {"Content-Type": cloudevents.STRUCTURED}, cloudevents.render(event)
-    return {"Content-Type": cloudevents.JSON}, _standard(event)
+        return {"Content-Type": STRUCTURED}, cloudevents.render(event)
+    return {"Content-Type": JSON}, _standard(event)
 
 
 def _standard(event: Outgoing) -> bytes:
@@ -29,7 +30,7 @@ def _standard(event: Outgoing) -> bytes:
         "position": event.position,
     }
     text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
-    if cloudevents.is_json(event.media_type):
+    if is_json(event.media_type):
         return text[:-1] + b',"data":' + event.data + b"}"
     # A message that this release cannot read, from a later one: its bytes, so that nothing is lost.
     return text[:-1] + b',"data_base64":"' + base64.b64encode(event.data) + b'"}'

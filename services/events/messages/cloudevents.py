@@ -5,8 +5,9 @@ from __future__ import annotations
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from services.events.domain.cloudevents import JSON, PROTOBUF, Outgoing
+from services.events.domain.cloudevents import PROTOBUF, Outgoing
 from services.events.domain.feed import FeedEvent
+from services.runtime.cloudevents import JSON
 from services.runtime.outbox import registry
 
 

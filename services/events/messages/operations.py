@@ -19,7 +19,7 @@ from services.events.domain.operations import (
     ReplayPeriod,
 )
 from services.runtime.context import current
-from services.runtime.edge.paging import decode_token, encode_token
+from services.runtime.edge.paging import Int32, decode_token, encode_token
 from services.runtime.errors import InvalidField
 from services.runtime.outbox.subjects import Pattern
 
@@ -42,7 +42,7 @@ def to_replay_period(request: service_pb2.ReplayEventsRequest) -> ReplayPeriod:
         _subjects(request.subjects),
     )
     command = ReplayPeriod(request.consumer, period)
-    place = decode_token(request.page_token, _scope(command), {"generation": int})
+    place = decode_token(request.page_token, _scope(command), {"generation": Int32})
     return ReplayPeriod(request.consumer, period, place.get("generation"))
 
 

@@ -7,10 +7,10 @@ from datetime import UTC
 from payments.events.v1 import events_pb2, events_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.events.domain.cloudevents import CloudEventInvalid, CloudEventUnsupported
 from services.events.domain.outside import EventOutcome, Verdict
 from services.events.domain.payloads import PayloadInvalid
 from services.events.domain.types import EventType, Registered, Version
+from services.runtime.cloudevents import CloudEventInvalid, CloudEventUnsupported
 from services.runtime.edge import validation
 from services.runtime.errors import DomainError, FieldViolation
 from services.runtime.outbox.subjects import is_subject

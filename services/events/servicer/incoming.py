@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeGuard
@@ -11,13 +11,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from payments.events.v1 import events_pb2, events_service_pb2
 
 from services.events.adapters.checks import Checks
-from services.events.domain import cloudevents
 from services.events.domain.outside import Incoming, Unreadable
 from services.events.messages import body
+from services.runtime import cloudevents
+from services.runtime.cloudevents import Mode, ReadCloudEvent
 from services.runtime.context import current
 from services.runtime.edge import validation
 from services.runtime.errors import DomainError, InvalidField, TenantMismatch
 from services.runtime.ids import new_ulid
+from services.runtime.json_cuts import Fault
 from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.outbox.subjects import split_version
 from services.runtime.telemetry import read_traceparent
@@ -39,7 +41,7 @@ async def read(
     """
     if request.events and request.raw_request:
         raise InvalidField.one("raw_request", "give either events or raw_request")
-    found: Sequence[events_pb2.Event | body.Fault] = request.events
+    found: Sequence[events_pb2.Event | Fault] = request.events
     if request.raw_request:
         found = await checks.events(request.raw_request)
     validation.check_batch(found, body.EVENTS_MAX, field="events")
@@ -59,46 +61,21 @@ async def read_cloud_events(
         InvalidField: the body is not what it should be.
         BatchTooLarge: there are more than 1,000.
     """
-    media_type = request.content_type.partition(";")[0].strip().lower()
-    if media_type in (cloudevents.STRUCTURED, cloudevents.BATCH):
-        is_batch = media_type == cloudevents.BATCH
-        found = await checks.cloud_events(request.raw_request, batch=is_batch)
-    elif request.headers and not media_type.startswith("application/cloudevents"):
-        found = [body.read_attributes(body.Cut(_attributes(request), request.raw_request or None))]
+    mode = cloudevents.mode_of(request.content_type, request.headers)
+    if mode is Mode.BINARY:
+        cut = cloudevents.binary(request.content_type, request.headers, request.raw_request)
+        found = [cloudevents.read_attributes(cut)]
     else:
-        raise cloudevents.ContentTypeUnknown(
-            f"send {cloudevents.STRUCTURED}, {cloudevents.BATCH}, or JSON with ce- headers",
-            content_type=request.content_type,
-        )
+        found = await checks.cloud_events(request.raw_request, batch=mode is Mode.BATCH)
     return [_cloud_event(item) async for item in in_slices(found, SLICE)]
 
 
-def _holds_struct(item: events_pb2.Event | body.Fault) -> TypeGuard[events_pb2.Event]:
+def _holds_struct(item: events_pb2.Event | Fault) -> TypeGuard[events_pb2.Event]:
     return isinstance(item, events_pb2.Event) and item.WhichOneof("payload") == "data"
 
 
-def _attributes(request: events_service_pb2.PublishCloudEventsRequest) -> Mapping[str, str]:
-    """Return the attributes that headers hold; the content type is the data's."""
-    prefix = cloudevents.HEADER_PREFIX
-    found = {name.lower(): value for name, value in request.headers.items()}
-    named = {name: value for name, value in found.items() if name.startswith(prefix)}
-    if len(named) < len(request.headers):
-        raise InvalidField.one("headers", f"a name doesn't start with {prefix}, or appears twice")
-    try:
-        attributes = {
-            name.removeprefix(prefix): cloudevents.header_value(value)
-            for name, value in named.items()
-        }
-    except ValueError as error:
-        raise InvalidField.one("headers", "a value is not percent-encoded UTF-8") from error
-    # As the HTTP binding has it, the content type of the data is no header of its own.
-    attributes.pop("datacontenttype", None)
-    content_type = request.content_type.strip()
-    return attributes | ({"datacontenttype": content_type} if content_type else {})
-
-
-def _cloud_event(item: body.ReadCloudEvent | body.Fault) -> Incoming | Unreadable:
-    if isinstance(item, body.Fault):
+def _cloud_event(item: ReadCloudEvent | Fault) -> Incoming | Unreadable:
+    if isinstance(item, Fault):
         return Unreadable(item.event_id, item.error)
     try:
         if item.data is None:
@@ -127,10 +104,10 @@ def _message(found: cloudevents.Read, data: bytes) -> events_pb2.Event:
 
 
 def _judged(
-    item: events_pb2.Event | body.Fault, text: bytes | DomainError | None
+    item: events_pb2.Event | Fault, text: bytes | DomainError | None
 ) -> Incoming | Unreadable:
     """Judge an event; `text` is its Struct as JSON, if it has one."""
-    if isinstance(item, body.Fault):
+    if isinstance(item, Fault):
         return Unreadable(item.event_id, item.error)
     try:
         if isinstance(text, DomainError):

@@ -8,10 +8,7 @@ from payments.events.v1 import events_service_pb2, events_service_pb2_grpc
 
 from services.events.app.journeys import Journeys
 from services.events.messages import journeys as messages
-from services.runtime.edge.paging import Page, fitting
-
-# Of what the journeys on one page know.
-PAGE_BYTES_MAX = 4 * 1024 * 1024
+from services.runtime.edge.paging import Page
 
 
 class JourneyRpcs(events_service_pb2_grpc.EventServiceServicer):
@@ -31,11 +28,10 @@ class JourneyRpcs(events_service_pb2_grpc.EventServiceServicer):
         found = await self._journeys.page(
             request.journey_type, request.state, status, after, page.limit
         )
-        journeys = fitting(map(messages.journey, found[: page.size]), PAGE_BYTES_MAX)
-        token = page.token(
-            journeys,
+        journeys, token = page.cut(
+            found,
+            messages.journey,
             lambda last: {"type": last.journey_type, "id": last.journey_id},
-            more=len(journeys) < len(found),
         )
         return events_service_pb2.ListJourneysResponse(journeys=journeys, next_page_token=token)
 

@@ -11,7 +11,7 @@ from services.events.app.operations import Operations
 from services.events.messages import operations as messages
 from services.runtime.commands import Commands, UseCase
 from services.runtime.context import current
-from services.runtime.edge.paging import Page
+from services.runtime.edge.paging import Int32, Page
 
 
 class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
@@ -39,30 +39,27 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
         """Read a page of consumers."""
         page = Page.of(request, "events.consumers", {"name": str})
         found = await self._operations.consumers(page.after.get("name", ""), page.limit)
-        consumers, token = page.cut(found, lambda item: {"name": item.name})
-        return service_pb2.ListConsumersResponse(
-            consumers=map(messages.consumer, consumers), next_page_token=token
-        )
+        consumers, token = page.cut(found, messages.consumer, lambda item: {"name": item.name})
+        return service_pb2.ListConsumersResponse(consumers=consumers, next_page_token=token)
 
     async def ListDeadLetters(
         self, request: service_pb2.ListDeadLettersRequest, context: Any
     ) -> service_pb2.ListDeadLettersResponse:
         """Read a page of dead letters."""
         scope = f"events.dead_letters:{current().tenant_id}:{request.consumer}"
-        page = Page.of(request, scope, {"consumer": str, "position": int, "generation": int})
+        page = Page.of(request, scope, {"consumer": str, "position": int, "generation": Int32})
         place = tuple(page.after.values()) or ("", 0, 0)
         found = await self._operations.dead_letters(request.consumer, place, page.limit)
         letters, token = page.cut(
             found,
+            messages.letter,
             lambda letter: {
                 "consumer": letter.consumer,
                 "position": letter.position,
                 "generation": letter.generation,
             },
         )
-        return service_pb2.ListDeadLettersResponse(
-            dead_letters=map(messages.letter, letters), next_page_token=token
-        )
+        return service_pb2.ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
 
     async def ReplayDeadLetters(
         self, request: service_pb2.ReplayDeadLettersRequest, context: Any

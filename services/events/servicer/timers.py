@@ -13,12 +13,9 @@ from services.events.domain.outside import Incoming, Unreadable
 from services.events.messages import timers as messages
 from services.events.servicer import incoming
 from services.runtime.commands import Commands, UseCase
-from services.runtime.edge.paging import Page, fitting
+from services.runtime.edge.paging import Page
 from services.runtime.outbox.publish import EventTooLarge
 from services.runtime.timers.schedules import PAYLOAD_BYTES_MAX
-
-# Of the schedules on one page.
-SCHEDULES_PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
@@ -56,10 +53,8 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
         found = await self._timers.page(
             request.key_prefix, due_before, page.after.get("key", ""), page.limit
         )
-        timers, token = page.cut(found, lambda timer: {"key": timer.key})
-        return events_service_pb2.ListTimersResponse(
-            timers=map(messages.timer, timers), next_page_token=token
-        )
+        timers, token = page.cut(found, messages.timer, lambda timer: {"key": timer.key})
+        return events_service_pb2.ListTimersResponse(timers=timers, next_page_token=token)
 
     async def CancelTimer(
         self, request: events_service_pb2.CancelTimerRequest, context: Any
@@ -84,12 +79,8 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List schedules by name."""
         page = Page.of(request, "events.schedules", {"name": str})
         found = await self._timers.schedules(page.after.get("name", ""), page.limit)
-        schedules = fitting(map(messages.schedule, found[: page.size]), SCHEDULES_PAGE_BYTES_MAX)
-        more = len(schedules) < len(found)
-        return events_service_pb2.ListSchedulesResponse(
-            schedules=schedules,
-            next_page_token=page.token(schedules, lambda each: {"name": each.name}, more=more),
-        )
+        schedules, token = page.cut(found, messages.schedule, lambda each: {"name": each.name})
+        return events_service_pb2.ListSchedulesResponse(schedules=schedules, next_page_token=token)
 
     async def DeleteSchedule(
         self, request: events_service_pb2.DeleteScheduleRequest, context: Any

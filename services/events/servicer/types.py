@@ -14,14 +14,12 @@ from services.events.domain.types import Registered
 from services.events.messages import types as messages
 from services.events.servicer import incoming
 from services.runtime.edge import validation
-from services.runtime.edge.paging import Page, fitting
+from services.runtime.edge.paging import Page
 from services.runtime.errors import InvalidField
 from services.runtime.outbox.subjects import split_version
 from services.runtime.turns import in_slices
 
 TYPES_PER_CALL_MAX = 100
-# Of the schemas on one page of types: what is left of a message's size is ample for the rest.
-TYPES_PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
@@ -63,12 +61,8 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List types by subject."""
         page = Page.of(request, "events.types", {"subject": str})
         found = await self._types.page(page.after.get("subject", ""), page.limit)
-        types = fitting(map(messages.message_of, found[: page.size]), TYPES_PAGE_BYTES_MAX)
-        more = len(types) < len(found)
-        return events_service_pb2.ListEventTypesResponse(
-            event_types=types,
-            next_page_token=page.token(types, lambda last: {"subject": last.subject}, more=more),
-        )
+        types, token = page.cut(found, messages.message_of, lambda last: {"subject": last.subject})
+        return events_service_pb2.ListEventTypesResponse(event_types=types, next_page_token=token)
 
     async def GetEventType(
         self, request: events_service_pb2.GetEventTypeRequest, context: Any

@@ -82,10 +82,10 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List endpoints by id, which is by age."""
         page = Page.of(request, "events.webhook_endpoints", {"after": str})
         found = await self._webhooks.page(page.after.get("after", ""), page.limit)
-        views, token = page.cut(found, lambda view: {"after": view.endpoint.endpoint_id})
-        return service_pb2.ListWebhookEndpointsResponse(
-            endpoints=map(messages.endpoint, views), next_page_token=token
+        endpoints, token = page.cut(
+            found, messages.endpoint, lambda view: {"after": view.endpoint.endpoint_id}
         )
+        return service_pb2.ListWebhookEndpointsResponse(endpoints=endpoints, next_page_token=token)
 
     async def UpdateWebhookEndpoint(
         self, request: service_pb2.UpdateWebhookEndpointRequest, context: Any
@@ -125,10 +125,12 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
         status = messages.status_of(request.status)
         found = await self._webhooks.deliveries(request.endpoint_id, status, before, page.limit)
         deliveries, token = page.cut(
-            found, lambda each: {"at": each.created_at.isoformat(), "event": each.event_id}
+            found,
+            messages.delivery,
+            lambda each: {"at": each.created_at.isoformat(), "event": each.event_id},
         )
         return service_pb2.ListWebhookDeliveriesResponse(
-            deliveries=map(messages.delivery, deliveries), next_page_token=token
+            deliveries=deliveries, next_page_token=token
         )
 
     async def ListWebhookAttempts(
@@ -148,10 +150,10 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
             before=page.after.get("before", ""),
             limit=page.limit,
         )
-        attempts, token = page.cut(found, lambda each: {"before": each.attempt_id})
-        return service_pb2.ListWebhookAttemptsResponse(
-            attempts=map(messages.attempt, attempts), next_page_token=token
+        attempts, token = page.cut(
+            found, messages.attempt, lambda each: {"before": each.attempt_id}
         )
+        return service_pb2.ListWebhookAttemptsResponse(attempts=attempts, next_page_token=token)
 
     async def RedeliverWebhook(
         self, request: service_pb2.RedeliverWebhookRequest, context: Any

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from services.ledger.app.earlier import planned
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.chain import BEFORE_ALL, Block
 from services.ledger.domain.findings import Check, Finding, Progress, VerificationRunning
@@ -26,8 +25,11 @@ from services.ledger.domain.integrity_accounts import (
 )
 from services.ledger.domain.integrity_chain import block_faults, head_faults
 from services.ledger.domain.integrity_postings import (
+    Earlier,
     KeptPosting,
-    posting_faults,
+    Needs,
+    compared,
+    needs_of,
     stray_faults,
     unplanned,
 )
@@ -231,13 +233,23 @@ async def _postings(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]
         async with reader.snapshot() as work:
             page = await store.postings_page(work, after, POSTINGS_A_PAGE)
             recipes = await reader.recipes.find(work, {(p.recipe, p.version) for p in page})
-            findings = [
-                finding
-                for posting in page
-                for finding in await _compare(
-                    work, posting, recipes.get((posting.recipe, posting.version))
+            needed = {
+                posting.posting_id: await aside(
+                    posting.size, _needs, posting, recipes.get((posting.recipe, posting.version))
                 )
-            ]
+                for posting in page
+            }
+            earlier = await _earlier(work, needed.values())
+        findings: list[Finding] = []
+        for posting in page:
+            needs = needed[posting.posting_id]
+            if isinstance(needs, Finding):
+                findings.append(needs)
+                continue
+            recipe = recipes[posting.recipe, posting.version]
+            findings += await aside(
+                posting.size, compared, posting, recipe, needs, earlier, current().tenant_id
+            )
         yield Page(len(page), findings)
         if len(page) < POSTINGS_A_PAGE:
             break
@@ -251,14 +263,20 @@ async def _postings(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]
             return
 
 
-async def _compare(work: UnitOfWork, posting: KeptPosting, recipe: Recipe | None) -> list[Finding]:
+def _needs(posting: KeptPosting, recipe: Recipe | None) -> Needs | Finding:
     if recipe is None:
-        return [unplanned(posting, "there is no such recipe")]
+        return unplanned(posting, "there is no such recipe")
     try:
-        plan = await planned(work, recipe, posting.fact)
+        return needs_of(posting, recipe)
     except DomainError as error:
-        return [unplanned(posting, str(error))]
-    return [*posting_faults(posting, plan)]
+        return unplanned(posting, str(error))
+
+
+async def _earlier(work: UnitOfWork, needed: Iterable[Needs | Finding]) -> Earlier:
+    needs = [each for each in needed if isinstance(each, Needs)]
+    posting_ids = {earlier.posting_id(work.tenant_id) for each in needs for earlier in each.earlier}
+    transfer_ids = {transfer_id for each in needs for transfer_id in each.standing}
+    return await store.read_earlier(work, posting_ids, transfer_ids)
 
 
 PASSES: tuple[Pass, ...] = (

@@ -27,6 +27,7 @@ from services.ledger.domain.posting import Verdict
 from services.ledger.domain.reads import (
     EntriesWanted,
     Looked,
+    PlacedTransfer,
     TransferPlace,
     TransfersWanted,
     TypedEntry,
@@ -130,8 +131,10 @@ class Ledger:
             return await scheduled.list_scheduled(work, state, after, limit)
 
     async def list_monitors(self, account_id: str, after: str, limit: int) -> list[MonitorView]:
-        """List monitors behind `after`, by id; those of one account where one is given."""
+        """List monitors behind `after`, by id; of one account if one is given. Raises NotFound: it isn't there."""
         async with self._database.read() as work:
+            if account_id:
+                await reads.check_account(work, account_id)
             return await monitors.page(work, account_id, after, limit)
 
     async def list_accounts(
@@ -150,9 +153,11 @@ class Ledger:
 
     async def list_transfers(
         self, wanted: TransfersWanted, after: TransferPlace | None, size: int
-    ) -> Looked[TransferView, TransferPlace]:
-        """List transfers behind a place; None begins before the first."""
+    ) -> Looked[PlacedTransfer, TransferPlace]:
+        """List transfers behind a place; None begins before the first. Raises NotFound: there is no such account."""
         async with self._database.read() as work:
+            if wanted.account_id:
+                await reads.check_account(work, wanted.account_id)
             return await transfers.list_transfers(work, wanted, after, size)
 
     async def statement(

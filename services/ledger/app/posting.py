@@ -27,7 +27,7 @@ from services.ledger.domain.transfers import (
     fingerprint,
     moved,
 )
-from services.ledger.store import monitors, plain, scheduled
+from services.ledger.store import monitors, periods, plain, reversals, scheduled
 from services.ledger.store import posting as store
 from services.ledger.store.posting import Claimed
 from services.runtime.database import UnitOfWork
@@ -148,12 +148,16 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
         NotFound: there is no such transfer in the books.
         TransferNotReversible: it posted nothing.
         TransferAlreadyReversed: its opposite was posted before.
-        ReversalRefused: an account refuses the opposite.
+        ReversalRefused: an account refuses the opposite, or recipes have reversed a part of it.
     """
+    # Ahead of what is locked below, as every batch does.
+    await periods.share(work)
+    monitors.share(work)
     view = await store.read_transfer(work, command.transfer_id)
     if view is None:
         raise NotFound("transfer", str(command.transfer_id))
     reversal = opposite(view.transfer, command.reason)
+    taken_minor = (await reversals.lock(work, {command.transfer_id})).get(command.transfer_id, 0)
     (verdict,) = (await post_transfers([reversal], work)).verdicts
     if verdict.result is TransferResult.EXISTS or view.reversed_by_id is not None:
         raise TransferAlreadyReversed(
@@ -161,6 +165,9 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
             transfer_id=str(command.transfer_id),
             reversal_id=str(reversal.transfer_id),
         )
+    amount_minor = moved(reversal)
+    if taken_minor > 0 and verdict.result is TransferResult.OK:
+        raise ReversalRefused.in_part(command.transfer_id, taken_minor, amount_minor)
     if verdict.result is not TransferResult.OK:
         # The refusal undoes the transaction, and with it the claim of the reversal's id: it can be tried again.
         raise ReversalRefused(
@@ -168,6 +175,8 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
             transfer_id=str(command.transfer_id),
             result=verdict.result.name,
         )
+    if amount_minor:
+        reversals.insert(work, command.transfer_id, reversal.transfer_id, amount_minor)
     return TransferView(reversal, work.now, work.now, None, None)
 
 

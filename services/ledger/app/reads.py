@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.ledger.domain.accounts import AccountType, EntryPlace, EntryView
+from services.ledger.domain.accounts import Account, AccountType, EntryPlace
 from services.ledger.domain.reads import (
     ACCOUNTS_LOOKED_AT_MAX,
     EntriesWanted,
@@ -28,7 +28,7 @@ async def list_entries(
     found, place = await entries.list_entries(work, wanted, list(types), after, size + 1)
     shown = [TypedEntry(entry, types[entry.account_id]) for entry in found[:size]]
     if len(found) > size:
-        return Looked(shown, _place_of(found[size - 1]))
+        return Looked(shown, shown[-1].place)
     if place is None and len(types) == ACCOUNTS_LOOKED_AT_MAX:
         place = wanted.behind_all(max(types))
     return Looked(shown, place)
@@ -42,11 +42,12 @@ async def _accounts(
         return await accounts.accounts_from(
             work, wanted.account_prefix, start, ACCOUNTS_LOOKED_AT_MAX
         )
-    known = await accounts.read_accounts(work, [wanted.account_id])
-    if wanted.account_id not in known:
-        raise NotFound("account", wanted.account_id)
-    return {wanted.account_id: known[wanted.account_id].type}
+    return {wanted.account_id: (await check_account(work, wanted.account_id)).type}
 
 
-def _place_of(entry: EntryView) -> EntryPlace:
-    return EntryPlace(entry.account_id, entry.seq)
+async def check_account(work: UnitOfWork, account_id: str) -> Account:
+    """Return an account that a list is asked for. Raises NotFound."""
+    known = await accounts.read_accounts(work, [account_id])
+    if account_id not in known:
+        raise NotFound("account", account_id)
+    return known[account_id]

@@ -12,7 +12,12 @@ from services.ledger.app.posting import post_transfers
 from services.ledger.app.recipes import Recipes
 from services.ledger.domain.accounts import Account
 from services.ledger.domain.posting import Verdict
-from services.ledger.domain.recipes.errors import PostingExists, RecipeNotFound, RecipeRefused
+from services.ledger.domain.recipes.errors import (
+    FactUnfit,
+    PostingExists,
+    RecipeNotFound,
+    RecipeRefused,
+)
 from services.ledger.domain.recipes.evaluation import (
     EarlierPosting,
     Fact,
@@ -28,11 +33,11 @@ from services.ledger.domain.recipes.postings import PostingView, posted, transfe
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.store import accounts as accounts_store
-from services.ledger.store import monitors, periods
+from services.ledger.store import monitors, periods, reversals
 from services.ledger.store import posting as transfers_store
 from services.ledger.store import postings as store
 from services.runtime.database import UnitOfWork
-from services.runtime.errors import BatchTooLarge, DomainError
+from services.runtime.errors import BatchTooLarge, DomainError, InvalidField
 from services.runtime.turns import aside, in_slices
 
 # A posting passes over ids that somebody else has taken, and over accounts that somebody else makes, but not for ever.
@@ -78,11 +83,14 @@ class RecipePoster:
 
         Raises:
             RecipeNotFound: there is no such recipe.
-            InvalidField: its parameters are not those that the recipe takes.
+            FactUnfit: its parameters are not those that the recipe takes.
             PostingExists: it was posted with other content.
             RecipeRefused: an account does not take a leg; the caller must roll back.
         """
         (outcome,) = await self.post_all([fact], work)
+        if isinstance(outcome, InvalidField):
+            # Not the request's answer for ever: the recipe may change.
+            raise FactUnfit.of(outcome.fields)
         if isinstance(outcome, DomainError):
             raise outcome
         return outcome
@@ -154,7 +162,7 @@ class RecipePoster:
         """
         named = (existing.recipe, existing.version)
         recipe = (await self._recipes.find(work, [named]))[named]
-        return await aside(fact.size, _answered, existing, recipe, fact)
+        return await aside(fact.size, _as_posted, existing, recipe, fact)
 
 
 def _item(index: int, fact: Fact, recipe: Recipe, tenant_id: str) -> _Item:
@@ -165,16 +173,21 @@ def _item(index: int, fact: Fact, recipe: Recipe, tenant_id: str) -> _Item:
 
 
 def _segments(items: Iterable[_Item], tenant_id: str) -> Iterator[list[_Item]]:
-    """Cut a batch before what needs to see what stands before it: the same posting, or one that depends on it."""
+    """Cut a batch before what needs to see what stands before it: the same posting, or one that depends on it.
+
+    Before what others needed and did not find, too: theirs must be in the books first, however often it is tried.
+    """
     segment: list[_Item] = []
     seen: set[UUID] = set()
+    needed: set[UUID] = set()
     for item in items:
         needs = {item.posting_id} | {each.posting_id(tenant_id) for each in item.earlier}
-        if needs & seen:
+        if needs & seen or item.posting_id in needed:
             yield segment
-            segment, seen = [], set()
+            segment, seen, needed = [], set(), set()
         segment.append(item)
         seen.add(item.posting_id)
+        needed |= needs
     if segment:
         yield segment
 
@@ -272,8 +285,10 @@ class _Segment:
         return judged
 
     async def _open(self, plans: Collection[Plan]) -> OpenBooks:
-        """Lock the holds and then the balances that the plans may move."""
+        """Lock what the plans reverse, then the holds and then the balances that they may move."""
         work = self._work
+        reversed_ids = {transfer_id for plan in plans for transfer_id in plan.reverses}
+        taken = await reversals.lock(work, reversed_ids) if reversed_ids else {}
         accounts: set[str] = set()
         pending: set[UUID] = set()
         for plan in plans:
@@ -284,7 +299,7 @@ class _Segment:
             accounts |= {hold.debit_account_id, hold.credit_account_id}
         balances = await transfers_store.lock_balances(work, accounts)
         await load_timelines(work, balances.values(), (plan.fact.effective_at for plan in plans))
-        return OpenBooks(balances, holds, work.tenant_id, work.now, self._closed_through)
+        return OpenBooks(balances, holds, work.tenant_id, work.now, self._closed_through, taken)
 
     async def _create(self, judged: dict[int, Judged]) -> bool:
         """Create the accounts that are missing; False when somebody else has made one of them."""
@@ -313,6 +328,14 @@ class _Segment:
     def _record(self, index: int, item: Judged) -> None:
         posting = posted(item, self._work.now)
         store.insert_posting(self._work, posting)
+        for made in item.made:
+            if made.reverses is not None:
+                reversals.insert(
+                    self._work,
+                    made.reverses.transfer_id,
+                    made.asked.transfer_id,
+                    made.reverses.amount_minor,
+                )
         self._outcomes[index] = posting
         if item.suspended:
             reference = item.plan.fact.reference
@@ -320,7 +343,7 @@ class _Segment:
             self._work.violation(IN_SUSPENSE, "HIGH", message, subject_id=reference.id)
 
 
-def _answered(existing: PostingView, recipe: Recipe, fact: Fact) -> PostingView:
+def _as_posted(existing: PostingView, recipe: Recipe, fact: Fact) -> PostingView:
     """Return a posting that is in the books, if the fact is the one that the recipe posted. Raises PostingExists."""
     try:
         is_of = existing.is_of(fact, bound(recipe, fact))

@@ -58,4 +58,4 @@ async def list_lines(
     if len(entries) <= size:
         return Looked(shown, None)
     last = shown[-1]
-    return Looked(shown, LinePlace(last.entry.effective_at, last.entry.seq, last.balance_minor))
+    return Looked(shown, last.place)

@@ -8,10 +8,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from services.ledger.domain.chain import Place
 from services.ledger.domain.findings import Check, Finding
-from services.ledger.domain.recipes.evaluation import Fact, Move, Plan
+from services.ledger.domain.recipes.evaluation import (
+    EarlierPosting,
+    Fact,
+    Move,
+    Plan,
+    Posted,
+    bound,
+    earlier_postings,
+    earlier_transfers,
+    evaluate,
+)
 from services.ledger.domain.recipes.parameters import Values
+from services.ledger.domain.recipes.postings import by_leg
+from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Reference, Transfer, moved
+from services.runtime.errors import DomainError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +34,7 @@ class KeptPosting:
 
     Attributes:
         places: leg, group and transfer of each, in the order of posting.
+        place: of the first of its transfers that there is; None for none.
     """
 
     posting_id: UUID
@@ -30,6 +45,12 @@ class KeptPosting:
     effective_at: datetime | None
     places: tuple[tuple[str, int, UUID], ...]
     transfers: Mapping[UUID, Transfer]
+    place: Place | None = None
+
+    @property
+    def size(self) -> int:
+        """How many transfers it has: what it takes to judge it grows with that."""
+        return len(self.places)
 
     @property
     def fact(self) -> Fact:
@@ -44,6 +65,90 @@ class NamedTransfer:
     transfer_id: UUID
     posting_id: UUID
     is_named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the legs of a posting depend on.
+
+    Attributes:
+        values: its parameters.
+        earlier: postings.
+        standing: transfers that stand for such postings where there are none.
+    """
+
+    values: Values
+    earlier: frozenset[EarlierPosting] = frozenset()
+    standing: frozenset[UUID] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is in the books of that on which postings depend, whenever it came.
+
+    Attributes:
+        postings: by id.
+        standing: transfers, each with its place.
+    """
+
+    postings: Mapping[UUID, KeptPosting]
+    standing: Mapping[UUID, tuple[Transfer, Place]]
+
+    def before(self, posting: KeptPosting, needs: Needs, tenant_id: str) -> Posted:
+        """Return what a posting found when it was posted. What has come since was nothing to it."""
+        found: dict[tuple[EarlierPosting, str, int] | UUID, Transfer | None] = {}
+        for transfer_id in needs.standing & self.standing.keys():
+            transfer, place = self.standing[transfer_id]
+            if _is_before(place, posting):
+                found[transfer_id] = transfer
+        for each in needs.earlier:
+            kept = self.postings.get(each.posting_id(tenant_id))
+            if kept is not None and _is_before(kept.place, posting):
+                made = (
+                    (leg, group, kept.transfers[transfer_id])
+                    for leg, group, transfer_id in kept.places
+                    if transfer_id in kept.transfers
+                )
+                found |= by_leg(each, made)
+        return found
+
+
+def _is_before(place: Place | None, posting: KeptPosting) -> bool:
+    """True unless it came behind the posting; batches of those that depend on each other are numbered in order."""
+    return place is None or posting.place is None or place < posting.place
+
+
+def needs_of(posting: KeptPosting, recipe: Recipe) -> Needs:
+    """Say what a posting depends on. Raises InvalidField: its parameters are not those that the recipe takes."""
+    fact = posting.fact
+    values = bound(recipe, fact)
+    return Needs(
+        values,
+        frozenset(earlier_postings(recipe, fact, values)),
+        frozenset(earlier_transfers(recipe, fact, values)),
+    )
+
+
+def compared(
+    posting: KeptPosting, recipe: Recipe, needs: Needs, earlier: Earlier, tenant_id: str
+) -> list[Finding]:
+    """Compare a posting with what its recipe made of its fact by what was in the books before it."""
+    found = earlier.before(posting, needs, tenant_id)
+    findings = _by_plan(posting, recipe, needs, found)
+    if findings and needs.standing & found.keys():
+        # Nobody locks such a transfer: one whose batch has the lower number may not have been committed yet.
+        unseen = {key: transfer for key, transfer in found.items() if key not in needs.standing}
+        if not _by_plan(posting, recipe, needs, unseen):
+            return []
+    return findings
+
+
+def _by_plan(posting: KeptPosting, recipe: Recipe, needs: Needs, posted: Posted) -> list[Finding]:
+    try:
+        plan = evaluate(recipe, posting.fact, needs.values, posted, cuts=True)
+    except DomainError as error:
+        return [unplanned(posting, str(error))]
+    return [*posting_faults(posting, plan)]
 
 
 def stray_faults(transfers: list[NamedTransfer]) -> Iterator[Finding]:

@@ -79,7 +79,7 @@ class Posting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Answer to one transfer; `original` is the refusal that burnt its id, if one did."""
+    """Answer to one transfer; `original` is the refusal that burnt its id, or SCHEDULED of one that waited before."""
 
     result: TransferResult
     original: TransferResult | None = None
@@ -202,6 +202,7 @@ class _Before:
 
 
 POSTED = Verdict(_R.OK)
+_WHOLE = frozenset({_R.EXISTS, _R.SCHEDULED, _R.ID_ALREADY_FAILED})
 
 
 class _Evaluator:
@@ -258,7 +259,7 @@ class _Evaluator:
             return
         known = self._all_known(start, stop) if stop - start > 1 else None
         if known is not None:
-            self.outcome.verdicts[start:stop] = [Verdict(known)] * (stop - start)
+            self.outcome.verdicts[start:stop] = known
             return
         self.journal = [] if stop - start > 1 else None
         for index in range(start, stop):
@@ -269,19 +270,23 @@ class _Evaluator:
         result = _R.SCHEDULED if self._waits(last) else _R.OK
         self.outcome.verdicts[start:stop] = [Verdict(result)] * (stop - start)
 
-    def _all_known(self, start: int, stop: int) -> TransferResult | None:
-        """Say what a chain is answered that came before as a whole: EXISTS or SCHEDULED; None for any other."""
-        results: set[TransferResult] = set()
+    def _all_known(self, start: int, stop: int) -> list[Verdict] | None:
+        """Say what a chain is answered that came before as a whole; None for any other.
+
+        It is in the books, it waits, or it failed: when it was due or by cancelling, each member with its own verdict.
+        """
+        verdicts: list[Verdict] = []
         for index, item in enumerate(self.batch[start:stop], start):
             if isinstance(item, Malformed):
                 return None
             existing = self._existing(item.transfer_id)
             if existing is None:
                 return None
-            results.add(self._repeated(existing, index).result)
-            if results not in ({_R.EXISTS}, {_R.SCHEDULED}):
+            verdicts.append(self._repeated(existing, index))
+            result = verdicts[-1].result
+            if result not in _WHOLE or result is not verdicts[0].result:
                 return None
-        return results.pop()
+        return verdicts
 
     def _waits(self, item: Transfer | Malformed) -> bool:
         if isinstance(item, Malformed) or item.not_before is None:
@@ -339,13 +344,14 @@ class _Evaluator:
         if existing.result is not _R.OK and not waits:
             return Verdict(_R.ID_ALREADY_FAILED, existing.result)
         same = _R.SCHEDULED if waits else _R.EXISTS
+        original = _R.SCHEDULED if waits else None
         if existing.fingerprint == self.contents[index]:
-            return Verdict(same)
+            return Verdict(same, original)
         assert existing.transfer is not None, (
             "the store loads the transfer when fingerprints differ"
         )
         difference = first_difference(existing.transfer, asked, waits=waits)
-        return Verdict(same if difference is _R.EXISTS else difference)
+        return Verdict(same, original) if difference is _R.EXISTS else Verdict(difference)
 
     def _schedule(self, index: int, asked: Transfer, first_id: UUID) -> TransferResult:
         """Judge a transfer that waits by what will not change until it is due, and keep it."""

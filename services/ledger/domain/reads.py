@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from services.ledger.domain.accounts import AccountType, EntryPlace, EntryView
+from services.ledger.domain.holds import TransferView
 
 # Rows that a page looks at where a filter may pass most of them over.
 LOOKED_AT_MAX = 5_000
@@ -34,6 +35,12 @@ class Looked(Generic[ItemT, PlaceT]):
     items: Sequence[ItemT]
     place: PlaceT | None
 
+    def up_to(self, count: int, place_of: Callable[[ItemT], PlaceT]) -> Looked[ItemT, PlaceT]:
+        """Return the first items, behind the last of which more stand if any are left out."""
+        if count == len(self.items):
+            return self
+        return Looked(self.items[:count], place_of(self.items[count - 1]))
+
 
 @dataclass(frozen=True, slots=True)
 class TypedEntry:
@@ -41,6 +48,11 @@ class TypedEntry:
 
     entry: EntryView
     type: AccountType
+
+    @property
+    def place(self) -> EntryPlace:
+        """Where it stands among all entries."""
+        return EntryPlace(self.entry.account_id, self.entry.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,14 @@ class TransferPlace:
     recorded_at: datetime
     batch_no: int
     position: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTransfer:
+    """A transfer, and its place among all."""
+
+    view: TransferView
+    place: TransferPlace
 
 
 def behind_prefix(prefix: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 from uuid import UUID
 
 from services.ledger.domain.transfers import Kind, Transfer
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
+
+# Result of a refusal that no account has.
+REVERSED_IN_PART = "REVERSED_IN_PART"
 
 
 class TransferNotReversible(DomainError):
@@ -31,13 +35,23 @@ class TransferAlreadyReversed(DomainError):
 
 
 class ReversalRefused(DomainError):
-    """An account refuses the opposite of the transfer; nothing was posted."""
+    """An account refuses the opposite of the transfer, or a part was reversed before; nothing was posted."""
 
     code = Code.FAILED_PRECONDITION
     reason = "REVERSAL_REFUSED"
     state_dependent = True
     transfer_id: str
     result: str
+
+    @classmethod
+    def in_part(cls, transfer_id: UUID, taken_minor: int, amount_minor: int) -> Self:
+        """Say how much of a transfer was reversed before."""
+        return cls(
+            f"transfer {transfer_id} is not reversed as a whole: {taken_minor} of its {amount_minor} minor units were"
+            " reversed by recipes; reverse what is left by a recipe, or reverse those reversals first",
+            transfer_id=str(transfer_id),
+            result=REVERSED_IN_PART,
+        )
 
 
 @dataclass(frozen=True, slots=True)

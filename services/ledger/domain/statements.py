@@ -107,6 +107,11 @@ class Line:
     entry: EntryView
     balance_minor: int
 
+    @property
+    def place(self) -> LinePlace:
+        """Where it stands in the statement."""
+        return LinePlace(self.entry.effective_at, self.entry.seq, self.balance_minor)
+
 
 def last_seq_of(wanted: StatementWanted, head: StatementHead) -> int:
     """Return the number up to which entries are in a statement. Raises InvalidField: the account has not so many."""

@@ -47,8 +47,13 @@ def fact_of(item: _Fact) -> Fact:
     )
 
 
-def judged_fact_of(item: service_pb.RecipePosting) -> Fact | DomainError:
-    """Read a fact of a batch, or why it is none."""
+def judged_fact_of(item: service_pb.RecipePosting, unreadable: str) -> Fact | DomainError:
+    """Read a fact of a batch, or why it is none.
+
+    `unreadable` says why it could not be read from what its sender wrote; it is empty for one that was.
+    """
+    if unreadable:
+        return InvalidField.one("postings", f"the fact cannot be read: {unreadable}")
     if broken := validation.violations(item):
         return InvalidField.of(broken)
     try:

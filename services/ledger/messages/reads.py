@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
 from payments.ledger.v1 import statement_pb2
 from payments.type.v1 import type_pb2
@@ -13,7 +14,6 @@ from payments.type.v1 import type_pb2
 from services.ledger.domain.accounts import AccountFilter, AccountType, EntryPlace
 from services.ledger.domain.reads import (
     EntriesWanted,
-    Looked,
     Span,
     TransferPlace,
     TransfersWanted,
@@ -30,11 +30,12 @@ from services.ledger.domain.statements import (
 )
 from services.ledger.messages import books
 from services.runtime.edge import values as edge
+from services.runtime.edge.paging import Int32
 from services.runtime.errors import InvalidField
 from services.runtime.money import Money, exponent
 
 ENTRY_PLACE: Mapping[str, type] = {"account_id": str, "seq": int}
-TRANSFER_PLACE: Mapping[str, type] = {"recorded_at": datetime, "batch_no": int, "position": int}
+TRANSFER_PLACE: Mapping[str, type] = {"recorded_at": datetime, "batch_no": int, "position": Int32}
 # A statement is made once: its sums go from page to page, and each page costs its own lines.
 STATEMENT_PLACE: Mapping[str, type] = {
     "recorded_at": datetime,
@@ -184,15 +185,20 @@ def statement_place(found: Statement, place: LinePlace) -> dict[str, str | int]:
     }
 
 
-def entries(page: Looked[TypedEntry, EntryPlace], token: str) -> service_pb.ListEntriesResponse:
-    """Write a page of entries."""
-    return service_pb.ListEntriesResponse(
-        entries=[books.entry(item.entry, item.type) for item in page.items], next_page_token=token
-    )
+def entry(item: TypedEntry) -> pb.Entry:
+    """Write an entry of a page."""
+    return books.entry(item.entry, item.type)
+
+
+def statement_entry(found: Statement, line: Line) -> statement_pb2.StatementEntry:
+    """Write a line of a statement."""
+    head = found.head
+    balance = edge.money(Money(head.currency_code, head.type.balance(line.balance_minor)))
+    return statement_pb2.StatementEntry(entry=books.entry(line.entry, head.type), balance=balance)
 
 
 def statement(
-    found: Statement, page: Looked[Line, LinePlace], token: str
+    found: Statement, entries: Iterable[statement_pb2.StatementEntry], token: str
 ) -> service_pb.GetStatementResponse:
     """Write a page of a statement. Raises AmountOverflow: its place was not one that was given."""
     head, sums = found.head, found.sums
@@ -210,13 +216,7 @@ def statement(
         recorded_at=edge.stamp(found.recorded_at),
         last_seq=found.last_seq,
         opening=money(head.type.balance(found.opening_minor)),
-        entries=[
-            statement_pb2.StatementEntry(
-                entry=books.entry(line.entry, head.type),
-                balance=money(head.type.balance(line.balance_minor)),
-            )
-            for line in page.items
-        ],
+        entries=entries,
         closing=money(head.type.balance(found.closing_minor)),
         debits=money(sums.debits_minor),
         credits=money(sums.credits_minor),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -46,7 +46,6 @@ def recipe_of(item: recipe_pb.Recipe) -> Recipe:
         description=item.description,
         version=item.version,
         is_product=item.is_product,
-        created_at=edge.moment_or_none(item, "created_at"),
     )
 
 
@@ -194,11 +193,6 @@ def document(shown: Recipe) -> dict[str, Any]:
 def put(shown: Recipe) -> service_pb.PutRecipeResponse:
     """Write a recipe that was stored."""
     return service_pb.PutRecipeResponse(recipe=recipe(shown))
-
-
-def recipes(shown: Iterable[Recipe]) -> list[recipe_pb.Recipe]:
-    """Write recipes."""
-    return [recipe(item) for item in shown]
 
 
 def _parameter(shown: Parameter) -> recipe_pb.RecipeParameter:

@@ -36,8 +36,9 @@ SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_ac
        e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
   FROM (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq DESC LIMIT 1) AS last
   LEFT JOIN (found AS e
-             JOIN ledger.transfer AS t
-               ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at)
+             JOIN LATERAL (SELECT * FROM ledger.transfer
+                           WHERE tenant_id = e.tenant_id AND transfer_id = e.transfer_id AND recorded_at = e.recorded_at
+                           LIMIT 1) AS t ON true)
     ON true
  ORDER BY e.account_id, e.seq;
 
@@ -70,8 +71,9 @@ SELECT (SELECT count(*) FROM looked_at) AS looked_at, last.account_id AS last_ac
        e.code, e.recorded_at, e.effective_at, t.metadata, t.reference_kind, t.reference_id, t.reference_part
   FROM (SELECT account_id, seq FROM looked_at ORDER BY account_id DESC, seq LIMIT 1) AS last
   LEFT JOIN (found AS e
-             JOIN ledger.transfer AS t
-               ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at)
+             JOIN LATERAL (SELECT * FROM ledger.transfer
+                           WHERE tenant_id = e.tenant_id AND transfer_id = e.transfer_id AND recorded_at = e.recorded_at
+                           LIMIT 1) AS t ON true)
     ON true
  ORDER BY e.account_id, e.seq DESC;
 
@@ -104,8 +106,9 @@ WITH looked_at AS MATERIALIZED (
          (extract(epoch FROM l.effective_at) * 1000000)::bigint AS effective_at_us,
          CASE WHEN t.metadata = '{}' THEN '' ELSE t.metadata::text END AS metadata
     FROM looked_at AS l
-    JOIN ledger.transfer AS t
-      ON t.tenant_id = l.tenant_id AND t.transfer_id = l.transfer_id AND t.recorded_at = l.recorded_at
+    JOIN LATERAL (SELECT * FROM ledger.transfer
+                  WHERE tenant_id = l.tenant_id AND transfer_id = l.transfer_id AND recorded_at = l.recorded_at
+                  LIMIT 1) AS t ON true
    WHERE (%(recorded_from)s::timestamptz IS NULL OR l.recorded_at >= %(recorded_from)s)
      AND (%(recorded_before)s::timestamptz IS NULL OR l.recorded_at < %(recorded_before)s)
    ORDER BY l.account_id, l.seq

@@ -134,6 +134,20 @@ SELECT posting_id, recipe, version, reference_kind, reference_id, reference_part
  ORDER BY posting_id
  LIMIT %(limit)s;
 
+-- @postings_by_id
+SELECT posting_id, recipe, version, reference_kind, reference_id, reference_part, parameters, legs, groups, transfer_ids,
+       effective_at
+  FROM ledger.posting
+ WHERE tenant_id = %(tenant_id)s AND posting_id = ANY (%(posting_ids)s::uuid[]);
+
+-- @places
+SELECT t.transfer_id, t.batch_no, t.position
+  FROM ledger.transfer_id AS i
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = i.tenant_id AND transfer_id = i.transfer_id AND recorded_at = i.recorded_at
+                LIMIT 1) AS t ON true
+ WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
 -- @named_page
 SELECT t.batch_no, t.position, t.transfer_id, t.posting_id,
        coalesce(t.transfer_id = ANY (p.transfer_ids), false) AS is_named

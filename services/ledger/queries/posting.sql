@@ -23,13 +23,15 @@ SELECT transfer_id, fingerprint, result FROM ledger.transfer_id
  WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_transfers
--- By the time of recording too, which says in which partition a transfer is: so in each statement that has ids.
+-- By the time of recording too, which says in which partition a transfer is: so in each statement that has ids. One
+-- by one, since a planner that knows little of the table would rather join it to all that the tenant has.
 SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, t.amount_minor, t.code, t.kind, t.linked,
        t.effective_at, t.recorded_at, t.metadata, t.pending_id, t.timeout_ms, t.flags, t.asked_all, t.reverses_id,
        t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before
   FROM ledger.transfer_id AS i
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = i.tenant_id AND transfer_id = i.transfer_id AND recorded_at = i.recorded_at
+                LIMIT 1) AS t ON true
  WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
 
 -- @read_transfer
@@ -38,8 +40,9 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
        t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before, h.remaining_minor, h.state,
        h.expires_at, r.transfer_id AS reversed_by_id
   FROM ledger.transfer_id AS i
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = i.tenant_id AND transfer_id = i.transfer_id AND recorded_at = i.recorded_at
+                LIMIT 1) AS t ON true
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
   LEFT JOIN ledger.transfer AS r ON r.tenant_id = t.tenant_id AND r.reverses_id = t.transfer_id
  WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = %(transfer_id)s;
@@ -50,8 +53,9 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
        t.reference_kind, t.reference_id, t.reference_part, t.posting_id, t.not_before, h.remaining_minor, h.state,
        h.expires_at, r.transfer_id AS reversed_by_id
   FROM ledger.transfer_id AS i
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = i.tenant_id AND transfer_id = i.transfer_id AND recorded_at = i.recorded_at
+                LIMIT 1) AS t ON true
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
   LEFT JOIN ledger.transfer AS r ON r.tenant_id = t.tenant_id AND r.reverses_id = t.transfer_id
  WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
@@ -60,8 +64,9 @@ SELECT t.transfer_id, t.debit_account_id, t.credit_account_id, t.currency_code, 
 -- In one statement, so that no hold is taken for another transfer: it may have been committed since holds were looked for.
 SELECT t.transfer_id, h.debit_account_id, h.credit_account_id
   FROM ledger.transfer_id AS i
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = i.tenant_id AND t.transfer_id = i.transfer_id AND t.recorded_at = i.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = i.tenant_id AND transfer_id = i.transfer_id AND recorded_at = i.recorded_at
+                LIMIT 1) AS t ON true
   LEFT JOIN ledger.hold AS h ON h.tenant_id = t.tenant_id AND h.transfer_id = t.transfer_id
  WHERE i.tenant_id = %(tenant_id)s AND i.transfer_id = ANY (%(transfer_ids)s::uuid[]);
 

@@ -60,8 +60,9 @@ SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
            AND recorded_at < %(recorded_before)s
          ORDER BY seq
          LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = e.tenant_id AND transfer_id = e.transfer_id AND recorded_at = e.recorded_at
+                LIMIT 1) AS t ON true
  ORDER BY e.seq;
 
 -- @lines_effective
@@ -74,6 +75,7 @@ SELECT e.account_id, e.seq, e.transfer_id, e.amount_minor, e.balance_after_minor
            AND recorded_at < %(recorded_before)s
          ORDER BY effective_at, seq
          LIMIT %(limit)s) AS e
-  JOIN ledger.transfer AS t
-    ON t.tenant_id = e.tenant_id AND t.transfer_id = e.transfer_id AND t.recorded_at = e.recorded_at
+  JOIN LATERAL (SELECT * FROM ledger.transfer
+                WHERE tenant_id = e.tenant_id AND transfer_id = e.transfer_id AND recorded_at = e.recorded_at
+                LIMIT 1) AS t ON true
  ORDER BY e.effective_at, e.seq;

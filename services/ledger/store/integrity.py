@@ -17,7 +17,7 @@ from services.ledger.domain.integrity_accounts import (
     Running,
     SidesOfCurrency,
 )
-from services.ledger.domain.integrity_postings import KeptPosting, NamedTransfer
+from services.ledger.domain.integrity_postings import Earlier, KeptPosting, NamedTransfer
 from services.ledger.domain.integrity_transfers import (
     HoldEnds,
     HoldFacts,
@@ -29,6 +29,7 @@ from services.ledger.domain.transfers import Kind, Reference, Transfer
 from services.ledger.store.chain import read_booked
 from services.ledger.store.posting import read_views, transfer_of
 from services.ledger.store.postings import values_of
+from services.ledger.store.rows import parts
 from services.runtime.database import UnitOfWork
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.postgres import sql
@@ -42,9 +43,33 @@ _LEAST_ID = UUID(int=0)
 async def postings_page(work: UnitOfWork, after: UUID | None, limit: int) -> list[KeptPosting]:
     """Read postings behind an id, by id, with their transfers."""
     keys = {"tenant_id": work.tenant_id, "after": after or _LEAST_ID, "limit": limit}
-    rows = list(await work.execute(_SQL["postings_page"], keys))
+    return await _postings(work, list(await work.execute(_SQL["postings_page"], keys)))
+
+
+async def read_earlier(
+    work: UnitOfWork, posting_ids: Collection[UUID], transfer_ids: Collection[UUID]
+) -> Earlier:
+    """Read postings, and transfers that stand for others, with their places."""
+    rows: list[Any] = []
+    for ids in parts(sorted(posting_ids)):
+        keys = {"tenant_id": work.tenant_id, "posting_ids": ids}
+        rows += await work.execute(_SQL["postings_by_id"], keys)
+    postings = await _postings(work, rows)
+    views = await read_views(work, sorted(transfer_ids)) if transfer_ids else {}
+    places = await _places(work, views)
+    return Earlier(
+        {posting.posting_id: posting for posting in postings},
+        {i: (view.transfer, places[i]) for i, view in views.items()},
+    )
+
+
+async def _postings(work: UnitOfWork, rows: Sequence[Any]) -> list[KeptPosting]:
     wanted = [transfer_id for row in rows for transfer_id in row.transfer_ids]
     views = await read_views(work, wanted) if wanted else {}
+    first = {
+        row.posting_id: next((i for i in row.transfer_ids if i in views), None) for row in rows
+    }
+    places = await _places(work, {each for each in first.values() if each is not None})
     return [
         KeptPosting(
             posting_id=row.posting_id,
@@ -55,9 +80,19 @@ async def postings_page(work: UnitOfWork, after: UUID | None, limit: int) -> lis
             effective_at=row.effective_at,
             places=tuple(zip(row.legs, row.groups, row.transfer_ids, strict=True)),
             transfers={i: views[i].transfer for i in row.transfer_ids if i in views},
+            place=places.get(first[row.posting_id]),
         )
         for row in rows
     ]
+
+
+async def _places(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID | None, Place]:
+    found: dict[UUID | None, Place] = {}
+    for ids in parts(sorted(transfer_ids)):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        rows = (await work.execute(_SQL["places"], keys)).tuples()
+        found |= {transfer_id: Place(*place) for transfer_id, *place in rows}
+    return found
 
 
 async def named_page(

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import Select, literal_column, or_, select, tuple_
 
 from services.ledger.domain.holds import TransferView
-from services.ledger.domain.reads import LOOKED_AT_MAX, Looked, TransferPlace, TransfersWanted
+from services.ledger.domain.reads import (
+    LOOKED_AT_MAX,
+    Looked,
+    PlacedTransfer,
+    TransferPlace,
+    TransfersWanted,
+)
 from services.ledger.domain.reversals import reversal_id
 from services.ledger.store.entries import BY_INDEX
 from services.ledger.store.posting import transfer_view
@@ -23,7 +29,7 @@ _SQL = sql.load("services.ledger", "queries/transfers.sql")
 
 async def list_transfers(
     work: UnitOfWork, wanted: TransfersWanted, after: TransferPlace | None, size: int
-) -> Looked[TransferView, TransferPlace]:
+) -> Looked[PlacedTransfer, TransferPlace]:
     """List transfers behind a place, and say behind which place more may stand."""
     most = LOOKED_AT_MAX if wanted.is_filtered else size + 1
     looked_at = transfers_looked_at(work.tenant_id, wanted, after, most)
@@ -32,8 +38,10 @@ async def list_transfers(
     place = _place(rows[size - 1]) if len(rows) > size else None
     if place is None and wanted.is_filtered:
         place = await _last_looked_at(work, looked_at, most)
-    views = await _views(work, rows[:size])
-    return Looked(views, place)
+    shown = rows[:size]
+    views = await _views(work, shown)
+    items = [PlacedTransfer(view, _place(row)) for view, row in zip(views, shown, strict=True)]
+    return Looked(items, place)
 
 
 def transfers_looked_at(
@@ -51,6 +59,9 @@ def transfers_looked_at(
             t.reference_kind == wanted.reference_kind, t.reference_id == wanted.reference_id
         )
     order = _order(wanted)
+    if not wanted.reference_id:
+        # Of every transfer, and what the index of times is for.
+        query = query.where(t.batch_no >= literal_column("0"))
     if after is not None:
         place = [getattr(after, column.name) for column in order]
         behind = (

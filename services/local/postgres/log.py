@@ -13,9 +13,17 @@ _NOISE = re.compile(
 _LINE = re.compile(
     r"(?:^|(?P<pid>\[\d+\])?\s)(?P<level>PANIC|FATAL|ERROR|WARNING|NOTICE|DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOG):\s+(?P<text>.*)"
 )
+# What only the first of a server's processes writes, and the children whose end it tells of: they end a server.
+_LEADING = re.compile(
+    r"starting PostgreSQL|listening on|database system is (shut down|ready)|aborting startup"
+    r"|shutting down because|received \w+ shutdown request|terminating any other active"
+    r"|all server processes terminated|\(PID (?P<child>\d+)\) (was terminated|exited)"
+)
 # A line that goes on with the sentence before it.
 _GOES_ON = re.compile(r"but |and |Expected to find it ")
 _NO_SPACE = "No space left on device"
+_UNFIT_SETTING = re.compile(r"parameter|syntax error in file|is outside the valid range")
+_SETTINGS_UNFIT = re.compile(r"configuration file .* contains errors")
 # It was told to stop, or its files are gone: not an error of its own.
 _ASKED = (
     re.compile(r"performing immediate shutdown because .*"),
@@ -76,18 +84,12 @@ def _last_words(text: str) -> str:
     Where the same process told of a full disk before, that is why.
     """
     lines = [_LINE.search(line) for line in text.splitlines()]
+    leading = _leading(lines)
     for level in ("PANIC", "FATAL"):
         for number in range(len(lines) - 1, -1, -1):
             found = lines[number]
-            if found is None or found["level"] != level or _NOISE.search(found["text"]):
-                continue
-            at, cause = _full_disk(lines, number) or (number, found)
-            more = []
-            for following in lines[at + 1 : at + 4]:
-                if following is None or following["level"] not in {"DETAIL", "HINT"}:
-                    break
-                more.append(following["text"].strip())
-            return ": ".join([cause["text"].strip(), *more])[:600]
+            if found and found["level"] == level and not _is_of_session(found, leading):
+                return _with_details(lines, number)
     # A program that could not even be started leaves other words. The server indents what goes on on a further line,
     # such as the text of a statement.
     rest = [
@@ -109,14 +111,62 @@ def _last_words(text: str) -> str:
     return ""
 
 
-def _full_disk(lines: list[re.Match[str] | None], last: int) -> tuple[int, re.Match[str]] | None:
-    """The line up to the last one in which the same process says that its disk is full."""
+def _with_details(lines: list[re.Match[str] | None], number: int) -> str:
+    """What a line says, or the one before it that says why, with its detail and hint."""
+    at = _full_disk(lines, number)
+    told: list[str] = []
+    for found in lines[at : at + 4]:
+        if found is None or (told and found["level"] not in {"DETAIL", "HINT"}):
+            break
+        told.append(found["text"].strip())
+    if _SETTINGS_UNFIT.search(told[0]):
+        told += _faults_of_settings(lines, at)
+    return ": ".join(told)[:600]
+
+
+def _is_of_session(line: re.Match[str], leading: set[str]) -> bool:
+    """Whether a line is about a session, whose end is not the server's."""
+    if _NOISE.search(line["text"]):
+        return True
+    is_other = bool(leading and line["pid"]) and line["pid"] not in leading
+    return line["level"] == "FATAL" and is_other
+
+
+def _leading(lines: list[re.Match[str] | None]) -> set[str]:
+    """The processes, as a line shows them, whose end is the server's; empty where the lines don't tell."""
+    found: set[str] = set()
+    for line in lines:
+        if (
+            line
+            and line["pid"]
+            and line["level"] == "LOG"
+            and (said := _LEADING.search(line["text"]))
+        ):
+            found.add(line["pid"])
+            if said["child"]:
+                found.add(f"[{said['child']}]")
+    return found
+
+
+def _faults_of_settings(lines: list[re.Match[str] | None], end: int) -> list[str]:
+    """What a server found in its settings right before it gave up on them."""
+    told: list[str] = []
+    for found in reversed(lines[:end]):
+        is_more = found is not None and found["level"] in {"DETAIL", "HINT"}
+        if found is None or not (is_more or _UNFIT_SETTING.search(found["text"])):
+            break
+        told.insert(0, found["text"].strip())
+    return told
+
+
+def _full_disk(lines: list[re.Match[str] | None], last: int) -> int:
+    """The line up to the last one in which the same process says that its disk is full; else the last one."""
     end = lines[last]
     for number in range(last, -1, -1):
         found = lines[number]
         if found and end and found["pid"] == end["pid"] and _NO_SPACE in found["text"]:
-            return number, found
-    return None
+            return number
+    return last
 
 
 def _ended(exit_code: int | None) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 
 from payments.metering.v1 import metering_pb2
 
-from services.metering.domain import (
+from services.metering.domain.events import (
     EVENT_TOO_NEW,
     EVENT_TOO_OLD,
+    METADATA_NOT_ALLOWED,
     UNKNOWN_SKU,
     Batch,
     Policy,
@@ -23,8 +24,8 @@ from services.metering.domain import (
     Repeat,
     canonical_quantity,
     digest,
-    instant,
 )
+from services.metering.domain.times import instant
 from services.runtime.edge.validation import violations
 from services.runtime.errors import InvalidField
 from services.runtime.turns import in_slices
@@ -49,12 +50,18 @@ _LABELS_MAX = 16
 # Of a refused event. The largest that could be taken has a tenth of it.
 KEPT_BYTES_MAX = 64 * 1024
 KEPT_CHARS_MAX = 1_000
+ID_CHARS_MAX = 64
 _spell = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def skus_of(events: Sequence[metering_pb2.UsageEvent]) -> set[str]:
     """Return the SKUs that a batch names, valid or not."""
     return {event.sku for event in events}
+
+
+def request_ids_of(events: Sequence[metering_pb2.UsageEvent]) -> list[str]:
+    """Return the ids of the events of a batch, in its order."""
+    return [event.request_id for event in events]
 
 
 async def judge(events: Sequence[metering_pb2.UsageEvent], policy: Policy) -> Batch:
@@ -70,6 +77,7 @@ def judge_slice(
 ) -> None:
     """Judge consecutive events; `start` is the position of the first in its batch."""
     earliest_us, latest_us, skus = policy.earliest_us, policy.latest_us, policy.skus
+    allowed = policy.metadata_allowed
     for index, event in enumerate(events, start):
         request_id, sku, quantity = event.request_id, event.sku, event.quantity
         source = event.source or _BACKEND
@@ -85,6 +93,7 @@ def judge_slice(
             and nanos in _NANOS
             and source in _SOURCES
             and (metadata := _plain_labels(event.metadata)) is not None
+            and (not metadata or allowed is None or allowed.issuperset(event.metadata))
             and not event.unreadable
         ):
             if "." in quantity or quantity[0] == "0":
@@ -107,13 +116,32 @@ def _take_slowly(batch: Batch, index: int, event: metering_pb2.UsageEvent, polic
     refusal = _refusal(event, policy)
     if refusal is not None:
         reason, message = refusal
-        request_id = event.request_id[:128]
-        batch.rejections.append(Rejection(index, request_id, reason, message, _kept(event)))
+        batch.rejections.append(rejection(event, index, reason, message))
         return
     request_id = event.request_id
     content = _content(event, _at_us(event), event.source or _BACKEND)
     metadata = _labels(event.metadata)
     _take(batch, index, request_id, content, metadata)
+
+
+def refuse(
+    events: Sequence[metering_pb2.UsageEvent], index: int, reason: str, message: str
+) -> Rejection:
+    """Make a refusal of an event of a batch."""
+    return rejection(events[index], index, reason, message)
+
+
+def rejection(event: metering_pb2.UsageEvent, index: int, reason: str, message: str) -> Rejection:
+    """Make a refusal of an event, with what is kept of it."""
+    return Rejection(
+        index,
+        event.request_id[:128],
+        reason,
+        message,
+        _kept(event),
+        event.org_id[:ID_CHARS_MAX],
+        event.sku[:ID_CHARS_MAX],
+    )
 
 
 def _kept(event: metering_pb2.UsageEvent) -> bytes:
@@ -161,7 +189,12 @@ def _refusal(event: metering_pb2.UsageEvent, policy: Policy) -> tuple[str, str] 
     broken = violations(event)
     if broken:
         return InvalidField.reason, InvalidField.of(broken).message
-    at_us = _at_us(event)
+    return _refusal_by_policy(event, _at_us(event), policy)
+
+
+def _refusal_by_policy(
+    event: metering_pb2.UsageEvent, at_us: int, policy: Policy
+) -> tuple[str, str] | None:
     if at_us < policy.earliest_us:
         return EVENT_TOO_OLD, (
             f"event_time is before {_iso(policy.earliest_us)}, the earliest time accepted now;"
@@ -176,7 +209,18 @@ def _refusal(event: metering_pb2.UsageEvent, policy: Policy) -> tuple[str, str] 
         return UNKNOWN_SKU, (
             f"the catalogue has no SKU {event.sku}; add it there, then send the event again"
         )
+    if policy.metadata_allowed is not None:
+        return _not_allowed(sorted(event.metadata.keys() - policy.metadata_allowed))
     return None
+
+
+def _not_allowed(keys: Sequence[str]) -> tuple[str, str] | None:
+    if not keys:
+        return None
+    return METADATA_NOT_ALLOWED, (
+        f"metadata has {', '.join(keys)}, which the ingest setting metadata_allowed does not have; "
+        "allow it and replay the event, or replay it with drop_metadata"
+    )
 
 
 def _iso(at_us: int) -> str:

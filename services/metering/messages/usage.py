@@ -8,19 +8,25 @@ from google.protobuf.duration_pb2 import Duration
 from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
-from services.metering import domain
-from services.metering.domain import (
-    Aggregation,
+from services.metering.domain.aggregations import Aggregation
+from services.metering.domain.receipts import Problem, Receipt, Verdict
+from services.metering.domain.settings import (
     ChangeSettings,
     IngestSettings,
-    LateEvent,
-    LateFilter,
-    Receipt,
+    LatePolicy,
+    allowed_by,
+    rolled_by,
+)
+from services.metering.domain.usage import (
+    AggregationUnsupported,
+    EventsQuery,
+    Freshness,
     UsageQuery,
-    Verdict,
+    UsageRow,
     Window,
 )
 from services.runtime.edge.values import moment_of
+from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal
 
 _WINDOWS = {
@@ -30,26 +36,39 @@ _WINDOWS = {
     metering_pb2.WINDOW_DAY: Window.DAY,
     metering_pb2.WINDOW_MONTH: Window.MONTH,
 }
+_FRESHNESS = {
+    metering_pb2.FRESHNESS_UNSPECIFIED: Freshness.EXACT,
+    metering_pb2.FRESHNESS_EXACT: Freshness.EXACT,
+    metering_pb2.FRESHNESS_ROLLED_UP: Freshness.ROLLED_UP,
+}
 _AGGREGATIONS = {
     type_pb2.AGGREGATION_UNSPECIFIED: Aggregation.SUM,
-    type_pb2.AGGREGATION_SUM: Aggregation.SUM,
-    type_pb2.AGGREGATION_COUNT: Aggregation.COUNT,
+    **{type_pb2.Aggregation.Value(f"AGGREGATION_{item}"): item for item in Aggregation},
 }
 
+_LATE = {
+    metering_pb2.LATE_POLICY_ADJUST: LatePolicy.ADJUST,
+    metering_pb2.LATE_POLICY_REJECT: LatePolicy.REJECT,
+}
+_LATE_WRITTEN = {policy: number for number, policy in _LATE.items()}
 _OUTCOMES = {
     Verdict.DUPLICATE: type_pb2.OUTCOME_DUPLICATE,
     Verdict.CONFLICT: type_pb2.OUTCOME_CONFLICT,
     Verdict.REJECTED: type_pb2.OUTCOME_REJECTED,
+    Verdict.ENQUEUED: type_pb2.OUTCOME_ENQUEUED,
 }
 
 
 def to_change_settings(
     request: metering_service_pb2.UpdateIngestSettingsRequest,
 ) -> ChangeSettings:
-    """Read how far from now events may lie."""
+    """Read which events are to be taken. Raises InvalidField."""
     return ChangeSettings(
         _delta(request.accept_past) if request.HasField("accept_past") else None,
         _delta(request.accept_future) if request.HasField("accept_future") else None,
+        _LATE.get(request.late),
+        allowed_by(tuple(request.metadata_allowed), takes_any=request.metadata_any),
+        rolled_by(tuple(request.rollup_keys), by_none=request.rollup_keys_none),
     )
 
 
@@ -66,29 +85,37 @@ def receipt(stored: Receipt) -> metering_service_pb2.IngestEventsResponse:
         conflict=stored.conflict,
         rejected=stored.rejected,
         receipt_id=stored.receipt_id,
+        enqueued=stored.enqueued,
     )
-    for problem in stored.problems:
-        response.problems.add(
-            index=problem.index,
-            request_id=problem.request_id,
-            outcome=_OUTCOMES[problem.verdict],
-            reason=problem.reason,
-            message=problem.message,
-        )
+    response.problems.extend(map(problem_of, stored.problems))
     return response
 
 
+def problem_of(problem: Problem) -> metering_pb2.EventProblem:
+    """Write the verdict on an event that was not accepted."""
+    return metering_pb2.EventProblem(
+        index=problem.index,
+        request_id=problem.request_id,
+        outcome=_OUTCOMES[problem.verdict],
+        reason=problem.reason,
+        message=problem.message,
+    )
+
+
 def query(request: metering_service_pb2.QueryUsageRequest) -> UsageQuery:
-    """Read a query of usage. Raises AggregationUnsupported."""
+    """Read a query of usage. Raises AggregationUnsupported and InvalidField."""
     aggregation = _AGGREGATIONS.get(request.aggregation)
     if aggregation is None:
         name = type_pb2.Aggregation.Name(request.aggregation).removeprefix("AGGREGATION_")
         supported = ",".join(Aggregation)
-        raise domain.AggregationUnsupported(
-            f"usage cannot be aggregated by {name} yet; use one of {supported}",
+        raise AggregationUnsupported(
+            f"usage cannot be aggregated by {name}; use one of {supported}",
             aggregation=name,
             supported=supported,
         )
+    freshness = _FRESHNESS[request.freshness]
+    if freshness is Freshness.ROLLED_UP and request.HasField("at_ordinal"):
+        raise InvalidField.one("freshness", "leave it out where at_ordinal is given")
     return UsageQuery(
         org_id=request.org_id,
         project_id=request.project_id,
@@ -99,39 +126,25 @@ def query(request: metering_service_pb2.QueryUsageRequest) -> UsageQuery:
         time_zone=request.time_zone,
         group_by=list(request.group_by),
         aggregation=aggregation,
+        at_ordinal=request.at_ordinal if request.HasField("at_ordinal") else None,
+        metadata=dict(request.metadata),
+        with_log_root=request.with_log_root,
+        freshness=freshness,
     )
 
 
-def late_filter(request: metering_service_pb2.ListLateEventsRequest) -> LateFilter:
-    """Read which late events are asked for."""
-    if not request.HasField("period"):
-        return LateFilter(request.org_id)
-    return LateFilter(
-        request.org_id,
-        moment_of(request.period.start_at),
-        moment_of(request.period.end_at),
+def events_query(request: metering_service_pb2.ListEventsRequest) -> EventsQuery:
+    """Read which events to list."""
+    return EventsQuery(
+        org_id=request.org_id,
+        sku=request.sku,
+        start_at=moment_of(request.period.start_at),
+        end_at=moment_of(request.period.end_at),
+        at_ordinal=request.at_ordinal if request.HasField("at_ordinal") else None,
     )
 
 
-def late_event(late: LateEvent) -> metering_pb2.LateEvent:
-    """Write a late event."""
-    message = metering_pb2.LateEvent(
-        request_id=late.request_id,
-        org_id=late.place.org_id,
-        project_id=late.project_id,
-        sku=late.sku,
-        quantity=format_decimal(late.quantity),
-        source=late.source,  # type: ignore[arg-type] # stored as the number that came
-        metadata=late.metadata,
-        charge_id=late.charge_id,
-        receipt_id=late.receipt_id,
-    )
-    message.event_time.FromDatetime(late.place.event_time)
-    message.recorded_at.FromDatetime(late.recorded_at)
-    return message
-
-
-def usage_row(row: domain.UsageRow) -> metering_pb2.UsageRow:
+def usage_row(row: UsageRow) -> metering_pb2.UsageRow:
     """Write a row of usage."""
     message = metering_pb2.UsageRow(
         sku=row.sku,
@@ -142,14 +155,20 @@ def usage_row(row: domain.UsageRow) -> metering_pb2.UsageRow:
     )
     message.window_start_at.FromDatetime(row.window_start_at)
     message.window_end_at.FromDatetime(row.window_end_at)
-    message.first_event_at.FromDatetime(row.first_event_at)
-    message.last_event_at.FromDatetime(row.last_event_at)
+    if row.first_event_at is not None:
+        message.first_event_at.FromDatetime(row.first_event_at)
+    if row.last_event_at is not None:
+        message.last_event_at.FromDatetime(row.last_event_at)
     return message
 
 
 def settings(held: IngestSettings) -> metering_pb2.IngestSettings:
     """Write ingest held."""
-    message = metering_pb2.IngestSettings()
+    message = metering_pb2.IngestSettings(
+        late=_LATE_WRITTEN[held.late],
+        metadata_allowed=held.metadata_allowed,
+        rollup_keys=held.rollup_keys,
+    )
     message.accept_past.FromTimedelta(held.accept_past)
     message.accept_future.FromTimedelta(held.accept_future)
     if held.updated_at is not None:

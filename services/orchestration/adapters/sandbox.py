@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
+from services.orchestration.domain.operations import RULES, Operation
 from services.orchestration.ports import (
     Capabilities,
     Finding,
@@ -85,17 +86,33 @@ CHARGE_TOKENS: Mapping[str, Behaviour] = {
     "tok_pending": Behaviour(Delivery.ANSWERED_LATER),
     "tok_connection_refused": Behaviour(Delivery.REFUSED_CONNECTION),
     "tok_slow": Behaviour(delay_seconds=1.0),
-    "tok_refund_timeout": APPROVE,
-    "tok_refund_timeout_not_refunded": APPROVE,
-    "tok_refund_declined": APPROVE,
 }
-REFUND_TOKENS: Mapping[str, Behaviour] = {
-    "tok_refund_timeout": Behaviour(Delivery.REPLY_LOST),
-    "tok_refund_timeout_not_refunded": Behaviour(Delivery.ORDER_LOST),
-    "tok_refund_declined": Behaviour(
-        error_code="declined", failure_code="declined", message="refund refused"
-    ),
+_FOLLOWING = {
+    "timeout": Behaviour(Delivery.REPLY_LOST),
+    "pending": Behaviour(Delivery.ANSWERED_LATER),
+    "connection_refused": Behaviour(Delivery.REFUSED_CONNECTION),
 }
+# What a token makes of what follows a success, by the operation's name.
+FOLLOWING_TOKENS: Mapping[Operation, Mapping[str, Behaviour]] = {
+    operation: {
+        f"tok_{operation.lower()}_{name}": behaviour for name, behaviour in _FOLLOWING.items()
+    }
+    | {
+        f"tok_{operation.lower()}_timeout_not_{done}": Behaviour(Delivery.ORDER_LOST),
+        f"tok_{operation.lower()}_declined": Behaviour(
+            error_code="declined",
+            failure_code="declined",
+            message=f"{operation.lower()} refused",
+        ),
+    }
+    for operation, done in (
+        (Operation.CAPTURE, "captured"),
+        (Operation.VOID, "voided"),
+        (Operation.REFUND, "refunded"),
+    )
+}
+# They approve what a step begins with.
+_LATER = frozenset(token for tokens in FOLLOWING_TOKENS.values() for token in tokens)
 _UNKNOWN_TOKEN = Behaviour(error_code="invalid_card", failure_code="other", message="unknown token")
 _SETTLE_WINDOW = timedelta(seconds=1)
 # Some books are written late, and still within the window after which their silence would be proof.
@@ -115,21 +132,16 @@ class SandboxProcessor:
     processor_id: str
     database: Database
     down: bool = False
+    holds: bool = True
 
     @property
     def capabilities(self) -> Capabilities:
         """Books are complete one second after an order arrived."""
-        return Capabilities(_SETTLE_WINDOW)
+        return Capabilities(_SETTLE_WINDOW, self.holds)
 
-    async def charge(self, order: Order) -> Verdict:
-        """Take the amount."""
-        return await self._carry_out(
-            "CHARGE", order, self._of(order.token, CHARGE_TOKENS, _UNKNOWN_TOKEN)
-        )
-
-    async def refund(self, order: Order) -> Verdict:
-        """Give a charge back."""
-        return await self._carry_out("REFUND", order, self._of(order.token, REFUND_TOKENS, APPROVE))
+    async def ask(self, operation: Operation, order: Order) -> Verdict:
+        """Carry an operation out."""
+        return await self._carry_out(operation, order, self._of(operation, order.token))
 
     async def lookup(self, merchant_ref: str) -> Finding:
         """Tell what became of an order."""
@@ -139,20 +151,22 @@ class SandboxProcessor:
         return NotFound() if row is None or self._not_shown_yet(row, work.now) else _settled(row)
 
     def _not_shown_yet(self, row: Any, now: datetime) -> bool:
-        behaviour = self._of(row.token, CHARGE_TOKENS, _UNKNOWN_TOKEN)
+        behaviour = self._of(Operation.CHARGE, row.token)
         late = behaviour.delivery is Delivery.REPLY_LOST_BOOKS_LATE
         return late and now - row.created_at < BOOKS_LATE
 
-    def _of(self, token: str, tokens: Mapping[str, Behaviour], otherwise: Behaviour) -> Behaviour:
+    def _of(self, operation: Operation, token: str) -> Behaviour:
         """Find a token's behaviour; `token@processor` means it here and approval elsewhere."""
         if self.down:
             return Behaviour(Delivery.REFUSED_CONNECTION)
         name, _, only_at = token.partition("@")
         if only_at and only_at != self.processor_id:
             return APPROVE
-        return tokens.get(name, otherwise)
+        if not RULES[operation].takes:
+            return FOLLOWING_TOKENS[operation].get(name, APPROVE)
+        return APPROVE if name in _LATER else CHARGE_TOKENS.get(name, _UNKNOWN_TOKEN)
 
-    async def _carry_out(self, operation: str, order: Order, behaviour: Behaviour) -> Verdict:
+    async def _carry_out(self, operation: Operation, order: Order, behaviour: Behaviour) -> Verdict:
         match behaviour.delivery:
             case Delivery.REFUSED_CONNECTION:
                 return NotSent("connection refused")
@@ -172,12 +186,18 @@ class SandboxProcessor:
         return settled
 
     async def _book(
-        self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour
+        self, work: UnitOfWork, operation: Operation, order: Order, behaviour: Behaviour
     ) -> tuple[Settled, bool]:
         """Write an order down once; the same key again finds the first outcome."""
-        if operation == "REFUND" and not await self._refundable(work, order):
+        if not RULES[operation].takes and not await self._follows(work, operation, order):
             behaviour = Behaviour(
-                error_code="declined", failure_code="declined", message="nothing left to refund"
+                error_code="declined",
+                failure_code="declined",
+                message=f"nothing left to {operation.lower()}",
+            )
+        elif operation is Operation.AUTHORIZE and not self.holds:
+            behaviour = Behaviour(
+                error_code="unknown", failure_code="other", message="charges only at once"
             )
         asked = self._values(work, operation, order, behaviour)
         created, booked = await work.execute_all(
@@ -185,27 +205,30 @@ class SandboxProcessor:
         )
         return _settled(booked.one()), created.first() is None
 
-    async def _refundable(self, work: UnitOfWork, order: Order) -> bool:
-        asked = self._place(work) | {"idempotency_key": order.charge_key}
-        charge = (await work.execute(_SQL["sandbox_by_key_locked"], asked)).first()
-        if charge is None or not charge.done:
+    async def _follows(self, work: UnitOfWork, operation: Operation, order: Order) -> bool:
+        asked = self._place(work) | {"idempotency_key": order.parent_key}
+        parent = (await work.execute(_SQL["sandbox_by_key_locked"], asked)).first()
+        if parent is None or not parent.done:
             return False
-        asked = self._place(work) | {"charge_key": order.charge_key}
-        refunded = await work.execute(_SQL["sandbox_refunded"], asked)
-        return bool(refunded.scalar_one() + order.amount_minor <= charge.amount_minor)
+        if Operation(parent.operation) not in RULES[operation].follows:
+            return False
+        asked = self._place(work) | {"parent_key": order.parent_key}
+        followed = (await work.execute(_SQL["sandbox_followed"], asked)).one()
+        fits = followed.amount_minor + order.amount_minor <= parent.amount_minor
+        return bool(fits and not followed.closed)
 
     def _place(self, work: UnitOfWork) -> dict[str, Any]:
         return {"tenant_id": work.tenant_id, "processor_id": self.processor_id}
 
     def _values(
-        self, work: UnitOfWork, operation: str, order: Order, behaviour: Behaviour
+        self, work: UnitOfWork, operation: Operation, order: Order, behaviour: Behaviour
     ) -> dict[str, Any]:
         done = not behaviour.error_code
         return self._place(work) | {
             "idempotency_key": order.idempotency_key,
             "merchant_ref": order.merchant_ref,
-            "operation": operation,
-            "charge_key": order.charge_key,
+            "operation": operation.value,
+            "parent_key": order.parent_key,
             "amount_minor": order.amount_minor,
             "currency": order.currency,
             "token": order.token,
@@ -216,6 +239,7 @@ class SandboxProcessor:
             "provider_ref": derived_id("sbx", self.processor_id, order.idempotency_key),
             "message": behaviour.message,
             "created_at": work.now,
+            "closes": order.closes,
         }
 
 
@@ -239,7 +263,7 @@ def sandbox(database: Database) -> dict[str, Processor]:
         SandboxProcessor("sandbox-wallet", database),
         SandboxProcessor("sandbox-card", database),
         SandboxProcessor("sandbox-card-second", database),
-        SandboxProcessor("sandbox-ach", database),
+        SandboxProcessor("sandbox-ach", database, holds=False),
         SandboxProcessor("sandbox-card-down", database, down=True),
     ]
     return {processor.processor_id: processor for processor in processors}

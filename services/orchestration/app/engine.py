@@ -19,20 +19,21 @@ from typing import TypeVar
 from services.orchestration import facts
 from services.orchestration.app.bookings import Bookings, compare
 from services.orchestration.domain import measures, outcome
+from services.orchestration.domain.booking import is_booked
+from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
-    FINAL,
+    AT_REST,
     OPEN,
     VERIFY_SCHEDULE,
     Attempt,
     AttemptStatus,
-    Charge,
+    Discard,
     Doubt,
     Finish,
-    Operation,
-    Refund,
+    Follow,
     Rest,
+    Take,
     Verify,
-    Void,
     decide,
     due_at,
     status_of,
@@ -117,19 +118,20 @@ class Engine:
                 await asyncio.sleep(QUICK_QUESTION_SECONDS)
             # What leaves nothing but the end to do has ended the payment in its own transaction.
             assert not isinstance(action, Finish)
-            payment = await self._take(lease, payment, action)
-            if payment.status in FINAL:
+            before = payment.status
+            payment = await self._go_on(lease, payment, action)
+            if payment.status in AT_REST and payment.status is not before:
                 return None
 
-    async def _take(
-        self, lease: Claim, payment: Payment, action: Charge | Refund | Void | Doubt | Verify
+    async def _go_on(
+        self, lease: Claim, payment: Payment, action: Take | Follow | Discard | Doubt | Verify
     ) -> Payment:
         match action:
-            case Charge():
-                return await self._charge(lease, payment, action)
-            case Refund():
-                return await self._refund(lease, payment, action)
-            case Void(attempt):
+            case Take():
+                return await self._take(lease, payment, action)
+            case Follow():
+                return await self._follow(lease, payment, action)
+            case Discard(attempt):
                 return await self._settle(
                     lease, payment, outcome.voided(attempt, self._clock.now())
                 )
@@ -140,27 +142,33 @@ class Engine:
 
     # ---- sending
 
-    async def _charge(self, lease: Claim, payment: Payment, action: Charge) -> Payment:
-        step = payment.work.steps[action.step_index]
+    async def _take(self, lease: Claim, payment: Payment, action: Take) -> Payment:
+        progress = payment.work
         attempt = self._new_attempt(
-            Operation.CHARGE,
+            Operation.AUTHORIZE if progress.holds else Operation.CHARGE,
             action.step_index,
-            len(payment.work.charges(action.step_index)) + 1,
+            len(progress.taking(action.step_index)) + 1,
             action.processor_id,
-            step.amount_minor,
+            progress.steps[action.step_index].amount_minor,
         )
         return await self._send(lease, payment, attempt)
 
-    async def _refund(self, lease: Claim, payment: Payment, action: Refund) -> Payment:
+    async def _follow(self, lease: Claim, payment: Payment, action: Follow) -> Payment:
         parent = action.parent
         attempt = self._new_attempt(
-            Operation.REFUND,
+            action.operation,
             parent.step_index,
             action.number,
             parent.processor_id,
-            parent.amount_minor,
+            action.amount_minor,
         )
-        return await self._send(lease, payment, replace(attempt, parent_id=parent.attempt_id))
+        attempt = replace(
+            attempt,
+            parent_id=parent.attempt_id,
+            instruction_id=action.instruction_id,
+            closes=action.closes,
+        )
+        return await self._send(lease, payment, attempt)
 
     def _new_attempt(
         self,
@@ -210,18 +218,19 @@ class Engine:
         if processor is None:
             return NotSent("no adapter for this processor")
         order = self._order(payment, attempt)
-        call = processor.charge if attempt.operation is Operation.CHARGE else processor.refund
-        return await _bounded(call(order), payment)
+        return await _bounded(processor.ask(attempt.operation, order), payment)
 
     def _order(self, payment: Payment, attempt: Attempt) -> Order:
-        charges = {a.attempt_id: a.idempotency_key for a in payment.work.attempts}
+        parent = next((a for a in payment.work.attempts if a.attempt_id == attempt.parent_id), None)
         return Order(
             idempotency_key=attempt.idempotency_key,
             merchant_ref=attempt.attempt_id,
             amount_minor=attempt.amount_minor,
             currency=payment.currency,
             token=payment.work.steps[attempt.step_index].token,
-            charge_key=charges.get(attempt.parent_id, ""),
+            parent_key=parent.idempotency_key if parent else "",
+            parent_ref=parent.provider_ref if parent else "",
+            closes=attempt.closes,
         )
 
     # ---- concluding
@@ -329,7 +338,7 @@ class Engine:
         payment = payment.with_attempt(attempt)
         async with self._database.unit_of_work("orchestration.attempt.settle") as work:
             await self._hold(work, lease, payment)
-            if attempt.status is AttemptStatus.SUCCEEDED:
+            if attempt.done and is_booked(attempt):
                 self._bookings.record(work, payment, attempt)
                 work.after_commit(self._wake)
             store.update_attempt(work, attempt)
@@ -342,7 +351,7 @@ class Engine:
             if isinstance(action, Finish):
                 payment = await self._end(work, lease, payment, action)
                 # What has just succeeded is not in the books yet: whoever books it compares.
-                if attempt.status is not AttemptStatus.SUCCEEDED:
+                if not (attempt.done and is_booked(attempt)):
                     await compare(work, payment)
         return payment
 
@@ -352,8 +361,11 @@ class Engine:
         event = facts.of_attempt(payment, attempt)
         if event is not None:
             work.publish(event)
-        if attempt.operation is Operation.REFUND and attempt.status is AttemptStatus.DECLINED:
-            message = f"{attempt.processor_id} refuses to refund {attempt.parent_id}"
+        # What is given back by itself, and not on somebody's instruction who sees the answer.
+        refused = attempt.status is AttemptStatus.DECLINED
+        if refused and not attempt.takes and not attempt.instruction_id:
+            asked = attempt.operation.value.lower()
+            message = f"{attempt.processor_id} refuses to {asked} {attempt.parent_id}"
             _report(work, payment, COMPENSATION_STUCK, "CRITICAL", message)
 
     async def _end(
@@ -362,9 +374,10 @@ class Engine:
         await store.release(work, lease, action.status, None)
         status = action.status.value.lower()
         work.count(measures.PAYMENTS, 1, status=status, currency=payment.currency)
-        for event in facts.of_end(payment, action.status, work.now):
+        ended = payment.with_status(action.status)
+        for event in facts.of_end(ended, work.now):
             work.publish(event)
-        return payment.with_status(action.status)
+        return ended
 
     async def _park(self, lease: Claim, payment: Payment, due: datetime | None) -> None:
         async with self._database.unit_of_work("orchestration.payment.park") as work:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
 from services.orchestration.domain import measures
 from services.orchestration.domain import plan as planner
+from services.orchestration.domain.config import Capture
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.payment import PaymentStatus, Progress
 from services.orchestration.domain.payment import Policy as PaymentPolicy
-from services.orchestration.domain.record import Filter, Incoming, Payment, Planned
+from services.orchestration.domain.record import (
+    Filter,
+    Incoming,
+    OrderLimitExceeded,
+    Payment,
+    Planned,
+)
 from services.orchestration.domain.request import Context, interpret, with_findings
 from services.orchestration.ports import Runs
 from services.orchestration.store import configs
@@ -20,8 +28,9 @@ from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound
+from services.runtime.errors import InvalidField, NotFound
 from services.runtime.ids import derived_uuid, new_id, request_id_of
+from services.runtime.money import Money
 from services.runtime.turns import aside
 from services.runtime.work import Claim
 
@@ -33,6 +42,7 @@ _SEVERITIES = {Severity.INFO: "LOW", Severity.WARNING: "MEDIUM", Severity.ERROR:
 # What is kept of a caller's deadline for reading and sending the answer.
 ANSWER_BUDGET_SECONDS = 0.1
 WAIT_SECONDS_MAX = 30.0
+_ORDER_PAGE = 100
 # A request of more than 8 kB may hold so many members that they are read in a thread.
 PART_BYTES = 16
 
@@ -61,10 +71,14 @@ class _AcceptedPayment:
 class Payments:
     """Takes, shows and lists payments."""
 
-    def __init__(self, database: Database, commands: Commands, runs: Runs) -> None:
+    def __init__(
+        self, database: Database, commands: Commands, runs: Runs, holding: Container[str]
+    ) -> None:
+        """Args: holding: processors that can authorise without charging."""
         self._database = database
         self._commands = commands
         self._runs = runs
+        self._holding = holding
 
     async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
         """Store a payment and work on it for as long as the caller waits; says whether it was there before.
@@ -74,18 +88,20 @@ class Payments:
 
         Raises:
             RequestIdReused: the key came before with another body.
+            OrderLimitExceeded: all payments of its order would take more than they may; nothing was stored.
+            InvalidField: the order's limit is in another currency.
         """
         context = await _interpreted(incoming)
         key = request_key(incoming, context)
         taken = await self._commands.apply(
             "orchestration.payment.create", self._take, _NewPayment(incoming, context, key)
         )
-        return await self._reached(taken.payment_id), taken.epoch is None
+        return await self.reached(taken.payment_id), taken.epoch is None
 
     async def _take(self, command: _NewPayment, work: UnitOfWork) -> _AcceptedPayment:
         """Store a payment, or find the one that its request made before."""
         incoming, key = command.incoming, command.key
-        planned = await _plan(work, command.context, incoming.findings.copy(), key)
+        planned = await self._plan(work, command.context, incoming.findings.copy(), key)
         payment = _new_payment(work, planned, key)
         payment_id = await self._commands.claim_for(
             work,
@@ -110,6 +126,8 @@ class Payments:
                 epoch = await store.plan_again(work, payment, leasing)
         if epoch is None:
             return _AcceptedPayment(payment_id)
+        if incoming.order_limit is not None and payment.plan is not None:
+            await _check_order(work, payment, incoming.order_limit)
         _report(work, payment_id, key, planned.context)
         lease = Claim(
             call.tenant_id,
@@ -121,10 +139,11 @@ class Payments:
         )
         if payment.plan is not None:
             # With the commit: a repeat that finds the payment waits for whoever works on it.
-            work.after_commit(lambda: self._begin(lease))
+            work.after_commit(lambda: self.begin(lease))
         return _AcceptedPayment(payment_id, epoch)
 
-    def _begin(self, lease: Claim) -> None:
+    def begin(self, lease: Claim) -> None:
+        """Work on a payment in the background, unless too many wait for that: the worker then finds it."""
         if not self._runs.full:
             self._runs.begin(lease)
 
@@ -133,7 +152,7 @@ class Payments:
         context = await _interpreted(incoming)
         key = _key_of(incoming, context)
         async with self._database.read() as work:
-            return await _plan(work, context, incoming.findings, key)
+            return await self._plan(work, context, incoming.findings, key)
 
     async def get(self, payment_id: str) -> Payment:
         """Return a payment. Raises NotFound."""
@@ -155,7 +174,17 @@ class Payments:
                 await _check_merchant(work, wanted.merchant_id)
             return await store.load(work, ids)
 
-    async def _reached(self, payment_id: str) -> Payment:
+    async def _plan(
+        self, work: UnitOfWork, context: Context, findings: Findings, key: str
+    ) -> Planned:
+        config = None
+        if context.merchant_id:
+            stored = await configs.find_configs(work, context.merchant_id)
+            config = stored[0].config if stored else None
+        plan, decisions = planner.build(context, config, findings, self._holding)
+        return Planned(with_findings(context, findings), plan, decisions, config, key)
+
+    async def reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
 
         What this process does not work on (another does, or a question is due later) is answered as it stands.
@@ -218,15 +247,6 @@ def _key_of(incoming: Incoming, context: Context) -> str:
     return str(derived_uuid("orchestration.body", context.merchant_id, context.order_id, digest))
 
 
-async def _plan(work: UnitOfWork, context: Context, findings: Findings, key: str) -> Planned:
-    config = None
-    if context.merchant_id:
-        stored = await configs.find_configs(work, context.merchant_id)
-        config = stored[0].config if stored else None
-    plan, decisions = planner.build(context, config, findings)
-    return Planned(with_findings(context, findings), plan, decisions, config, key)
-
-
 def _new_payment(work: UnitOfWork, planned: Planned, key: str) -> Payment:
     payment_id = new_id("pay")
     context = planned.context
@@ -257,8 +277,37 @@ def _with_plan(payment: Payment, planned: Planned) -> Payment:
         config.attempts_per_processor_max, config.call_timeout_ms, config.partial_allowed
     )
     status = PaymentStatus.PENDING
-    progress = Progress(status, plan.steps, (), policy)
+    progress = Progress(status, plan.steps, (), policy, plan.capture is Capture.MANUAL)
     return replace(payment, status=status, plan=plan, progress=progress)
+
+
+async def _check_order(work: UnitOfWork, payment: Payment, limit: Money) -> None:
+    """Refuse a payment beyond what its order may take. Raises OrderLimitExceeded, InvalidField."""
+    if limit.currency_code != payment.currency:
+        raise InvalidField.one(
+            "order_limit", f"is in {limit.currency_code}, and the payment in {payment.currency}"
+        )
+    await store.lock_order(work, payment.order_id)
+    left = limit.minor_units - payment.total_minor
+    before = ""
+    while True:
+        ids = await store.list_ids(
+            work, Filter(order_id=payment.order_id), before=before, limit=_ORDER_PAGE
+        )
+        others = await store.load(work, [each for each in ids if each != payment.payment_id])
+        left -= sum(each.taken_minor for each in others)
+        if len(ids) < _ORDER_PAGE:
+            break
+        before = ids[-1]
+    if left < 0:
+        free = max(left + payment.total_minor, 0)
+        raise OrderLimitExceeded(
+            f"order {payment.order_id} has {free} minor units of {payment.currency} open, not {payment.total_minor}: "
+            "see what its payments took, and pay the rest",
+            order_id=payment.order_id,
+            open_minor=free,
+            currency_code=payment.currency,
+        )
 
 
 def _planned_again(before: Payment, planned: Planned) -> Payment | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from services.orchestration.domain.payment import FINAL, Attempt, Operation, PaymentStatus
+from services.orchestration.domain.operations import RULES, Operation
+from services.orchestration.domain.payment import AT_REST, Attempt, PaymentStatus
 from services.orchestration.domain.record import Payment
 from services.runtime.errors import Code, DomainError
 from services.runtime.ids import derived_uuid
@@ -19,6 +20,7 @@ REFUNDED = "payment-refunded"
 # How the release before named what it booked, and the codes under which it did.
 _EARLIER_NAMES = {
     Operation.CHARGE: ("payment.received", 2001),
+    Operation.CAPTURE: ("payment.received", 2001),
     Operation.REFUND: ("payment.refunded", 2002),
 }
 
@@ -115,8 +117,13 @@ class Comparison:
     @property
     def differs(self) -> bool:
         """True for a payment that has ended, all of it booked, with other amounts than it kept."""
-        ended = self.status in FINAL and not self.waiting
+        ended = self.status in AT_REST and not self.waiting
         return ended and self.kept_minor != self.booked_minor
+
+
+def is_booked(attempt: Attempt) -> bool:
+    """Say whether an operation moves money, and so comes into the books."""
+    return RULES[attempt.operation].moves != 0
 
 
 def in_order(payment: Payment, bookings: Sequence[Booking], attempt_id: str) -> Iterator[Booking]:
@@ -158,7 +165,7 @@ def fact_of(payment: Payment, attempt: Attempt, charge: Booked | None) -> Fact:
     if charge is not None and charge.transfer_id is not None:
         parameters["charged_by"] = str(charge.transfer_id)
     return Fact(
-        recipe=RECEIVED if attempt.operation is Operation.CHARGE else REFUNDED,
+        recipe=REFUNDED if attempt.operation is Operation.REFUND else RECEIVED,
         payment_id=payment.payment_id,
         attempt_id=attempt.attempt_id,
         amount=Money(payment.currency, attempt.amount_minor),

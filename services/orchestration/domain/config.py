@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
@@ -12,6 +13,13 @@ from services.runtime.money import Money, exponent
 
 ATTEMPTS_PER_PROCESSOR_DEFAULT = 2
 CALL_TIMEOUT_MS_DEFAULT = 5_000
+
+
+class Capture(StrEnum):
+    """When what is authorised is taken; the names of the proto."""
+
+    AUTOMATIC = "AUTOMATIC"
+    MANUAL = "MANUAL"
 
 
 class UnknownProcessor(DomainError):
@@ -50,6 +58,7 @@ class MerchantConfig:
         attempts_per_processor_max: how often one step may ask one processor.
         call_timeout_ms: how long one call may take before its outcome counts as unknown.
         partial_allowed: whether a payment may end with a part charged.
+        capture: of payments whose request says nothing of it.
     """
 
     merchant_id: str
@@ -58,6 +67,7 @@ class MerchantConfig:
     attempts_per_processor_max: int = ATTEMPTS_PER_PROCESSOR_DEFAULT
     call_timeout_ms: int = CALL_TIMEOUT_MS_DEFAULT
     partial_allowed: bool = False
+    capture: Capture = Capture.AUTOMATIC
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""

@@ -28,6 +28,7 @@ _SPELLINGS = {
     "max_amount_cents": ("maxamountcents",),
     "metadata": ("metadata",),
     "idempotency_key": ("idempotencykey", "requestid"),
+    "capture": ("capture", "capturemethod"),
 }
 # Empty values, which senders write for what is absent. An amount that became empty on its way is in doubt.
 _EMPTY: tuple[Tree, ...] = ("", [], Object(()))
@@ -62,10 +63,17 @@ _CARD_FIELDS = _SECURITY_CODES | {"cardnumber", "number", "pan"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value, and where it stood, in the request's own spelling."""
+    """A value, and where it stood, in the request's own spelling.
+
+    Attributes:
+        path: where the last one stood.
+        value: the last one.
+        in_doubt: others stood before it, which is why the request is refused: none of them is taken.
+    """
 
     path: str
     value: Tree
+    in_doubt: bool = False
 
 
 def find(
@@ -91,8 +99,12 @@ def find(
         if spelled != known[name]:
             findings.info(path, "OTHER_SPELLING", f"{path} was read as {known[name]}")
         before = fields.get(name)
-        read = _both(path, name, before.value, value, findings) if before else value
-        fields[name] = Field(path, read)
+        if before is None:
+            fields[name] = Field(path, value)
+        else:
+            read = _both(path, name, before.value, value, findings)
+            differ = before.value != value and name != "metadata"
+            fields[name] = Field(path, read, in_doubt=before.in_doubt or differ)
     return fields
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from services.orchestration.domain.operations import RULES, Operation
 from services.orchestration.domain.plan import Step
 
 
@@ -25,23 +26,20 @@ class PaymentStatus(StrEnum):
     PARTIALLY_PAID = "PARTIALLY_PAID"
     FAILED = "FAILED"
     REFUSED = "REFUSED"
+    AUTHORIZED = "AUTHORIZED"
+    VOIDED = "VOIDED"
 
 
-FINAL = frozenset(
-    {
-        PaymentStatus.SUCCEEDED,
-        PaymentStatus.PARTIALLY_PAID,
-        PaymentStatus.FAILED,
-        PaymentStatus.REFUSED,
-    }
+# Where a payment rests that may be given instructions.
+OPEN_TO_INSTRUCTIONS = frozenset(
+    {PaymentStatus.AUTHORIZED, PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_PAID}
 )
-
-
-class Operation(StrEnum):
-    """What a processor is asked for."""
-
-    CHARGE = "CHARGE"
-    REFUND = "REFUND"
+# Where one rests by itself.
+AT_REST = OPEN_TO_INSTRUCTIONS | {
+    PaymentStatus.FAILED,
+    PaymentStatus.REFUSED,
+    PaymentStatus.VOIDED,
+}
 
 
 class AttemptStatus(StrEnum):
@@ -61,6 +59,8 @@ class AttemptStatus(StrEnum):
 OPEN = frozenset(
     {AttemptStatus.CREATED, AttemptStatus.SENT, AttemptStatus.UNKNOWN, AttemptStatus.PENDING}
 )
+# What counts against what is left: it was done, or may have been.
+LIVE = OPEN | {AttemptStatus.SUCCEEDED}
 # Outcomes that prove that nothing was charged and that a processor may be asked again.
 RETRYABLE = frozenset({AttemptStatus.NOT_CHARGED, AttemptStatus.NOT_SENT})
 
@@ -68,6 +68,8 @@ RETRYABLE = frozenset({AttemptStatus.NOT_CHARGED, AttemptStatus.NOT_SENT})
 VERIFY_SCHEDULE = tuple(timedelta(seconds=s) for s in (1, 5, 30, 300, 3600))
 # Waits between refunds that did not go through; after the last one the payment rests for its owner.
 REFUND_SCHEDULE = (*VERIFY_SCHEDULE, *[timedelta(hours=1)] * 23)
+# How often what an instruction asks for is tried of one processor while it certainly did not act.
+INSTRUCTED_TRIES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,14 @@ class Attempt:
         attempt_id: also the reference that the processor gets.
         step_index: step of the plan, from 0.
         number: count within the step and operation, from 1.
-        parent_id: charge that a refund gives back; empty for charges.
+        parent_id: success that it follows: what is captured, voided or refunded; empty for what a step begins with.
         error_code: seed's word (`timeout`, `declined`, …); empty unless it failed.
         failure_code: word of `payment.failed`; empty unless it failed.
         verify_count: questions asked about an unknown outcome.
         not_found_count: how many of them the processor answered with "never seen".
         verify_after: when the next question is due.
+        instruction_id: that asked for it; empty for what the payment does by itself.
+        closes: true for a capture after which nothing of its authorisation is left.
     """
 
     attempt_id: str
@@ -107,6 +111,44 @@ class Attempt:
     verify_count: int = 0
     not_found_count: int = 0
     verify_after: datetime | None = None
+    instruction_id: str = ""
+    closes: bool = False
+
+    @property
+    def takes(self) -> bool:
+        """True for what a step begins with."""
+        return RULES[self.operation].takes
+
+    @property
+    def done(self) -> bool:
+        """True when the processor did what it was asked for."""
+        return self.status is AttemptStatus.SUCCEEDED
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What a caller asked of a payment that was at rest.
+
+    Attributes:
+        amount_minor: to be captured or refunded; what was held when a void was asked for.
+        keep_open: of a capture, whether what it leaves stays authorised.
+    """
+
+    instruction_id: str
+    operation: Operation
+    amount_minor: int
+    created_at: datetime
+    created_by: str
+    keep_open: bool = False
+    reason: str = ""
+
+
+class InstructionStatus(StrEnum):
+    """What came of an instruction; the names of the proto."""
+
+    PENDING = "PENDING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,56 +168,109 @@ class Progress:
         status: as stored.
         steps: of the plan.
         attempts: all of them, in the order in which they were created.
+        holds: true when the steps are authorised, to be captured on instruction.
+        instructions: in the order in which they came.
     """
 
     status: PaymentStatus
     steps: tuple[Step, ...]
     attempts: tuple[Attempt, ...]
     policy: Policy
+    holds: bool = False
+    instructions: tuple[Instruction, ...] = ()
 
     @property
     def processed_minor(self) -> int:
-        """What was charged and not given back."""
-        return sum(charge.amount_minor for charge in self.kept())
+        """What was taken and not given back."""
+        return sum(RULES[a.operation].moves * a.amount_minor for a in self.attempts if a.done)
+
+    @property
+    def captured_minor(self) -> int:
+        """What was taken, whether or not it was given back."""
+        return sum(a.amount_minor for a in self.taken())
+
+    @property
+    def refunded_minor(self) -> int:
+        """What was given back."""
+        return sum(a.amount_minor for a in self.done(Operation.REFUND))
+
+    @property
+    def held_minor(self) -> int:
+        """What is authorised and neither captured nor given free, nor may be."""
+        return sum(map(self.left_of, self.done(Operation.AUTHORIZE)))
+
+    @property
+    def reachable_minor(self) -> int:
+        """What was taken and not given back, with what may still be of an authorisation."""
+        freed = sum(a.amount_minor for a in self.done(Operation.VOID))
+        held = sum(a.amount_minor for a in self.done(Operation.AUTHORIZE)) - freed
+        if self.status in OPEN_TO_INSTRUCTIONS and self.status is not PaymentStatus.AUTHORIZED:
+            held = 0
+        return max(self.processed_minor, held - self.refunded_minor)
+
+    @property
+    def refundable_minor(self) -> int:
+        """What was taken and neither given back, nor may be."""
+        return sum(map(self.left_of, self.taken()))
+
+    def done(self, operation: Operation) -> list[Attempt]:
+        """Return the successes of an operation."""
+        return [a for a in self.attempts if a.operation is operation and a.done]
+
+    def left_of(self, attempt: Attempt) -> int:
+        """Return how much may still follow a success: what is in flight counts as if it had come about."""
+        followed = [
+            a for a in self.attempts if a.parent_id == attempt.attempt_id and a.status in LIVE
+        ]
+        if not attempt.done or any(a.closes for a in followed):
+            return 0
+        return attempt.amount_minor - sum(a.amount_minor for a in followed)
+
+    def taken(self) -> list[Attempt]:
+        """Return the charges and captures, in the order of the steps."""
+        taken = [a for a in self.attempts if a.done and _brings(a)]
+        return sorted(taken, key=lambda attempt: attempt.step_index)
+
+    def kept_of(self, attempt: Attempt) -> int:
+        """Return what was taken by a success and not given back."""
+        back = [a for a in self.done(Operation.REFUND) if a.parent_id == attempt.attempt_id]
+        return attempt.amount_minor - sum(a.amount_minor for a in back)
 
     def kept(self) -> list[Attempt]:
-        """Return the charges that hold money, in the order of the steps."""
-        returned = {a.parent_id for a in self.attempts if _is(a, Operation.REFUND, "SUCCEEDED")}
-        charges = [a for a in self.attempts if _is(a, Operation.CHARGE, "SUCCEEDED")]
-        kept = [charge for charge in charges if charge.attempt_id not in returned]
-        return sorted(kept, key=lambda attempt: attempt.step_index)
+        """Return those of which not all was given back."""
+        return [a for a in self.taken() if self.kept_of(a) > 0]
 
-    def charges(self, step_index: int) -> list[Attempt]:
-        """Return the attempts to charge a step."""
-        return [
-            attempt
-            for attempt in self.attempts
-            if attempt.step_index == step_index and attempt.operation is Operation.CHARGE
-        ]
+    def taking(self, step_index: int) -> list[Attempt]:
+        """Return the attempts to charge or authorise a step."""
+        return [a for a in self.attempts if a.step_index == step_index and a.takes]
 
 
 # ---- actions
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
-    """Start an attempt to charge a step."""
+class Take:
+    """Start an attempt to charge or authorise a step."""
 
     step_index: int
     processor_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
-    """Give a charge back, not before `not_before`."""
+class Follow:
+    """Ask for what follows a success: its capture, void or refund; not before `not_before`."""
 
+    operation: Operation
     parent: Attempt
+    amount_minor: int
     number: int
-    not_before: datetime | None
+    not_before: datetime | None = None
+    instruction_id: str = ""
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Void:
+class Discard:
     """Close an attempt that was stored and never marked as sent."""
 
     attempt: Attempt
@@ -197,7 +292,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the payment."""
+    """Come to rest."""
 
     status: PaymentStatus
 
@@ -207,37 +302,39 @@ class Rest:
     """Nothing is left to do without its owner."""
 
 
-Action = Charge | Refund | Void | Doubt | Verify | Finish | Rest
+Action = Take | Follow | Discard | Doubt | Verify | Finish | Rest
 
 
 def decide(progress: Progress) -> Action:
     """Return the next action of a payment. Total over every state that can be stored."""
-    if progress.status in FINAL:
-        return Rest()
     for attempt in progress.attempts:
         if attempt.status in OPEN:
             return _settle(attempt)
+    if progress.status in OPEN_TO_INSTRUCTIONS:
+        return _instructed(progress)
+    if progress.status in AT_REST:
+        return Rest()
     for index, step in enumerate(progress.steps):
-        charges = progress.charges(index)
-        if any(attempt.status is AttemptStatus.SUCCEEDED for attempt in charges):
+        taking = progress.taking(index)
+        if any(attempt.done for attempt in taking):
             continue
-        processor_id = next_processor(step, charges, progress.policy.attempts_per_processor_max)
+        processor_id = next_processor(step, taking, progress.policy.attempts_per_processor_max)
         if processor_id is not None:
-            return Charge(index, processor_id)
+            return Take(index, processor_id)
         return _give_up(progress)
-    return Finish(PaymentStatus.SUCCEEDED)
+    return Finish(PaymentStatus.AUTHORIZED if progress.holds else PaymentStatus.SUCCEEDED)
 
 
-def next_processor(step: Step, charges: list[Attempt], attempts_max: int) -> str | None:
+def next_processor(step: Step, taking: list[Attempt], attempts_max: int) -> str | None:
     """Return the processor to be asked next, or None when the step has failed for good.
 
     Only called when every earlier attempt is settled as not charged. A processor that declined is not asked
     again; a refusal that another processor would repeat ends the step.
     """
-    if any(a.status is AttemptStatus.DECLINED and not a.retryable for a in charges):
+    if any(a.status is AttemptStatus.DECLINED and not a.retryable for a in taking):
         return None
-    declined = {a.processor_id for a in charges if a.status is AttemptStatus.DECLINED}
-    asked = Counter(a.processor_id for a in charges if a.status is not AttemptStatus.VOIDED_UNSENT)
+    declined = {a.processor_id for a in taking if a.status is AttemptStatus.DECLINED}
+    asked = Counter(a.processor_id for a in taking if a.status is not AttemptStatus.VOIDED_UNSENT)
     candidates = [
         (asked[processor_id], position, processor_id)
         for position, processor_id in enumerate(step.processors)
@@ -247,26 +344,48 @@ def next_processor(step: Step, charges: list[Attempt], attempts_max: int) -> str
 
 
 def status_of(progress: Progress) -> PaymentStatus:
-    """Return the status to be shown while a payment is under way."""
-    if progress.status in FINAL:
+    """Return the status to be shown while a payment is under way; instructions leave it where it rested."""
+    if progress.status in AT_REST:
         return progress.status
     action = decide(progress)
-    if isinstance(action, Verify) and action.attempt.operation is Operation.CHARGE:
+    if isinstance(action, Verify) and action.attempt.takes:
         return PaymentStatus.RESOLVING
-    refunds = [a for a in progress.attempts if a.operation is Operation.REFUND]
-    waits = isinstance(action, Rest) or (isinstance(action, Refund) and action.not_before)
-    if waits and any(a.status is AttemptStatus.DECLINED for a in refunds):
+    back = [a for a in progress.attempts if not a.takes]
+    waits = isinstance(action, Rest) or (isinstance(action, Follow) and action.not_before)
+    if waits and any(a.status is AttemptStatus.DECLINED for a in back):
         return PaymentStatus.COMPENSATION_STUCK
-    if refunds or isinstance(action, Refund | Rest):
+    if back or isinstance(action, Follow | Rest):
         return PaymentStatus.COMPENSATING
     return PaymentStatus.PENDING
+
+
+def status_of_instruction(progress: Progress, instruction: Instruction) -> InstructionStatus:
+    """Return what came of an instruction."""
+    mine = [a for a in progress.attempts if a.instruction_id == instruction.instruction_id]
+    under_way = any(a.status in OPEN for a in mine)
+    if under_way or (
+        instruction is progress.instructions[-1] and _next_of(progress, instruction) is not None
+    ):
+        return InstructionStatus.PENDING
+    if done_minor(progress, instruction) == instruction.amount_minor:
+        return InstructionStatus.SUCCEEDED
+    return InstructionStatus.FAILED
+
+
+def done_minor(progress: Progress, instruction: Instruction) -> int:
+    """Return how much of an instruction was carried out."""
+    return sum(
+        a.amount_minor
+        for a in progress.done(instruction.operation)
+        if a.instruction_id == instruction.instruction_id
+    )
 
 
 def due_at(action: Action) -> datetime | None:
     """Return when an action may be taken; None for at once."""
     if isinstance(action, Verify):
         return action.attempt.verify_after
-    if isinstance(action, Refund):
+    if isinstance(action, Follow):
         return action.not_before
     return None
 
@@ -277,19 +396,19 @@ def next_question(verify_count: int, now: datetime) -> datetime:
 
 
 def last_failure(progress: Progress) -> Attempt | None:
-    """Return the charge that failed last: the reason why a payment failed."""
-    failed = [a for a in progress.attempts if a.operation is Operation.CHARGE and a.error_code]
+    """Return the attempt to take a step's amount that failed last: the reason why a payment failed."""
+    failed = [a for a in progress.attempts if a.takes and a.error_code]
     return failed[-1] if failed else None
 
 
-def _is(attempt: Attempt, operation: Operation, status: str) -> bool:
-    return attempt.operation is operation and attempt.status == status
+def _brings(attempt: Attempt) -> bool:
+    return RULES[attempt.operation].moves > 0
 
 
 def _settle(attempt: Attempt) -> Action:
     if attempt.status is AttemptStatus.CREATED:
         # Of an earlier release, which stored an attempt before it marked it as sent.
-        return Void(attempt)
+        return Discard(attempt)
     if attempt.status is AttemptStatus.SENT:
         return Doubt(attempt)
     return Verify(attempt)
@@ -297,29 +416,134 @@ def _settle(attempt: Attempt) -> Action:
 
 def _give_up(progress: Progress) -> Action:
     """A step failed for good: keep the part that the policy allows, or give it back, the last step first."""
-    kept = progress.kept()
-    if not kept:
+    taken = [a for a in progress.attempts if a.takes and progress.left_of(a) > 0]
+    if not taken:
         return Finish(PaymentStatus.FAILED)
-    refunds = [a for a in progress.attempts if a.operation is Operation.REFUND]
-    if progress.policy.partial_allowed and not refunds:
-        return Finish(PaymentStatus.PARTIALLY_PAID)
-    # A refund that a processor refuses does not keep the other steps from being given back.
-    due = [refund for parent in reversed(kept) if (refund := _refund(parent, refunds)) is not None]
-    waiting = {
-        refund.not_before: refund for refund in reversed(due) if refund.not_before is not None
-    }
+    back = [a for a in progress.attempts if not a.takes]
+    if progress.policy.partial_allowed and not back:
+        return Finish(PaymentStatus.AUTHORIZED if progress.holds else PaymentStatus.PARTIALLY_PAID)
+    # One that a processor refuses to give back does not keep the other steps from it.
+    in_order = sorted(taken, key=lambda attempt: attempt.step_index, reverse=True)
+    due = [found for a in in_order if (found := _back(progress, a, back)) is not None]
+    waiting = {found.not_before: found for found in reversed(due) if found.not_before is not None}
     if len(waiting) < len(due):
-        return next(refund for refund in due if refund.not_before is None)
+        return next(found for found in due if found.not_before is None)
     return waiting[min(waiting)] if waiting else Rest()
 
 
-def _refund(parent: Attempt, refunds: list[Attempt]) -> Refund | None:
-    """Return the next try to give a charge back; None when it was tried for a day."""
-    tries = [a for a in refunds if a.parent_id == parent.attempt_id]
+def _back(progress: Progress, parent: Attempt, back: list[Attempt]) -> Follow | None:
+    """Return the next try to give a step back; None when it was tried for a day."""
+    tries = [a for a in back if a.parent_id == parent.attempt_id]
     failed = [a for a in tries if a.status is not AttemptStatus.VOIDED_UNSENT]
     if len(failed) > len(REFUND_SCHEDULE):
         return None
     not_before = None
     if failed and failed[-1].settled_at is not None:
         not_before = failed[-1].settled_at + REFUND_SCHEDULE[len(failed) - 1]
-    return Refund(parent, len(tries) + 1, not_before)
+    held = parent.operation is Operation.AUTHORIZE
+    operation = Operation.VOID if held else Operation.REFUND
+    left = progress.left_of(parent)
+    return Follow(operation, parent, left, len(tries) + 1, not_before)
+
+
+# ---- instructions
+
+
+def _instructed(progress: Progress) -> Action:
+    # An instruction is only taken once the one before it has ended.
+    if progress.instructions:
+        action = _next_of(progress, progress.instructions[-1])
+        if action is not None:
+            return action
+    if progress.status is PaymentStatus.AUTHORIZED and not progress.held_minor:
+        captured = progress.captured_minor
+        if not captured:
+            return Finish(PaymentStatus.VOIDED)
+        whole = captured == sum(step.amount_minor for step in progress.steps)
+        return Finish(PaymentStatus.SUCCEEDED if whole else PaymentStatus.PARTIALLY_PAID)
+    return Rest()
+
+
+def _next_of(progress: Progress, instruction: Instruction) -> Follow | None:
+    """Return what is to be asked for next on an instruction; None when it is carried out, or failed."""
+    match instruction.operation:
+        case Operation.CAPTURE:
+            return _capture(progress, instruction)
+        case Operation.VOID:
+            return _free(progress, instruction)
+        case _:
+            return _refund(progress, instruction)
+
+
+def _capture(progress: Progress, instruction: Instruction) -> Follow | None:
+    wanted = instruction.amount_minor - done_minor(progress, instruction)
+    if not wanted:
+        return None if instruction.keep_open else _free(progress, instruction)
+    held = sorted(progress.done(Operation.AUTHORIZE), key=lambda attempt: attempt.step_index)
+    for parent in held:
+        if (left := progress.left_of(parent)) > 0:
+            amount = min(left, wanted)
+            closes = not instruction.keep_open and amount == wanted
+            return _asked(progress, instruction, Operation.CAPTURE, parent, amount, closes=closes)
+    return None
+
+
+def _refund(progress: Progress, instruction: Instruction) -> Follow | None:
+    """The last step first, as when a payment fails."""
+    wanted = instruction.amount_minor - done_minor(progress, instruction)
+    for parent in reversed(progress.taken()):
+        if wanted and (left := progress.left_of(parent)) > 0:
+            amount = min(left, wanted)
+            return _asked(progress, instruction, Operation.REFUND, parent, amount)
+    return None
+
+
+def _free(progress: Progress, instruction: Instruction) -> Follow | None:
+    """What a processor does not give free does not keep the others from it."""
+    for parent in progress.done(Operation.AUTHORIZE):
+        if (left := progress.left_of(parent)) > 0:
+            found = _asked(progress, instruction, Operation.VOID, parent, left)
+            if found is not None:
+                return found
+    return None
+
+
+def _asked(
+    progress: Progress,
+    instruction: Instruction,
+    operation: Operation,
+    parent: Attempt,
+    amount_minor: int,
+    *,
+    closes: bool = False,
+) -> Follow | None:
+    """Return the next try; None once the processor refused, or certainly did not act too often.
+
+    Who gave the instruction decides what comes then, so it is not tried for a day.
+    """
+    tries = [
+        a
+        for a in progress.attempts
+        if a.parent_id == parent.attempt_id and a.operation is operation
+    ]
+    mine = [
+        a
+        for a in tries
+        if a.instruction_id == instruction.instruction_id
+        and a.status is not AttemptStatus.VOIDED_UNSENT
+        and not a.done
+    ]
+    if any(a.status is AttemptStatus.DECLINED for a in mine) or len(mine) >= INSTRUCTED_TRIES_MAX:
+        return None
+    not_before = None
+    if mine and mine[-1].settled_at is not None:
+        not_before = mine[-1].settled_at + VERIFY_SCHEDULE[len(mine) - 1]
+    return Follow(
+        operation,
+        parent,
+        amount_minor,
+        len(tries) + 1,
+        not_before,
+        instruction.instruction_id,
+        closes,
+    )

@@ -6,10 +6,10 @@ input gives the same plan, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 
-from services.orchestration.domain.config import MerchantConfig, MethodRule
+from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.request import Context, Preference
 from services.runtime.ids import derived_id
@@ -19,6 +19,8 @@ from services.runtime.money import Money, format_money
 # the ledger and into a trial balance, whose sums have 64 bits.
 PAYABLE_MINOR_MAX = 10**15
 
+# Why a method that was asked for is left out: the sender is told.
+_TOLD = frozenset({"NOT_CONFIGURED", "LIMIT_IN_OTHER_CURRENCY", "CANNOT_AUTHORIZE"})
 # Findings that refuse a payment for the merchant's configuration, which others change. All others are about the
 # request itself and stay true of it.
 ABOUT_CONFIGURATION = frozenset({"MERCHANT_NOT_CONFIGURED", "PLAN_NOT_COVERED"})
@@ -54,18 +56,33 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order in which they are worked on; they sum to the total."""
+    """Steps in the order in which they are worked on; they sum to the total.
+
+    Attributes:
+        capture: MANUAL when the steps are only authorised.
+    """
 
     plan_id: str
     currency: str
     total_minor: int
     steps: tuple[Step, ...]
+    capture: Capture = Capture.AUTOMATIC
 
 
 def build(
-    context: Context, config: MerchantConfig | None, findings: Findings
+    context: Context,
+    config: MerchantConfig | None,
+    findings: Findings,
+    holding: Container[str] = (),
 ) -> tuple[Plan | None, list[Decision]]:
-    """Plan a payment; None, and a finding that refuses, when the amount cannot be covered."""
+    """Plan a payment; None, and a finding that refuses, when the amount cannot be covered.
+
+    Args:
+        context: what was understood of the request.
+        config: the merchant's; None when there is none.
+        findings: takes what planning finds.
+        holding: processors that can authorise without charging.
+    """
     decisions: list[Decision] = []
     if context.amount_minor > PAYABLE_MINOR_MAX:
         findings.refuse(
@@ -81,6 +98,9 @@ def build(
         )
     if config is None or findings.refused:
         return None, decisions
+    capture = context.capture or config.capture
+    if capture is Capture.MANUAL:
+        config = _of_holding(config, holding)
     steps, left = _fill(context, config, decisions)
     _report_skipped(decisions, findings)
     if left:
@@ -90,8 +110,12 @@ def build(
             "the payment methods and their limits do not cover the amount",
         )
         return None, decisions
-    plan_id = derived_id("pln", *_content(context, config, steps))
-    return Plan(plan_id, context.currency, context.amount_minor, tuple(steps)), decisions
+    content = _content(context, config, steps)
+    if capture is Capture.MANUAL:
+        content.append(capture.value)
+    plan_id = derived_id("pln", *content)
+    plan = Plan(plan_id, context.currency, context.amount_minor, tuple(steps), capture)
+    return plan, decisions
 
 
 def refusals(issues: Sequence[Issue]) -> set[str]:
@@ -120,6 +144,15 @@ def as_history(issues: Sequence[Issue], config_version: int) -> list[Issue]:
         for issue in issues
         if issue.code == "REFUSED_BEFORE" or issue.severity is Severity.ERROR
     ]
+
+
+def _of_holding(config: MerchantConfig, holding: Container[str]) -> MerchantConfig:
+    """Return a configuration with those processors alone that can authorise without charging."""
+    rules = (
+        replace(rule, processors=tuple(each for each in rule.processors if each in holding))
+        for rule in config.methods
+    )
+    return replace(config, methods=tuple(rules))
 
 
 def _fill(
@@ -154,6 +187,9 @@ def _usable(
     if rule is None:
         message = "the merchant's configuration has no such method"
         return _skipped(preference.method, "NOT_CONFIGURED", message)
+    if not rule.processors:
+        message = "none of its processors can authorise an amount without charging it"
+        return _skipped(rule.method, "CANNOT_AUTHORIZE", message)
     if left == 0:
         return _skipped(rule.method, "NOT_NEEDED", "the methods before it already cover the amount")
     if rule.cap is not None and rule.cap.currency_code != currency:
@@ -181,7 +217,7 @@ def _skipped(method: str, reason: str, message: str) -> Decision:
 
 def _report_skipped(decisions: list[Decision], findings: Findings) -> None:
     for decision in decisions:
-        if not decision.chosen and decision.reason in ("NOT_CONFIGURED", "LIMIT_IN_OTHER_CURRENCY"):
+        if not decision.chosen and decision.reason in _TOLD:
             findings.warn(
                 "payment_methods",
                 f"METHOD_{decision.reason}",

@@ -11,6 +11,8 @@ from services.orchestration.domain.payment import Attempt, PaymentStatus, Progre
 from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.request import Context
 from services.orchestration.domain.tree import Object
+from services.runtime.errors import Code, DomainError
+from services.runtime.money import Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,15 @@ class Payment:
     progress: Progress | None = None
 
     @property
+    def taken_minor(self) -> int:
+        """What it took of its order, or may still take."""
+        if self.progress is None:
+            return 0
+        if self.status in (PaymentStatus.PENDING, PaymentStatus.RESOLVING):
+            return self.total_minor
+        return self.progress.reachable_minor
+
+    @property
     def work(self) -> Progress:
         """Return the progress of a payment that was not refused."""
         assert self.progress is not None, "a refused payment has no progress"
@@ -70,6 +81,7 @@ class Incoming:
         key: idempotency key beside the body, from field or header; empty without one.
         odd_key: true when that key was no UUID.
         card_key: true when that key held a card number, so that it must not be kept in any form.
+        order_limit: most that all payments of the order may take together; None without a limit.
     """
 
     body: bytes
@@ -78,6 +90,7 @@ class Incoming:
     key: str = ""
     odd_key: bool = False
     card_key: bool = False
+    order_limit: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +115,14 @@ class Filter:
     merchant_id: str = ""
     order_id: str = ""
     status: str = ""
+
+
+class OrderLimitExceeded(DomainError):
+    """With one more payment an order would be paid beyond its limit."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ORDER_LIMIT_EXCEEDED"
+    state_dependent = True
+    order_id: str
+    open_minor: int
+    currency_code: str

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from services.orchestration.domain import fields as names
 from services.orchestration.domain.amounts import Reader
+from services.orchestration.domain.config import Capture
 from services.orchestration.domain.fields import Field, names_security_code
 from services.orchestration.domain.issues import PATH_MAX, Findings, Issue
 from services.orchestration.domain.tree import Number, Object, Tree
@@ -50,8 +51,10 @@ _REQUEST_FIELDS = {
         "payment_methods",
         "metadata",
         "idempotency_key",
+        "capture",
     )
 }
+_CAPTURES = {each.value.lower(): each for each in Capture}
 _PREFERENCE_FIELDS = {
     name: name for name in ("method", "max_amount", "max_amount_minor", "currency", "token")
 }
@@ -82,6 +85,7 @@ class Context:
         currency: ISO 4217 code; empty when it is not known.
         preferences: methods that the payer offers, in order; empty: the merchant's order holds.
         metadata: further text.
+        capture: when it is to be taken; None: as the merchant's configuration says.
         body_key: idempotency key that stood in the body; empty without one.
         body_key_dropped: true when one stood there and held a card number.
         issues: every finding.
@@ -96,6 +100,7 @@ class Context:
     currency: str = ""
     preferences: tuple[Preference, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    capture: Capture | None = None
     body_key: str = ""
     body_key_dropped: bool = False
     issues: tuple[Issue, ...] = field(default=())
@@ -119,6 +124,7 @@ def interpret(tree: Object | None, findings: Findings) -> Context:
         currency=currency,
         preferences=_preferences(fields, reader),
         metadata=_metadata(fields, findings),
+        capture=_capture(fields, findings),
         body_key=body_key or "",
         body_key_dropped=body_key is None,
     )
@@ -136,6 +142,8 @@ def with_findings(context: Context, findings: Findings) -> Context:
 def _id(fields: dict[str, Field], name: str, findings: Findings, *, required: bool = False) -> str:
     found = fields.get(name)
     text = _text_of(found, findings) if found else ""
+    if found and found.in_doubt:
+        return ""
     if found is None or (isinstance(found.value, str) and not text):
         if required:
             findings.refuse(name, "MISSING", f"{name} is missing")
@@ -173,6 +181,8 @@ def _currency(fields: dict[str, Field], findings: Findings) -> str:
     if found is None:
         findings.refuse("currency", "MISSING", "currency is missing")
         return ""
+    if found.in_doubt:
+        return ""
     if text != text.upper():
         findings.info(found.path, "OTHER_SPELLING", "the currency was converted to upper case")
     if text.upper() not in EXPONENTS:
@@ -199,7 +209,7 @@ def _readings(
     fields: dict[str, Field], forms: dict[str, Callable[[str, Tree], int | None]]
 ) -> list[int | None]:
     return [
-        read(fields[name].path, fields[name].value)
+        None if fields[name].in_doubt else read(fields[name].path, fields[name].value)
         for name, read in forms.items()
         if name in fields
     ]
@@ -211,6 +221,8 @@ def _readings(
 def _preferences(fields: dict[str, Field], reader: Reader) -> tuple[Preference, ...]:
     listed = fields.get("payment_methods")
     alone = [fields[name] for name in ("method", "token") if name in fields]
+    if listed and listed.in_doubt:
+        return ()
     if listed is None:
         found = _preference(fields, "", reader) if alone else None
         return (found,) if found else ()
@@ -246,6 +258,8 @@ def _listed(listed: Field, reader: Reader) -> tuple[Preference, ...]:
 
 def _preference(fields: dict[str, Field], prefix: str, reader: Reader) -> Preference | None:
     found = fields.get("method")
+    if found and found.in_doubt:
+        return None
     method = _text_of(found, reader.findings).lower() if found else ""
     if _holds_card_number(method, METHOD_MAX):
         reader.findings.refuse(
@@ -279,7 +293,7 @@ def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
 
 def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
     found = fields.get("token")
-    if found is None:
+    if found is None or found.in_doubt:
         return ""
     text = found.value.text if isinstance(found.value, Number) else found.value
     if isinstance(text, str) and _holds_card_number(text, TOKEN_MAX):
@@ -294,6 +308,22 @@ def _token(fields: dict[str, Field], prefix: str, findings: Findings) -> str:
 
 
 # ---- the rest
+
+
+def _capture(fields: dict[str, Field], findings: Findings) -> Capture | None:
+    """Read when the amount is to be taken: a guess would take what was only to be held."""
+    found = fields.get("capture")
+    if found is None or found.in_doubt:
+        return None
+    value = found.value
+    if isinstance(value, bool):
+        findings.info(found.path, "OTHER_SPELLING", f"{found.path} was sent as a boolean")
+        return Capture.AUTOMATIC if value else Capture.MANUAL
+    text = _text_of(found, findings).lower()
+    if text not in _CAPTURES:
+        findings.refuse(found.path, "INVALID_CAPTURE", "capture is automatic or manual")
+        return None
+    return _CAPTURES[text]
 
 
 def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:

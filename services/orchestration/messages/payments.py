@@ -14,18 +14,23 @@ from payments.type.v1 import type_pb2
 from services.orchestration.domain.config import (
     ATTEMPTS_PER_PROCESSOR_DEFAULT,
     CALL_TIMEOUT_MS_DEFAULT,
+    Capture,
     MerchantConfig,
     MethodRule,
     StoredConfig,
 )
 from services.orchestration.domain.issues import Severity
+from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
     Attempt,
     AttemptStatus,
-    Operation,
+    Instruction,
+    InstructionStatus,
     PaymentStatus,
     Progress,
+    done_minor,
     last_failure,
+    status_of_instruction,
 )
 from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.record import Payment, Planned
@@ -35,6 +40,8 @@ from services.runtime.edge import values as edge
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
 _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
 _ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
+_CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
+_INSTRUCTION_STATUSES = edge.Names(InstructionStatus, pb.InstructionStatus, "INSTRUCTION_STATUS_")
 _SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
 _GIVEN_UP = frozenset(
     {
@@ -84,8 +91,28 @@ def payment_message(payment: Payment) -> pb.Payment:
     if payment.plan is not None and payment.progress is not None:
         message.plan.CopyFrom(plan_message(payment.plan))
         message.result.CopyFrom(_result(payment, payment.progress))
+        message.capture = _CAPTURES.write(payment.plan.capture)
+        message.amounts.CopyFrom(_amounts(payment, payment.progress))
+        message.instructions.extend(
+            instruction_message(payment, each) for each in payment.progress.instructions
+        )
         message.attempts.extend(_attempt(payment, a) for a in payment.progress.attempts)
     return message
+
+
+def instruction_message(payment: Payment, instruction: Instruction) -> pb.Instruction:
+    """Write what was asked of a payment, and what came of it."""
+    progress = payment.work
+    return pb.Instruction(
+        instruction_id=instruction.instruction_id,
+        operation=_OPERATIONS.write(instruction.operation),
+        amount=_money(payment.currency, instruction.amount_minor),
+        amount_done=_money(payment.currency, done_minor(progress, instruction)),
+        status=_INSTRUCTION_STATUSES.write(status_of_instruction(progress, instruction)),
+        reason=instruction.reason,
+        created_at=edge.stamp(instruction.created_at),
+        created_by=instruction.created_by,
+    )
 
 
 def context_message(context: Context, key: str) -> pb.CoreRequestContext:
@@ -101,6 +128,8 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
         org_id=context.org_id,
         metadata=dict(context.metadata),
     )
+    if context.capture is not None:
+        message.capture = _CAPTURES.write(context.capture)
     for issue in context.issues:
         message.validation_errors.add(
             field=issue.field,
@@ -153,6 +182,8 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
         created_at=edge.stamp(stored.created_at),
         created_by=stored.created_by,
     )
+    if config.capture is not Capture.AUTOMATIC:
+        message.capture = _CAPTURES.write(config.capture)
     message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
     timeout = timedelta(milliseconds=config.call_timeout_ms)
     message.timeouts.call_timeout.FromTimedelta(timeout)
@@ -180,6 +211,7 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
         attempts_per_processor_max=attempts_max or ATTEMPTS_PER_PROCESSOR_DEFAULT,
         call_timeout_ms=timeout_ms,
         partial_allowed=message.partial_allowed,
+        capture=_CAPTURES.read(message.capture) or Capture.AUTOMATIC,
     )
 
 
@@ -197,29 +229,35 @@ def _result(payment: Payment, progress: Progress) -> result_pb2.CompositeResult:
         total_processed=_money(payment.currency, processed),
         remaining_amount=_money(payment.currency, payment.total_minor - processed),
     )
-    kept = {charge.attempt_id for charge in progress.kept()}
     for index in range(len(progress.steps)):
-        charges = progress.charges(index)
-        if not charges:
-            continue
-        last = charges[-1]
-        ended = last.status is AttemptStatus.SUCCEEDED or payment.status in _GIVEN_UP
+        taking = progress.taking(index)
+        taken = [each for each in progress.taken() if each.step_index == index]
+        ended = taken or (taking and payment.status in _GIVEN_UP)
         if ended:
-            message.step_results.append(
-                _step_result(payment.currency, last, kept=last.attempt_id in kept)
-            )
+            kept_minor = sum(map(progress.kept_of, taken))
+            last = taken[-1] if taken else taking[-1]
+            message.step_results.append(_step_result(payment.currency, last, kept_minor))
     failure = last_failure(progress)
     if payment.status in _GIVEN_UP and failure is not None:
         message.final_error = _error_code(failure.error_code)
     return message
 
 
-def _step_result(currency: str, attempt: Attempt, *, kept: bool) -> result_pb2.Result:
+def _amounts(payment: Payment, progress: Progress) -> pb.PaymentAmounts:
+    return pb.PaymentAmounts(
+        authorized=_money(payment.currency, progress.held_minor),
+        captured=_money(payment.currency, progress.captured_minor),
+        refunded=_money(payment.currency, progress.refunded_minor),
+        refundable=_money(payment.currency, progress.refundable_minor),
+    )
+
+
+def _step_result(currency: str, attempt: Attempt, kept_minor: int) -> result_pb2.Result:
     return result_pb2.Result(
-        success=kept,
+        success=kept_minor > 0,
         processor_id=attempt.processor_id,
         error_code=_error_code(attempt.error_code),
-        amount_processed=_money(currency, attempt.amount_minor if kept else 0),
+        amount_processed=_money(currency, kept_minor),
         latency_ms=attempt.latency_ms,
         retryable=attempt.retryable,
     )
@@ -243,6 +281,7 @@ def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
         message=attempt.message,
         latency_ms=attempt.latency_ms,
         created_at=edge.stamp(attempt.created_at),
+        instruction_id=attempt.instruction_id,
     )
     if attempt.sent_at is not None:
         message.sent_at.FromDatetime(attempt.sent_at)

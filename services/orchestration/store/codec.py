@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.orchestration.domain.config import MethodRule
+from services.orchestration.domain.config import Capture, MethodRule
 from services.orchestration.domain.issues import Issue, Severity
 from services.orchestration.domain.request import Context, Preference
 from services.runtime.money import Money
@@ -21,6 +21,7 @@ def context_to_json(context: Context) -> dict[str, Any]:
         "currency": context.currency,
         "preferences": [[p.method, p.max_minor, p.token] for p in context.preferences],
         "metadata": dict(context.metadata),
+        "capture": context.capture and context.capture.value,
         "issues": [[i.field, i.code, i.message, i.severity.value] for i in context.issues],
         "refused": context.refused,
     }
@@ -38,6 +39,7 @@ def context_from_json(stored: dict[str, Any]) -> Context:
         currency=stored["currency"],
         preferences=tuple(Preference(*item) for item in stored["preferences"]),
         metadata=tuple(sorted(stored["metadata"].items())),
+        capture=Capture(stored["capture"]) if stored.get("capture") else None,
         issues=tuple(
             Issue(path, code, message, Severity(severity))
             for path, code, message, severity in stored["issues"]

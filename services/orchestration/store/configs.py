@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from services.orchestration.domain.config import MerchantConfig, StoredConfig
+from services.orchestration.domain.config import Capture, MerchantConfig, StoredConfig
 from services.orchestration.store import codec
 from services.orchestration.tables import MERCHANT_CONFIG
 from services.runtime.database import UnitOfWork
@@ -34,6 +34,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             attempts_per_processor_max=config.attempts_per_processor_max,
             call_timeout_ms=config.call_timeout_ms,
             partial_allowed=config.partial_allowed,
+            capture=config.capture.value,
             created_at=work.now,
             created_by=created_by,
         )
@@ -77,5 +78,6 @@ def _config(row: Any) -> StoredConfig:
         row.attempts_per_processor_max,
         row.call_timeout_ms,
         row.partial_allowed,
+        Capture(row.capture),
     )
     return StoredConfig(config, row.created_at, row.created_by)

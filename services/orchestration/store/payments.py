@@ -11,10 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.orchestration.domain.config import Capture
+from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
     Attempt,
     AttemptStatus,
-    Operation,
+    Instruction,
     PaymentStatus,
     Policy,
     Progress,
@@ -72,6 +74,7 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
         "total_minor": payment.total_minor,
         "context": json.dumps(codec.context_to_json(payment.context)),
         "plan_id": payment.plan.plan_id if payment.plan else "",
+        "capture": payment.plan.capture.value if payment.plan else Capture.AUTOMATIC.value,
         "config_version": payment.config_version,
         "status": payment.status.value,
         "correlation_id": leasing.call.correlation_id,
@@ -105,6 +108,11 @@ def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
     work.later(_SQL["insert_steps"], asked)
 
 
+async def lock_order(work: UnitOfWork, order_id: str) -> None:
+    """Let one transaction at a time look at what an order's payments take, until it ends."""
+    await work.execute(_SQL["lock_order"], {"tenant_id": work.tenant_id, "order_id": order_id})
+
+
 async def list_ids(work: UnitOfWork, wanted: Filter, *, before: str, limit: int) -> list[str]:
     """Return ids of payments, the newest first, before an id (empty: from the newest)."""
     table = PAYMENT
@@ -123,12 +131,20 @@ async def list_ids(work: UnitOfWork, wanted: Filter, *, before: str, limit: int)
 
 
 async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
-    """Return payments with steps, attempts and policy, in the order of the ids; unknown ids are left out."""
+    """Return payments with steps, attempts and policy, in the order of the ids; unknown ids are left out.
+
+    In a transaction that writes, each statement sees what is committed by then. Payments are read first, so that an
+    end is never seen without the attempts that led to it.
+    """
     steps: dict[str, list[Step]] = defaultdict(list)
     attempts: dict[str, list[Attempt]] = defaultdict(list)
+    instructions: dict[str, list[Instruction]] = defaultdict(list)
     asked = {"tenant_id": work.tenant_id, "payment_ids": list(payment_ids)}
-    of_steps, of_attempts, payments = await work.execute_all(
-        (_SQL["load_steps"], asked), (_SQL["load_attempts"], asked), (_SQL["load_payments"], asked)
+    payments, of_steps, of_attempts, given = await work.execute_all(
+        *(
+            (_SQL[f"load_{what}"], asked)
+            for what in ("payments", "steps", "attempts", "instructions")
+        )
     )
     for row in of_steps:
         steps[row.payment_id].append(
@@ -136,20 +152,34 @@ async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
         )
     for row in of_attempts:
         attempts[row.payment_id].append(_attempt(row))
+    for row in given:
+        instructions[row.payment_id].append(_instruction(row))
     found = {
-        row.payment_id: _payment(row, steps[row.payment_id], attempts[row.payment_id])
+        row.payment_id: _payment(
+            row, steps[row.payment_id], attempts[row.payment_id], instructions[row.payment_id]
+        )
         for row in payments
     }
     return [found[payment_id] for payment_id in payment_ids if payment_id in found]
 
 
-def _payment(row: Any, steps: list[Step], attempts: list[Attempt]) -> Payment:
+def _payment(
+    row: Any, steps: list[Step], attempts: list[Attempt], instructions: list[Instruction]
+) -> Payment:
     status = PaymentStatus(row.status)
     plan = progress = None
     if steps:
-        plan = Plan(row.plan_id, row.currency, row.total_minor, tuple(steps))
+        capture = Capture(row.capture)
+        plan = Plan(row.plan_id, row.currency, row.total_minor, tuple(steps), capture)
         policy = Policy(row.attempts_per_processor_max, row.call_timeout_ms, row.partial_allowed)
-        progress = Progress(status, plan.steps, tuple(attempts), policy)
+        progress = Progress(
+            status,
+            plan.steps,
+            tuple(attempts),
+            policy,
+            capture is Capture.MANUAL,
+            tuple(instructions),
+        )
     return Payment(
         row.payment_id,
         str(row.request_key),
@@ -177,7 +207,38 @@ def _attempt(row: Any) -> Attempt:
     return Attempt(**values)
 
 
+def _instruction(row: Any) -> Instruction:
+    values = row._asdict()
+    del values["payment_id"]
+    values["operation"] = Operation(values["operation"])
+    return Instruction(**values)
+
+
 # ---- transitions
+
+
+async def reopen(work: UnitOfWork, payment_id: str, leasing: Leasing) -> int | None:
+    """Lease a payment at rest to who gives it an instruction; returns the epoch, None when it is not at rest."""
+    asked = {
+        "tenant_id": work.tenant_id,
+        "payment_id": payment_id,
+        "lease_owner": leasing.owner,
+        "lease_ms": leasing.lease_ms,
+        "correlation_id": leasing.call.correlation_id,
+        "causation_id": leasing.call.causation_id,
+        "traceparent": leasing.call.traceparent,
+        "now": work.now,
+    }
+    epoch: int | None = (await work.execute(_SQL["reopen"], asked)).scalar()
+    return epoch
+
+
+def insert_instruction(
+    work: UnitOfWork, payment_id: str, ordinal: int, instruction: Instruction
+) -> None:
+    """Store an instruction, with the commit."""
+    place = {"tenant_id": work.tenant_id, "payment_id": payment_id, "ordinal": ordinal}
+    work.later(_SQL["insert_instruction"], asdict(instruction) | place)
 
 
 async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> list[Claim]:

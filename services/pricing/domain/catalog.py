@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -11,14 +10,18 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from services.pricing.domain.prices import Price
+from services.pricing.domain.proration import Proration
+from services.pricing.domain.tax_table import TaxPolicy, TaxProfile, TaxRate
 from services.pricing.domain.values import BEGINNING, Dec, Time
 
 
 class Status(StrEnum):
-    """Whether a plan or a business model takes anybody new."""
+    """Whether a plan or a business model takes anybody new; the last two are of plans only."""
 
     ACTIVE = "STATUS_ACTIVE"
     DEPRECATED = "STATUS_DEPRECATED"
+    DRAFT = "STATUS_DRAFT"
+    ARCHIVED = "STATUS_ARCHIVED"
 
 
 class RecordStatus(StrEnum):
@@ -30,18 +33,38 @@ class RecordStatus(StrEnum):
 
 
 class Aggregation(StrEnum):
-    """How the events of a period become the quantity that is priced."""
+    """How the events of a project in a period become the quantity that is priced. Projects add up."""
 
     SUM = "AGGREGATION_SUM"
     COUNT = "AGGREGATION_COUNT"
+    MAX = "AGGREGATION_MAX"
+    MIN = "AGGREGATION_MIN"
+    AVG = "AGGREGATION_AVG"
+    LATEST = "AGGREGATION_LATEST"
+    UNIQUE = "AGGREGATION_UNIQUE"
+    WEIGHTED_SUM = "AGGREGATION_WEIGHTED_SUM"
+    P50 = "AGGREGATION_P50"
+    P95 = "AGGREGATION_P95"
+    P99 = "AGGREGATION_P99"
+
+    @property
+    def adds_up(self) -> bool:
+        """True when what it makes of the parts of a period adds up to what it makes of the whole."""
+        return self in (Aggregation.SUM, Aggregation.COUNT, Aggregation.WEIGHTED_SUM)
+
+    @property
+    def carries_over(self) -> bool:
+        """True when a period without any event may have a quantity: that which held before it."""
+        return self is Aggregation.WEIGHTED_SUM
 
 
 @dataclass(frozen=True)
 class PlanPrice:
-    """The price of one SKU."""
+    """The price of one SKU; tax_code "": that of the SKU."""
 
     sku: str
     price: Price
+    tax_code: str = ""
 
 
 def _by_sku(prices: tuple[PlanPrice, ...]) -> tuple[PlanPrice, ...]:
@@ -117,8 +140,9 @@ class Plan:
     """A plan with one version of its price list.
 
     Attributes:
-        version: 0 in a declaration: the catalogue numbers it.
-        effective_at: from when this version's list holds; None in a declaration: by the rule.
+        version: 0 in a declaration: the catalogue numbers it; 0 of a stored plan: it is a draft.
+        effective_at: from when this version's list holds; None in a declaration and a draft: by the rule.
+        proration: how a period is rated that has a part on another plan; None: not at all.
     """
 
     entity: ClassVar[str] = "plan"
@@ -133,6 +157,7 @@ class Plan:
     notes: str = ""
     prices: PriceList = ()
     effective_at: Time | None = None
+    proration: Proration | None = None
 
     @property
     def key(self) -> tuple[str]:
@@ -142,7 +167,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Entitlement:
-    """Which plan an organisation is on from some time on."""
+    """Which plan an organisation is on from some time on.
+
+    Attributes:
+        plan_version: version of the plan that it is held to; 0: the one in force.
+    """
 
     entity: ClassVar[str] = "entitlement"
 
@@ -150,6 +179,7 @@ class Entitlement:
     plan_id: str
     overrides: PriceList = ()
     effective_at: Time = BEGINNING
+    plan_version: int = 0
 
     @property
     def key(self) -> tuple[str, datetime]:
@@ -174,8 +204,51 @@ class Partner:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What is put forward in a dispute: where it is to be found, who brought it and what it shows."""
+
+    reference: str
+    submitted_by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How a dispute ended.
+
+    Attributes:
+        partner_id: who earns; "" for nobody.
+        resolved_at: when that was decided.
+    """
+
+    resolved_at: Time
+    partner_id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """Why a partner of record is contested, and how that ended.
+
+    Attributes:
+        dispute_id: names the account in which commission is held meanwhile.
+        resolution: None while it is open.
+    """
+
+    dispute_id: str
+    opened_at: Time
+    reason: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    resolution: Resolution | None = None
+
+
+@dataclass(frozen=True)
 class PartnerOfRecord:
-    """The partner that earns on an organisation from start_at until end_at (None: no end)."""
+    """The partner that earns on an organisation from start_at until end_at (None: no end).
+
+    Attributes:
+        dispute: of a disputed one, under which what it earns is held; None: it earns nothing while it is disputed.
+    """
 
     entity: ClassVar[str] = "partner_of_record"
 
@@ -184,11 +257,71 @@ class PartnerOfRecord:
     start_at: Time = BEGINNING
     end_at: Time | None = None
     status: RecordStatus = RecordStatus.ACTIVE
+    dispute: Dispute | None = None
+
+    @property
+    def earns(self) -> bool:
+        """True when somebody earns by it, be it that it is held."""
+        return self.status is RecordStatus.ACTIVE or (
+            self.status is RecordStatus.DISPUTED and self.dispute is not None
+        )
 
     @property
     def key(self) -> tuple[str, str, datetime]:
         """What it is found by."""
         return (self.org_id, self.partner_id, self.start_at)
+
+    @property
+    def lasts(self) -> bool:
+        """False when it ends before it starts, or at once."""
+        return self.end_at is None or self.end_at > self.start_at
+
+
+@dataclass(frozen=True)
+class BillingAccountOrg:
+    """A billing account that pays for an organisation from start_at until end_at (None: no end)."""
+
+    entity: ClassVar[str] = "billing_account_org"
+
+    billing_account_id: str
+    org_id: str
+    start_at: Time = BEGINNING
+    end_at: Time | None = None
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """What it is found by."""
+        return (self.org_id, self.billing_account_id, self.start_at)
+
+    @property
+    def lasts(self) -> bool:
+        """False when it ends before it starts, or at once."""
+        return self.end_at is None or self.end_at > self.start_at
+
+
+class AccountPartnerStatus(StrEnum):
+    """Whether a billing account's partner counts."""
+
+    ACTIVE = "STATUS_ACTIVE"
+    EXPIRED = "STATUS_EXPIRED"
+
+
+@dataclass(frozen=True)
+class BillingAccountPartner:
+    """The partner that earns on all organisations of a billing account from start_at until end_at (None: no end)."""
+
+    entity: ClassVar[str] = "billing_account_partner"
+
+    billing_account_id: str
+    partner_id: str
+    start_at: Time = BEGINNING
+    end_at: Time | None = None
+    status: AccountPartnerStatus = AccountPartnerStatus.ACTIVE
+
+    @property
+    def key(self) -> tuple[str, str, datetime]:
+        """What it is found by."""
+        return (self.billing_account_id, self.partner_id, self.start_at)
 
     @property
     def lasts(self) -> bool:
@@ -212,6 +345,21 @@ class CommissionRate:
         return (self.partner_tier, self.sku)
 
 
+@dataclass(frozen=True)
+class PlanVersion:
+    """Says that a plan has a version."""
+
+    entity: ClassVar[str] = "plan_version"
+
+    plan_id: str
+    version: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What it is found by."""
+        return (self.plan_id, self.version)
+
+
 Entity = (
     Sku
     | BusinessModel
@@ -221,6 +369,11 @@ Entity = (
     | Partner
     | PartnerOfRecord
     | CommissionRate
+    | TaxRate
+    | TaxProfile
+    | TaxPolicy
+    | BillingAccountOrg
+    | BillingAccountPartner
 )
 
 
@@ -236,6 +389,11 @@ class Catalog:
     partners: tuple[Partner, ...] = ()
     partners_of_record: tuple[PartnerOfRecord, ...] = ()
     commission_rates: tuple[CommissionRate, ...] = ()
+    tax_rates: tuple[TaxRate, ...] = ()
+    tax_profiles: tuple[TaxProfile, ...] = ()
+    tax_policies: tuple[TaxPolicy, ...] = ()
+    billing_account_orgs: tuple[BillingAccountOrg, ...] = ()
+    billing_account_partners: tuple[BillingAccountPartner, ...] = ()
 
 
 def entity_id(entity: Entity) -> str:
@@ -245,8 +403,3 @@ def entity_id(entity: Entity) -> str:
         for part in entity.key
     )
     return "/".join(parts)
-
-
-def commission_pct(rates: dict[str, Decimal], sku: str) -> Decimal | None:
-    """Return the rate of a SKU: its own, else the one for all (""), else None."""
-    return rates.get(sku, rates.get(""))

@@ -26,12 +26,22 @@ class PlanVersionFrozen(DomainError):
 
 
 class PlanNotActive(DomainError):
-    """An organisation was newly assigned to a deprecated plan."""
+    """An organisation was newly assigned to a plan that takes nobody new, or an archived plan was given a list."""
 
     code = Code.FAILED_PRECONDITION
     reason = "PLAN_NOT_ACTIVE"
     state_dependent = True
     plan_id: str
+
+
+class PlanInUse(DomainError):
+    """A plan was to be archived that somebody is on, or will be."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PLAN_IN_USE"
+    state_dependent = True
+    plan_id: str
+    user: str
 
 
 class PartnersOverlap(DomainError):
@@ -43,6 +53,71 @@ class PartnersOverlap(DomainError):
     org_id: str
     partner_id: str
     other_partner_id: str
+
+
+class BillingAccountsOverlap(DomainError):
+    """Two billing accounts would pay for one organisation at the same time."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "BILLING_ACCOUNTS_OVERLAP"
+    state_dependent = True
+    org_id: str
+    billing_account_id: str
+    other_billing_account_id: str
+
+
+class AccountPartnersOverlap(DomainError):
+    """Two active partners of one billing account overlap in time."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ACCOUNT_PARTNERS_OVERLAP"
+    state_dependent = True
+    billing_account_id: str
+    partner_id: str
+    other_partner_id: str
+
+
+class DisputeConflict(DomainError):
+    """A dispute would be about two records, vanish, or end in another way than it did."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "DISPUTE_CONFLICT"
+    state_dependent = True
+    dispute_id: str
+    record: str
+
+
+class TaxProfileMissing(DomainError):
+    """An organisation is to be taxed, and it is not known where."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "TAX_PROFILE_MISSING"
+    state_dependent = True
+    org_id: str
+    taxed_at: str
+
+
+class TaxRateMissing(DomainError):
+    """What is sold is to be taxed, and no rate is in force for it."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "TAX_RATE_MISSING"
+    state_dependent = True
+    org_id: str
+    jurisdiction: str
+    tax_codes: str
+    taxed_at: str
+
+
+class TaxesTooMany(DomainError):
+    """A jurisdiction would have more taxes than a line may bear."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "TAXES_TOO_MANY"
+    state_dependent = True
+    jurisdiction: str
+    taxes: int
+    taxes_max: int
 
 
 class ModelCodeTaken(DomainError):
@@ -96,3 +171,55 @@ class UsageNotRateable(DomainError):
     sku: str
     project_id: str
     quantity: str
+
+
+class PriceNotSplittable(DomainError):
+    """A part of a period was to be priced, and only the whole has a price."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PRICE_NOT_SPLITTABLE"
+    state_dependent = True
+    model: str
+
+
+class PriceInputMissing(DomainError):
+    """A price asks for amounts or quantities, and there is only one quantity."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PRICE_INPUT_MISSING"
+    state_dependent = True
+    model: str
+    needs: str
+    sku: str | None = None
+
+
+class AggregationNotPriceable(DomainError):
+    """A price cannot be applied to what the SKU's aggregation makes of usage."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "AGGREGATION_NOT_PRICEABLE"
+    state_dependent = True
+    sku: str
+    aggregation: str
+    model: str
+
+
+class DimensionNotPriced(DomainError):
+    """There is usage of a value of a dimension that the price has no amount for."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "DIMENSION_NOT_PRICED"
+    state_dependent = True
+    dimension: str
+    values: str
+    sku: str | None = None
+
+
+class UsageMoved(DomainError):
+    """Usage became visible between the readings that one rating is made of, each time that it was tried."""
+
+    code = Code.ABORTED
+    reason = "USAGE_MOVED"
+    state_dependent = True
+    org_id: str
+    sku: str

@@ -54,11 +54,16 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+def _is_empty(key: str, item: Any) -> bool:
+    # A price whose model has nothing to say still names the model.
+    return item in (None, "", [], {}) and not (key == "dynamic" and item == {})
+
+
 def _pruned(value: Any) -> Any:
     if isinstance(value, dict):
         # Free notes stay as they are: an empty note is a note.
         kept = {key: item if key == "metadata" else _pruned(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+        return {key: item for key, item in kept.items() if not _is_empty(key, item)}
     if isinstance(value, list):
         return [_pruned(item) for item in value]
     return value

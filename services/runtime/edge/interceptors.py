@@ -17,10 +17,10 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from services.runtime.access import KeyRing, MeshTokens, Principal, refusal
+from services.runtime.access import KeyRing, MeshTokens, Principal, digest, refusal
 from services.runtime.cards import SPAN_MAX, holds_card_number
 from services.runtime.config import Settings
-from services.runtime.context import _CURRENT, CallContext
+from services.runtime.context import _CURRENT, CallContext, Credential
 from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
 from services.runtime.edge import methods, validation, weight
 from services.runtime.edge.methods import Method
@@ -62,6 +62,7 @@ class Call:
         "_sent",
         "checked_at",
         "context",
+        "credential",
         "headers",
         "method",
         "named",
@@ -81,6 +82,8 @@ class Call:
         # Trace context of its caller; empty for none.
         self.parent = ""
         self.who: CallContext | None = None
+        # Its key, where it may be held while the database is away.
+        self.credential: Credential | None = None
         # Monotonic seconds at which its credential was looked at last.
         self.checked_at = time.monotonic()
         # Why its credential does not count any more.
@@ -303,6 +306,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
             deadline_at=self._deadline_at(call),
             idempotency_key=call.idempotency_key,
             expires_at=principal.expires_at,
+            credential=call.credential,
         )
         # gRPC runs each call in a task of its own, so the context needs no reset.
         _CURRENT.set(call.who)
@@ -318,7 +322,17 @@ class Pipeline(grpc.aio.ServerInterceptor):
             return self._tokens.resolve(secret)
         if scheme.lower() != "bearer":
             raise refusal("scheme", "the authorization header must be `Bearer <key>`")
-        return await self._keys.resolve(secret.strip())
+        secret = secret.strip()
+        if not (call.method.spooled and self._settings.spool_url.get_secret_value()):
+            return await self._keys.resolve(secret)
+        principal, confirmed = await self._keys.resolve_or_recall(
+            secret, self._settings.spool_keys_seconds
+        )
+        if call.credential is None:
+            call.credential = Credential(digest(secret), confirmed)
+        # Of a stream, for whatever it carries from now on.
+        call.credential.confirmed = confirmed
+        return principal
 
     def _check_room(self, call: Call) -> None:
         """Refuse what changes state while storage is low; reading goes on. Raises StorageLow."""

@@ -42,6 +42,7 @@ class Method:
         has_request_id: whether the request has the field request_id.
         request: descriptor of its request; None where it is not ours.
         validated: whether the request's rules are checked (ours) or not (health, reflection, channelz).
+        spooled: whether a call may be held outside of the database while that is away.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Method:
     validated: bool
     request: Any = None
     vital: bool = False
+    spooled: bool = False
 
 
 def foreign(path: str) -> Method:
@@ -86,6 +88,7 @@ def describe(service_names: Iterable[str]) -> dict[str, Method]:
                 validated=True,
                 request=method.input_type,
                 vital=rule.vital,
+                spooled=rule.spooled,
             )
     return methods
 

@@ -17,6 +17,8 @@ from services.runtime.errors import InvalidPageToken
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
+# Clients take 4 MiB a message unless told otherwise; the rest is for what stands around the items.
+PAGE_BYTES_MAX = 3 * 1024 * 1024
 
 ItemT = TypeVar("ItemT")
 MessageT = TypeVar("MessageT", bound=Message)
@@ -27,6 +29,10 @@ class ListRequest(Protocol):
 
     page_size: int
     page_token: str
+
+
+class Int32(int):
+    """The kind of a place's part that is compared with a column of 32 bits, beyond which no number can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,18 @@ class Page:
         return self.size + 1
 
     def cut(
-        self, found: Sequence[ItemT], place: Callable[[ItemT], Mapping[str, str | int]]
-    ) -> tuple[Sequence[ItemT], str]:
-        """Return the items of the page, and the token of the next one, which is empty for the last."""
-        items = found[: self.size]
-        return items, self.token(items, place, more=len(found) > self.size)
+        self,
+        found: Sequence[ItemT],
+        message_of: Callable[[ItemT], MessageT],
+        place: Callable[[ItemT], Mapping[str, str | int]],
+    ) -> tuple[list[MessageT], str]:
+        """Return the messages of the page, and the token of the next one, which is empty for the last.
+
+        A page of heavy items ends before its size, see `fitting`.
+        """
+        messages = fitting(map(message_of, found[: self.size]))
+        shown = found[: len(messages)]
+        return messages, self.token(shown, place, more=len(shown) < len(found))
 
     def token(
         self,
@@ -87,13 +100,13 @@ def clamp_page_size(
     return min(page_size or default, maximum)
 
 
-def fitting(messages: Iterable[MessageT], bytes_max: int) -> list[MessageT]:
-    """Return the first messages, one at least, that together weigh no more than `bytes_max`."""
+def fitting(messages: Iterable[MessageT]) -> list[MessageT]:
+    """Return the first messages, one at least, that together weigh no more than a page may."""
     fit: list[MessageT] = []
     size = 0
     for message in messages:
         size += message.ByteSize()
-        if fit and size > bytes_max:
+        if fit and size > PAGE_BYTES_MAX:
             break
         fit.append(message)
     return fit
@@ -111,7 +124,8 @@ def decode_token(token: str, scope: str, kinds: Mapping[str, type]) -> dict[str,
     Args:
         token: what the caller sent.
         scope: spells the List and its filters, as when the token was made.
-        kinds: what its position holds, by name: `str`, `int` (of 64 bits), `UUID` or `datetime` (with its zone).
+        kinds: what its position holds, by name: `str`, `int` (of 64 bits), Int32, `UUID` or `datetime` (with its
+            zone).
 
     Raises:
         InvalidPageToken: it is none of ours or belongs to other arguments.
@@ -123,12 +137,17 @@ def decode_token(token: str, scope: str, kinds: Mapping[str, type]) -> dict[str,
         seal, body = raw[:8], raw[8:]
         if seal != _seal(body, scope):
             raise _refusal(token)
-        position = json.loads(body)
-        if not isinstance(position, dict) or position.keys() != kinds.keys():
-            raise _refusal(token)
-        return {name: _READERS[kind](position[name]) for name, kind in kinds.items()}
+        return _place(body, kinds)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _refusal(token) from error
+
+
+def _place(body: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Raises ValueError, TypeError, OverflowError or RecursionError for what is no such place."""
+    position = json.loads(body)
+    if not isinstance(position, dict) or position.keys() != kinds.keys():
+        raise ValueError
+    return {name: _READERS[kind](position[name]) for name, kind in kinds.items()}
 
 
 def _text(value: Any) -> str:
@@ -147,6 +166,12 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _short(value: Any) -> int:
+    if not -(2**31) <= _whole(value) < 2**31:
+        raise ValueError
+    return _whole(value)
+
+
 def _moment(value: Any) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
@@ -158,6 +183,7 @@ def _moment(value: Any) -> datetime:
 _READERS: dict[type, Callable[[Any], Any]] = {
     str: _text,
     int: _whole,
+    Int32: _short,
     datetime: _moment,
     UUID: lambda value: UUID(_text(value)),
 }

@@ -38,6 +38,16 @@ _ODD = {
     r"^(\*|[a-z]{2,20}:(read|write|admin))$": (
         "must be a scope such as metering:write, or * for every scope of the tenant"
     ),
+    r"^([0-9]{1,40}(\.[0-9]{1,18})?)?$": (
+        'must be a decimal such as "12.5", not negative, without exponent, at most 40 digits before the point and 18'
+        " after it, or empty"
+    ),
+    r"^rcp_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$": (
+        "must be the id of a receipt as it was given: rcp_ and a UUID in small letters"
+    ),
+    r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$": (
+        "must be a country of ISO 3166-1 such as CA, or one with its region such as CA-QC, in capital letters"
+    ),
     r"^(100(\.0{1,18})?|[0-9]{1,2}(\.[0-9]{1,18})?)$": (
         'must be a decimal from 0 to 100 such as "12.5", with at most 18 digits after the point'
     ),

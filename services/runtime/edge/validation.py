@@ -174,7 +174,7 @@ def unreadable(request: Any, index: int) -> list[FieldViolation]:
     return [FieldViolation("item", f"it cannot be read: {why}")] if why else []
 
 
-def check_batch(items: Sized, items_max: int, *, field: str = "items") -> None:
+def check_batch(items: Sized, items_max: int, *, field: str) -> None:
     """Refuse a batch that is empty or longer than `items_max`; `field` is what the caller calls it.
 
     Raises:

@@ -2,6 +2,10 @@
 
 A statement starts behind a line `-- @name`; what stands before the first marker is explanation. The name goes
 out with the statement as a comment, so that it shows in pg_stat_statements.
+
+What stands behind `-- @name over rows of one, other` goes on with `WITH rows AS (…)`, in which one of these statements
+stands: it makes the statements `name_of_one` and `name_of_other`. If that one goes on with another, all stand in one
+WITH: the planner does not merge what has a WITH of its own into what is around it.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any
 from services.runtime.postgres.session import Call, Rows, Session
 from services.runtime.postgres.statements import statement
 
-_MARKER = re.compile(r"^-- @(\w+)[^\n]*\n", re.MULTILINE)
+_MARKER = re.compile(r"^-- @(\w+)(?: over (\w+) of (\w+(?:, \w+)*))?[^\n]*\n", re.MULTILINE)
 
 
 class Statements(dict[str, str]):
@@ -56,12 +60,29 @@ def load(package: str, file_name: str) -> Statements:
     Raises:
         FileNotFoundError: the package has no such file.
         ValueError: a name stands twice.
+        KeyError: a statement goes on with one that does not stand before it.
     """
     text = resources.files(package).joinpath(file_name).read_text(encoding="utf-8")
     parts = _MARKER.split(text)[1:]
     statements = Statements()
-    for name, body in zip(parts[::2], parts[1::2], strict=True):
-        if name in statements:
-            raise ValueError(f"{package}/{file_name} names {name} twice")
-        statements[name] = f"/* {package.rpartition('.')[2]}.{name} */ {body.strip().rstrip(';')}"
+    # Of each statement: what it goes on with, and itself.
+    known: dict[str, tuple[tuple[str, ...], str]] = {}
+    service = package.rpartition(".")[2]
+    for name, rows, sources, body in zip(*(parts[at::4] for at in range(4)), strict=True):
+        own = body.strip().rstrip(";")
+        made: dict[str, tuple[tuple[str, ...], str]] = {name: ((), own)}
+        if rows:
+            made = {}
+            for source in sources.split(", "):
+                before, inner = known[source]
+                made[f"{name}_of_{source}"] = (
+                    (*before, f"{rows} AS (/* {service}.{source} */ {inner})"),
+                    own,
+                )
+        for full_name, (before, whole) in made.items():
+            if full_name in statements:
+                raise ValueError(f"{package}/{file_name} names {full_name} twice")
+            known[full_name] = before, whole
+            goes_on = f"WITH {', '.join(before)}\n" if before else ""
+            statements[full_name] = f"/* {service}.{full_name} */ {goes_on}{whole}"
     return statements

@@ -173,6 +173,9 @@ class Node:
                 settings.feed_stall_seconds,
             ),
             timers_stalled_seconds=lambda: self.timers.stalled_seconds,
+            outlasting={
+                name: is_taken for s in self._services for name, is_taken in s.outlasting.items()
+            },
         )
         self.telemetry.observe("tollmesh.serving", self._serving)
         self.telemetry.observe("tollmesh.database.silent_s", lambda: [(probe.silent_seconds, {})])
@@ -229,6 +232,7 @@ class Node:
                 bus=self.bus,
                 telemetry=self.telemetry,
                 contracts=declared,
+                keys=self.keys,
             )
             built.append(service.load()(runtime))
         return built

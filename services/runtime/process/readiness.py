@@ -142,6 +142,7 @@ class Readiness:
         conditions: told of the same.
         feed: how the feed fares.
         timers_stalled_seconds: how long nobody looked what is due.
+        outlasting: of names whose calls may be taken although the database is away, whether they are.
         clock: monotonic seconds.
     """
 
@@ -155,6 +156,7 @@ class Readiness:
         conditions: Conditions,
         feed: Feed,
         timers_stalled_seconds: Callable[[], float],
+        outlasting: Mapping[str, Callable[[], bool]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._set_serving = set_serving
@@ -164,6 +166,7 @@ class Readiness:
         self._conditions = conditions
         self._feed = feed
         self._timers_stalled_seconds = timers_stalled_seconds
+        self._outlasting = dict(outlasting or {})
         self._clock = clock
         self._gone_at = 0.0
         self._back_at = float("-inf")
@@ -188,7 +191,8 @@ class Readiness:
         if there and (not late or self._clock() - self._back_at > FEED_GRACE_SECONDS):
             self._tell("timer pump", "nobody looks what is due" if late else "")
         states = {
-            name: there and not (feed_fault and name in self._following) for name in self._names
+            name: not (feed_fault and name in self._following) if there else self._outlasts(name)
+            for name in self._names
         }
         # No service is unfit because timers are late.
         states = {ALL: there and all(states.values()), TIMERS: there and not late, **states}
@@ -196,6 +200,10 @@ class Readiness:
             if serving != self.states[name]:
                 await self._set_serving(name, serving)
         self.states = states
+
+    def _outlasts(self, name: str) -> bool:
+        is_taken = self._outlasting.get(name)
+        return is_taken is not None and is_taken()
 
     def start(self) -> None:
         """Look several times a second from now on."""

@@ -15,9 +15,9 @@ import psycopg
 from payments.metering.v1 import metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
-from services.metering import store
-from services.metering.domain import Batch, Policy
+from services.metering.domain.events import Batch, Policy
 from services.metering.messages import intake
+from services.metering.store import events as store
 from tests.support.billing.metering_bench import make_batch
 from tests.support.billing.metering_process import SKUS, MeteringProcess
 from tests.support.measures.figures import tell

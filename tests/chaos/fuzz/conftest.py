@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from random import Random
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
@@ -19,6 +22,7 @@ from services.runtime.edge import interceptors, paging
 from services.runtime.secrets import new_key
 from tests.integration.tenancy.estate import Estate
 from tests.integration.tenancy.test_rpcs import OWN, WRITES
+from tests.support.billing.spooled import leave_spooled
 from tests.support.http.rest import facade
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
@@ -66,6 +70,30 @@ def seal(body: bytes, scope: str) -> bytes:
     return b"8 bytes!"
 
 
+_read_place = paging._place
+
+
+def place(body: bytes, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read a place that a fuzz asks for with a seed: each part is of its kind, at the ends of what the kind holds."""
+    try:
+        seed = json.loads(body)["any"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return _read_place(body, kinds)
+    dice = Random(seed)
+    made = {name: dice.choice(_ENDS[kind]) for name, kind in kinds.items()}
+    return _read_place(json.dumps(made).encode(), kinds)
+
+
+_WHOLE = (-(2**63), -(2**31) - 1, -(2**31), -1, 0, 1, 2**31 - 1, 2**31, 2**62, 2**63 - 1)
+_ENDS: dict[type, tuple[Any, ...]] = {
+    str: ("", "a", "zz", "é" * 90, "x" * 9000, "%", "'"),
+    int: _WHOLE,
+    paging.Int32: _WHOLE,
+    UUID: (str(UUID(int=0)), str(UUID(int=2**128 - 1)), str(UUID(int=7))),
+    datetime: ("0001-01-01T00:00:00Z", "2026-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
+}
+
+
 @pytest_asyncio.fixture(scope="module")
 async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
     """The mesh and its tenant."""
@@ -73,6 +101,7 @@ async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
         faults: list[BaseException] = []
         patch.setattr(interceptors, "log", _Noted(faults))
         patch.setattr(paging, "_seal", seal)
+        patch.setattr(paging, "_place", place)
         builds = manifests.found()
         async with running(database, builds, secrets_keys=new_key(), webhook_allow="") as mesh:
             operator = mesh.channel("oddwood-tenant", {"*", "mesh:admin"})
@@ -91,4 +120,5 @@ async def target(database: DatabaseUrls) -> AsyncIterator[Target]:
 def _made(estate: Estate, database: DatabaseUrls) -> dict[str, Message]:
     estate.build()
     start_seasoning(database.service, estate.tenant, estate.name("journey"))
+    estate.ids["spooled"] = leave_spooled(database.service, estate.tenant, estate.name("held"))
     return {name: build(estate) for name, build in {**OWN, **WRITES}.items()}

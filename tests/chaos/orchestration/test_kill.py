@@ -34,7 +34,8 @@ from tests.support.postgres.server import DatabaseUrls
 END_WITHIN_S = 40.0
 FINAL = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED}
 NET = (
-    "SELECT coalesce(sum(CASE operation WHEN 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)::bigint"
+    "SELECT coalesce(sum(CASE WHEN operation IN ('CHARGE', 'CAPTURE') THEN amount_minor"
+    " WHEN operation = 'REFUND' THEN -amount_minor END), 0)::bigint"
     " FROM orchestration.sandbox_order WHERE tenant_id = %s AND done"
 )
 CHARGED = (

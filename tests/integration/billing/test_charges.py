@@ -503,7 +503,7 @@ def by_another_chart(monkeypatch: pytest.MonkeyPatch) -> None:
                 else account
                 for account in first.accounts
             )
-            changed["charge", 0] = replace(first, version=2, accounts=accounts)
+            changed["charge", 0] = replace(first, version=4, accounts=accounts)
         return changed
 
     monkeypatch.setattr(Recipes, "find", found)
@@ -512,7 +512,7 @@ def by_another_chart(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_was_posted_is_shown_as_the_ledger_has_it(tenant: Tenant) -> None:
     charge = await tenant.charge()
     told = await explained(tenant, charge.charge_id)
-    assert (told.recipe, told.recipe_version) == ("charge", 1)
+    assert (told.recipe, told.recipe_version) == ("charge", 3)
     postings = [posting for line in told.lines for posting in line.postings]
     assert [posting.transfer_id for posting in postings] == list(charge.transfer_ids)
     assert [posting.leg for posting in postings] == ["gross", "partner"] * 3
@@ -576,11 +576,11 @@ async def test_a_recipe_that_changes_changes_nothing_of_what_was_posted(
     assert await tenant.balance("payable:partner:north:USD") == -3 * 568
     for charge_id in (settled.charge_id, retried.charge_id, resumed):
         told = await explained(tenant, charge_id)
-        assert told.recipe_version == 1
+        assert told.recipe_version == 3
         assert told.lines[0].postings[0].credit_account_id == "revenue:llm.input_tokens:USD"
 
     changed = await explained(tenant, (await tenant.charge(day=3)).charge_id)
-    assert (changed.recipe_version, await tenant.balance("earned:USD")) == (2, -5684)
+    assert (changed.recipe_version, await tenant.balance("earned:USD")) == (4, -5684)
     assert {line.postings[0].credit_account_id for line in changed.lines} == {"earned:USD"}
 
 

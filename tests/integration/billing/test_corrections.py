@@ -100,6 +100,7 @@ async def test_an_adjustment_is_the_difference_with_postings_of_its_own(tenant: 
     assert [total.sku for total in summed.totals] == ["a", "b", "c", "d"]
     assert [total.quantity for total in summed.totals] == ["8819.5", "0", "8819.5", "8819.5"]
     assert summed.adjusts_charge_id == charge.charge_id
+    assert (charge.usage_ordinal, made.usage_ordinal, summed.usage_ordinal) == (1, 2, 2)
 
 
 async def test_it_takes_effect_when_it_is_made_whatever_month_is_closed(tenant: Tenant) -> None:
@@ -166,6 +167,8 @@ async def test_a_reversal_takes_all_back_and_frees_the_period(tenant: Tenant) ->
     assert (made.kind, made.reason) == (pb.CHARGE_KIND_REVERSAL, "wrong plan")
     assert made.correction_no == 2
     assert made.total == usd(-1234)
+    # It has seen nothing by itself.
+    assert made.usage_ordinal == adjustment.usage_ordinal == 2
     assert made.status == pb.CHARGE_STATUS_SETTLED
     assert await books(tenant) == {}
     assert await tenant.difference() == 0
@@ -244,6 +247,15 @@ async def test_an_account_that_takes_nothing_leaves_it_for_later(tenant: Tenant)
     assert (await refused(reverse(tenant, charge))).reason == "POSTING_REFUSED"
 
 
+async def test_corrections_of_a_charge_that_is_none_are_not_found(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    wanted = service_pb.ListChargesRequest(adjusts_charge_id=charge.charge_id)
+    assert not (await tenant.charges.ListCharges(wanted)).charges
+    wanted.adjusts_charge_id = "chg_none"
+    found = await refused(tenant.charges.ListCharges(wanted))
+    assert (found.reason, found.metadata["id"]) == ("NOT_FOUND", "chg_none")
+
+
 async def test_a_call_that_dies_after_posting_is_finished_by_the_same_call(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,3 +293,23 @@ async def test_it_is_explained_from_what_was_billed_to_what_it_comes_to(tenant: 
     explained = (await tenant.charges.ExplainCharge(request)).explanation
     assert "wrong plan" in explained.lines[0].steps[0]
     assert explained.adjusts_charge_id == charge.charge_id
+
+
+async def test_a_correction_proves_every_part_of_its_period(tenant: Tenant) -> None:
+    tenant.world.pricing.lines = (("a", 1000),)
+    charge = await tenant.charge()
+    tenant.world.pricing.lines = (("a", 700), ("a", 500))
+    made = await get(tenant, await adjust(tenant, charge))
+    (line,) = made.lines
+    assert line.correction.amount_after == usd(1200)
+    assert [part.unrounded for part in line.proof.earlier_parts] == ["7.00"]
+    assert line.proof.unrounded == "5.00"
+    request = service_pb.ExplainChargeRequest(charge_id=made.charge_id)
+    (explained,) = (await tenant.charges.ExplainCharge(request)).explanation.lines
+    told = "\n".join(explained.steps)
+    assert "places: 7.00 USD.\n" in told
+    assert "places: 5.00 USD.\n" in told
+    assert "The parts add up to 17639 units and 12.00 USD.\n" in told
+    back = await get(tenant, await reverse(tenant, charge))
+    (line,) = back.lines
+    assert [part.unrounded for part in line.proof.earlier_parts] == ["7.00"]

@@ -180,6 +180,34 @@ def test_charges_of_both_kinds_survive_the_way_there_and_back(
             assert found == all_of_them
 
 
+_ADJUSTMENT = """
+UPDATE billing.charge SET kind = 2, adjusts_charge_id = 'chg_new', correction_no = 1 WHERE charge_id = 'chg_adjustment'
+"""
+_KINDS = "SELECT charge_id, kind, adjusts_charge_id, correction_no FROM billing.charge ORDER BY 1"
+
+
+def test_corrections_of_the_release_before_have_no_ordinal(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0007")
+    with psycopg.connect(urls.owner_admin) as owner:
+        for charge_id in ("chg_adjustment", "chg_new"):
+            owner.execute(_NEW, {"charge_id": charge_id, "posting_round": 1, "settled_at": None})
+        owner.execute(_ADJUSTMENT)
+        before = owner.execute(_KINDS).fetchall()
+    for _ in range(2):
+        migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+        with psycopg.connect(urls.owner_admin) as owner:
+            assert owner.execute(_KINDS).fetchall() == before
+            ordinals = "SELECT DISTINCT usage_ordinal FROM billing.charge"
+            assert owner.execute(ordinals).fetchall() == [(None,)]
+            owner.execute("UPDATE billing.charge SET usage_ordinal = 3 WHERE charge_id = 'chg_new'")
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0007")
+        with psycopg.connect(urls.owner_admin) as owner:
+            assert owner.execute(_KINDS).fetchall() == before
+
+
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
@@ -197,3 +225,39 @@ def test_postgres_refuses_a_charge_that_is_half_posted(
         with pytest.raises(psycopg.errors.CheckViolation) as refused:
             owner.execute(statement.encode())
         assert refused.value.diag.constraint_name == constraint
+
+
+def test_what_is_held_under_a_dispute_keeps_the_release_before_away(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(_NEW, {"charge_id": "chg_new", "posting_round": 1, "settled_at": None})
+        owner.execute(_LINE, ("chg_new", 1, "a", 5015, "north", 501))
+        owner.execute("UPDATE billing.charge_line SET dispute_id = 'd-1'")
+    with pytest.raises(RuntimeError, match="1 lines were held under disputes"):
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0008")
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute("UPDATE billing.charge_line SET dispute_id = ''")
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0008")
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute("SELECT dispute_id FROM billing.charge_line").fetchall() == [("",)]
+
+
+def test_what_is_taxed_keeps_the_release_before_away(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(_NEW, {"charge_id": "chg_new", "posting_round": 1, "settled_at": None})
+        owner.execute(_LINE, ("chg_new", 1, "a", 5015, "north", 501))
+        owner.execute("UPDATE billing.charge_line SET taxes = '[{}]'")
+    with pytest.raises(RuntimeError, match="1 lines are taxed"):
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0009")
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute("UPDATE billing.charge_line SET taxes = NULL")
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0009")
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    with psycopg.connect(urls.owner_admin) as owner:
+        assert owner.execute("SELECT taxes FROM billing.charge_line").fetchall() == [(None,)]

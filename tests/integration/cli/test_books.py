@@ -73,6 +73,20 @@ def test_rows_with_faults_post_nothing_and_what_the_ledger_refuses_is_named_by_r
     assert "row 4: amount 12.505 is not an amount of USD" in done.err
     listed = books.tollmesh("ledger", "entries", books.cash, "-o", "json").json()["entries"]
     assert len(listed) == 3
+    # What the ledger itself would not take for a transfer is found first as well.
+    nameless = first.replace(books.fees, "no account")
+    books.file.write_text("\n".join((header, first.replace("12.50", "98.00"), nameless)))
+    done = books.tollmesh("ledger", "post", str(books.file))
+    assert (done.exit_code, done.out) == (EXIT_USAGE, "")
+    assert "row 3: credit_account_id" in done.err
+    assert "nothing was posted" in done.err
+    listed = books.tollmesh("ledger", "entries", books.cash, "-o", "json").json()["entries"]
+    assert len(listed) == 3
+    messages = books.file.with_suffix(".jsonl")
+    messages.write_text('{"debit_account_id": 5}')
+    done = books.tollmesh("ledger", "post", str(messages))
+    assert (done.exit_code, done.out) == (EXIT_USAGE, "")  # nothing was looked for
+    assert "line 1 is not a valid Transfer" in done.err
     nobody = first.replace(books.fees, "nobody")
     books.file.write_text("\n".join((header, "", first.replace("12.50", "1.00"), nobody)))
     done = books.tollmesh("ledger", "post", str(books.file))
@@ -103,6 +117,24 @@ def test_a_transfer_is_posted_with_its_reference(books: Books) -> None:
     for reference, count in ((order, 1), (order.replace("#line-9", ""), 1), (f"{order[:-2]}", 0)):
         found = books.tollmesh("ledger", "transfers", "--reference", reference, "-o", "json").json()
         assert len(found["transfers"]) == count, reference
+
+
+def test_a_transfer_that_is_scheduled_twice_waits_once_and_the_second_time_that_is_said(
+    books: Books,
+) -> None:
+    later = ("--amount", "4.00", "--not-before", "2100-01-31T09:00:00Z")
+    command = ("ledger", "schedule", "--debit", books.cash, "--credit", books.fees, *later)
+    first = books.tollmesh(*command)
+    assert first.exit_code == 0
+    assert "before" not in first.err
+    again = books.tollmesh(*command)
+    assert (again.exit_code, again.out) == (0, first.out)
+    assert "was scheduled before and still waits: nothing more was scheduled" in again.err
+    (result,) = books.tollmesh(*command, "-o", "json").json()["results"]
+    assert result["result"] == result["original_result"] == "TRANSFER_RESULT_SCHEDULED"
+    listed = books.tollmesh("ledger", "scheduled", "list", "-o", "json").json()
+    found = [item["transfer"] for item in listed["scheduled_transfers"]]
+    assert [each["debit_account_id"] for each in found].count(books.cash) == 1
 
 
 # ---- Lists

@@ -219,7 +219,7 @@ def test_a_charge_is_made_once_listed_and_explained(tollmesh: Tollmesh, org_id: 
     explained = tollmesh("explain", made["charge_id"])
     assert f"posted 1.25 USD: receivable:{org_id}:USD → revenue:calls:USD" in explained.out
     told = tollmesh("explain", made["charge_id"], "-o", "json").json()
-    posting = f"posted by recipe charge, version 1: posting {told['posting_id']}"
+    posting = f"posted by recipe charge, version 3: posting {told['posting_id']}"
     assert posting in explained.out
     entries = tollmesh("ledger", "entries", f"receivable:{org_id}:USD", "-o", "json").json()
     assert [entry["amount"]["minor_units"] for entry in entries["entries"]] == ["125"]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from uuid import uuid4
 
+import jsonschema
 import pytest
 
 from services.cli.errors import EXIT_DENIED, EXIT_DIFFERENT, EXIT_REFUSED, EXIT_USAGE
@@ -21,6 +22,12 @@ RICH = """
 skus:
   - {sku: %(id)s.a, type: SKU_TYPE_ACTION, unit: "1e5", cost: "0.001", metadata: {note: "a: b\\n#c \\x85", "<<": "no"}}
   - {sku: %(id)s.b, aggregation: AGGREGATION_COUNT, tax_code: "010"}
+  - {sku: %(id)s.c}
+  - {sku: %(id)s.d}
+  - {sku: %(id)s.e}
+  - {sku: %(id)s.f}
+  - {sku: %(id)s.g}
+  - {sku: %(id)s.h}
 business_models:
   - {model_id: %(id)s, currency_code: USD, default_plan_id: %(id)s-1}
 plans:
@@ -34,14 +41,60 @@ plans:
         price: {graduated: {tiers: [{up_to: "10", unit_amount: "0.5", flat_amount: "1"}, {unit_amount: "%(price)s"}]}}
       - sku: %(id)s.b
         price: {package: {package_size: "10", package_amount: "2", rounding: ROUNDING_FLOOR}, included_qty: "5"}
+      - sku: %(id)s.c
+        price:
+          volume: {tiers: [{up_to: "10", unit_amount: "2"}, {unit_amount: "1"}]}
+          unit_conversion: {operation: OPERATION_DIVIDE, factor: "1024", rounding: ROUNDING_HALF_UP, precision: 2}
+          discount_percent: "12.5"
+          minimum_amount: "1"
+          maximum_amount: "20"
+      - sku: %(id)s.d
+        price:
+          percentage:
+            rate_percent: "1.5"
+            fixed_per_event: "0.30"
+            free_events: 3
+            free_amount: "100"
+            minimum_per_event: "0.50"
+            maximum_per_event: "10"
+      - sku: %(id)s.e
+        price: {graduated_percentage: {tiers: [{up_to: "100", rate_percent: "3", flat_amount: "1"}, {}]}}
+      - sku: %(id)s.f
+        price:
+          stairstep:
+            dimension: resource
+            steps: [{limits: {cpu: "2", disk: "50"}, amount: "20"}, {amount: "60"}]
+      - sku: %(id)s.g
+        price: {matrix: {dimension: region, cells: {eu: "0.02", "": "1"}, default_unit_amount: "0.03"}}
+      - {sku: %(id)s.h, price: {dynamic: {}}}
   - plan_id: %(id)s-2
     currency_code: JPY
     status: %(status)s
-    prices: [{sku: %(id)s.b, price: {flat: {amount: "100"}}}]
+    prices: [{sku: %(id)s.b, price: {flat: {amount: "100"}}, tax_code: "0020"}]
+  - {plan_id: %(id)s-3, currency_code: EUR, status: STATUS_DRAFT, effective_at: "2030-01-01T00:00:00Z"}
+org_business_models:
+  - {org_id: %(id)s-o, model_id: %(id)s, assigned_by: eve, assigned_at: "2026-01-02T03:04:05.000006Z", notes: "no: 7"}
+  - {org_id: %(id)s-n, model_id: %(id)s, plan_id: %(id)s-1}
 entitlements:
+  - {org_id: %(id)s-p, plan_id: %(id)s-1, plan_version: 1, effective_at: "2025-01-01T00:00:00Z"}
   - {org_id: %(id)s, plan_id: %(id)s-1, overrides: [{sku: %(id)s.b, price: {per_unit: {unit_amount: "0.1"}}}]}
   - {org_id: %(id)s, plan_id: %(id)s-2, effective_at: "2024-02-29T12:30:00.123456Z"}
 partners: [{partner_id: %(id)s, name: P, tier: gold}]
+partners_of_record:
+  - {org_id: %(id)s, partner_id: %(id)s, end_at: "2026-01-01T00:00:00Z"}
+  - {org_id: %(id)s, partner_id: %(id)s, start_at: "2026-02-01T00:00:00Z", end_at: "2026-02-09T00:00:00Z",
+     status: STATUS_DISPUTED}
+  - org_id: %(id)s
+    partner_id: %(id)s
+    start_at: "2026-03-01T00:00:00Z"
+    status: STATUS_DISPUTED
+    dispute:
+      dispute_id: %(id)s-d
+      opened_at: "2026-03-02T00:00:00Z"
+      reason: "two claim it: A, B"
+      evidence: [{reference: "https://docs.example/7", submitted_by: A, note: "signed\nin March"}, {reference: "8"}]
+      resolution: {partner_id: %(id)s, resolved_at: "2026-04-01T00:00:00.000001Z", reason: older contract}
+commission_rates: [{partner_tier: %(id)s, pct: "12.5"}, {partner_tier: %(id)s, sku: %(id)s.a, pct: "0"}]
 """
 
 
@@ -76,9 +129,12 @@ def test_what_is_exported_applies_again_without_a_change(
     assert (own[0]["unit"], own[1]["tax_code"]) == ("1e5", "010")
 
     shown = tollmesh("catalog", "get").out
-    assert all(f"│ {name}" in shown for name in (f"{name}.a", f"{name}-2", name))
+    assert all(f"│ {name}" in shown for name in (f"{name}.a", f"{name}-3", f"{name}-o", name))
+    assert all(told in shown for told in ("all others", "disputed", "draft", "eve"))
     plan = tollmesh("plans", "get", f"{name}-1").out
     assert "│ graduated" in plan and "2 per 10" in plan and "no end" in plan
+    for told in ("volume", "percentage", "stairstep", "matrix", "dynamic", "region=eu", "at least"):
+        assert told in plan, told
     first = tollmesh("plans", "get", f"{name}-1", "--version", "1", "-o", "json").json()
     tiers = first["prices"][0]["price"]["graduated"]["tiers"]
     assert (first["version"], tiers[1]["unit_amount"]) == (1, "0.25")
@@ -89,6 +145,90 @@ def test_what_is_exported_applies_again_without_a_change(
     assert tollmesh("plans", "get", "none").exit_code == EXIT_REFUSED
     unwritable = tollmesh("catalog", "export", "--to", str(tmp_path / "none" / "c.yaml"))
     assert (unwritable.exit_code, "cannot write" in unwritable.err) == (EXIT_USAGE, True)
+
+
+def test_plans_are_published_migrated_and_archived(tollmesh: Tollmesh) -> None:
+    name = f"c{uuid4().hex[:8]}"
+    assert tollmesh("catalog", "apply", "-", stdin=rich(name)).exit_code == 0
+    # A plan of the same currency as the first one.
+    target = f"{name}-4"
+    draft = f"plans: [{{plan_id: {target}, currency_code: USD, status: STATUS_DRAFT}}]"
+    assert tollmesh("catalog", "apply", "-", stdin=draft.encode()).exit_code == 0
+    refused = tollmesh("plans", "migrate", f"{name}-1", target, "--effective-at", "2023-01")
+    assert (refused.exit_code, "a draft" in refused.err or "nobody new" in refused.err) == (
+        EXIT_REFUSED,
+        True,
+    )
+    shown = tollmesh("plans", "publish", target, "--effective-at", "2020-01-01")
+    assert (shown.exit_code, f"│ {target}" in shown.out) == (0, True)
+    published = tollmesh("plans", "publish", target, "-o", "json").json()
+    assert (published["version"], published["effective_at"]) == (1, "2020-01-01T00:00:00Z")
+    used = tollmesh("plans", "archive", f"{name}-1")
+    assert (used.exit_code, "is in use by" in used.err) == (EXIT_REFUSED, True)
+    moving = ("plans", "migrate", f"{name}-1", target, "--effective-at", "2023-01")
+    assert "1 would be moved, 3 more" in tollmesh(*moving, "--batch", "1", "--dry-run").out
+    moved = tollmesh(*moving, "--batch", "1", "--drop-overrides", "-o", "json").json()
+    assert [move["org_id"] for move in moved["moves"]] == [
+        name,
+        f"{name}-n",
+        f"{name}-o",
+        f"{name}-p",
+    ]
+    assert moved["moves"][0]["after"] == {
+        "org_id": name,
+        "plan_id": target,
+        "overrides": [],
+        "effective_at": "2023-01-01T00:00:00Z",
+        "plan_version": 0,
+    }
+    assert "0 moved" in tollmesh(*moving).out
+    ended = tollmesh("plans", "archive", f"{name}-2")
+    assert ended.exit_code == EXIT_REFUSED
+    away = tollmesh("plans", "archive", f"{name}-3", "-o", "json").json()
+    assert away["status"] == "STATUS_ARCHIVED"
+
+
+def test_organisations_are_put_on_business_models(tollmesh: Tollmesh) -> None:
+    name = f"c{uuid4().hex[:8]}"
+    assert tollmesh("catalog", "apply", "-", stdin=rich(name)).exit_code == 0
+    put = ("catalog", "assign", "fresh", name, "--plan", f"{name}-1", "--notes", "by contract")
+    assigned = tollmesh(*put, "-o", "json").json()
+    assert (assigned["plan_id"], assigned["notes"]) == (f"{name}-1", "by contract")
+    assert assigned["assigned_by"].startswith("key_")
+    assert assigned["assigned_at"]
+    shown = tollmesh(*put)
+    assert (shown.exit_code, "by contract" in shown.out) == (0, True)
+    assert tollmesh("catalog", "assign", "fresh", "none").exit_code == EXIT_REFUSED
+
+
+def test_the_schema_of_a_catalogue_takes_what_is_exported(tollmesh: Tollmesh) -> None:
+    name = f"c{uuid4().hex[:8]}"
+    assert tollmesh("catalog", "apply", "-", stdin=rich(name)).exit_code == 0
+    schema = tollmesh("catalog", "schema")
+    assert schema.exit_code == 0
+    validator = jsonschema.Draft202012Validator(json.loads(schema.out))
+    exported = tollmesh("catalog", "export").out
+    assert list(validator.iter_errors(documents.read(exported.encode()))) == []
+    assert list(validator.iter_errors(documents.read(rich(name)))) == []
+
+
+def test_what_was_changed_is_listed(tollmesh: Tollmesh) -> None:
+    name = f"c{uuid4().hex[:8]}"
+    assert tollmesh("catalog", "apply", "-", stdin=rich(name)).exit_code == 0
+    assert tollmesh("catalog", "apply", "-", stdin=rich(name, price="0.3")).exit_code == 0
+    found = tollmesh(
+        "audit", "list", "--kind", "plan", "--subject", f"{name}-1", "-o", "json"
+    ).json()
+    newest, oldest = found["entries"]
+    assert newest["before"] == oldest["after"]
+    assert newest["actor"].startswith("key_")
+    shown = tollmesh("audit", "list", "--subject", f"{name}-1", "--fields").out
+    assert "updated by key_" in shown
+    assert f"    prices[{name}.a].price.graduated.tiers[1].unit_amount: 0.25 -> 0.3\n" in shown
+    table = tollmesh("audit", "list", "--kind", "plan", "--limit", "1")
+    assert (table.exit_code, "updated" in table.out or "created" in table.out) == (0, True)
+    none = tollmesh("audit", "list", "--period", "2020-01", "-o", "json").json()
+    assert none["entries"] == []
 
 
 def test_a_diff_of_the_catalogue_changes_nothing(tollmesh: Tollmesh) -> None:

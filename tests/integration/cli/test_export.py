@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ from tests.integration.cli.conftest import Done, Tollmesh
 from tests.integration.cli.test_commands import AT, DAY, catalog_of, used
 
 pytestmark = pytest.mark.xdist_group("cli")
+SEEN_WITHIN_S = 20.0
 
 
 @pytest.fixture
@@ -107,9 +109,14 @@ def test_events_go_on_from_a_cursor(tollmesh: Tollmesh, org_id: str) -> None:
     }
     published = tollmesh("events", "publish", "-", stdin=json.dumps(event).encode())
     assert published.exit_code == 0
-    after = tollmesh("export", "events", "--format", "jsonl", "--after", cursor)
-    found = [json.loads(line) for line in after.out.splitlines()]
-    (ours,) = [each for each in found if each["id"] == event["id"]]
+    # A published event gets its place in the feed a little later.
+    give_up_at = time.monotonic() + SEEN_WITHIN_S
+    ours = None
+    while ours is None:
+        assert time.monotonic() < give_up_at
+        after = tollmesh("export", "events", "--format", "jsonl", "--after", cursor)
+        found = [json.loads(line) for line in after.out.splitlines()]
+        ours = next((each for each in found if each["id"] == event["id"]), None)
     assert ours["payload"] == event["data"]
     assert ours["payload_type"] is None
     assert after.err.rpartition("--after ")[2].strip() != cursor

@@ -472,6 +472,59 @@ def test_a_charge_is_paid_by_its_id(tollmesh: Tollmesh) -> None:
     assert (nothing.exit_code, "nothing is owed" in nothing.err) == (EXIT_REFUSED, True)
 
 
+def charged(tollmesh: Tollmesh, org_id: str, price: str = "") -> str:
+    """A charge of 40 calls, or, at another price, what puts it right."""
+    catalog = catalog_of(org_id)
+    if price:
+        own = f'overrides: [{{sku: calls, price: {{per_unit: {{unit_amount: "{price}"}}}}}}], '
+        catalog = catalog.replace(b"effective_at", own.encode() + b"effective_at")
+    applied = tollmesh("catalog", "apply", "-", stdin=catalog)
+    assert applied.exit_code == 0, applied
+    usage = f"{HEADER}{org_id},{org_id},p,calls,40,{AT}\n".encode()
+    assert tollmesh("ingest", "-", "--format", "csv", stdin=usage).exit_code == 0
+    made = tollmesh("charge", org_id, "--period", DAY, "-o", "json").json()["charge_id"]
+    if not price:
+        return str(made)
+    return str(tollmesh("adjust", made, "-o", "json").json()["charge_id"])
+
+
+def test_a_correction_comes_off_what_is_paid(tollmesh: Tollmesh) -> None:
+    org_id = f"org-{uuid4()}"
+    charge_id = charged(tollmesh, org_id)
+    lower = charged(tollmesh, org_id, "0.20")
+    nothing = tollmesh("pay", "--charge", lower, "--merchant", "shop")
+    assert (nothing.exit_code, "its total is -2.00 USD" in nothing.err) == (EXIT_REFUSED, True)
+    pay = ("pay", "--charge", charge_id, "--merchant", "shop")
+    whole = tollmesh(*pay, "--amount", "10.00")
+    assert (whole.exit_code, "8.00 USD of 10.00 USD is open" in whole.err) == (EXIT_REFUSED, True)
+    assert "with corrections, 8.00 USD is owed for its period" in whole.err
+    made = tollmesh(*pay, "-o", "json").json()
+    assert made["plan"]["total_amount"]["minor_units"] == "800"
+    assert tollmesh(*pay, "-o", "json").json()["payment_id"] == made["payment_id"]
+
+    higher = charged(tollmesh, org_id, "0.30")
+    assert tollmesh(*pay, "-o", "json").exit_code == EXIT_REFUSED, "its own 2.00 is not one payment"
+    rest = tollmesh(*pay, "--amount", "2.00")
+    assert rest.exit_code == 0, rest
+    more = tollmesh("pay", "--charge", higher, "--merchant", "shop", "--amount", "3.00")
+    assert (more.exit_code, "2.00 USD of 4.00 USD is open" in more.err) == (EXIT_REFUSED, True)
+    last = tollmesh("pay", "--charge", higher, "--merchant", "shop", "--amount", "2.00")
+    assert last.exit_code == 0, last
+
+
+def test_what_was_reversed_is_not_paid(tollmesh: Tollmesh) -> None:
+    org_id = f"org-{uuid4()}"
+    charge_id = charged(tollmesh, org_id)
+    reversal = tollmesh("reverse", charge_id, "--reason", "wrong plan", "-o", "json").json()
+    pay = ("pay", "--charge", charge_id, "--merchant", "shop")
+    for more in ((), ("--amount", "1.00")):
+        refused = tollmesh(*pay, *more)
+        assert refused.exit_code == EXIT_REFUSED
+        assert f"it was reversed by {reversal['charge_id']}" in refused.err
+    by_order = tollmesh("pay", "--order", charge_id, "--merchant", "shop", "--amount", "1.00")
+    assert (by_order.exit_code, "0.00 USD of 10.00 USD" in by_order.err) == (EXIT_REFUSED, True)
+
+
 def test_a_part_of_a_charge_leaves_the_rest_open(tollmesh: Tollmesh) -> None:
     org_id = f"org-{uuid4()}"
     tollmesh("catalog", "apply", "-", stdin=catalog_of(org_id))
@@ -593,3 +646,17 @@ def test_a_transfer_is_reversed_once(tollmesh: Tollmesh) -> None:
     shown = tollmesh("ledger", "transfer", transfer_id, "-o", "json").json()
     assert shown["reversed_by_transfer_id"] == made.json()["transfer"]["transfer_id"]
     assert "reversed by" in tollmesh("ledger", "transfer", transfer_id).out
+
+
+def test_who_cannot_see_what_is_open_pays_no_charge(
+    tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charge_id = charged(tollmesh, f"org-{uuid4()}")
+    scopes = ("--scope", "orchestration:read", "--scope", "orchestration:write")
+    made = tollmesh("keys", "create", "payer", *scopes, "-o", "json").json()
+    monkeypatch.setenv("TOLLMESH_API_KEY", made["secret"])
+    pay = ("pay", "--merchant", "shop", "--amount", "900.00")
+    blind = tollmesh(*pay, "--order", charge_id)
+    assert (blind.exit_code, "billing:read" in blind.err) == (EXIT_DENIED, True)
+    assert "so nothing was paid" in blind.err
+    assert tollmesh(*pay, "--order", f"o-{uuid4()}").exit_code == 0, "no charge, no limit"

@@ -88,6 +88,10 @@ def existing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"postgresql://{ADMIN}:{PASSWORD.replace(' ', '%20')}@/{DATABASE}?host={host}"
 
 
+def _no_sockets(folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if Path(folder, name).is_socket()}
+
+
 def _only_secrets(_: object, names: list[str]) -> set[str]:
     return set(names) - {"passwords.json", "mesh.secret", "secrets.keys"}
 
@@ -135,6 +139,19 @@ def test_an_existing_postgres_is_used_by_a_plain_login(existing: str, tmp_path: 
             assert part.returncode == EXIT_UNAVAILABLE
             assert f"the secret of another ({other})" in part.stderr
         psycopg.connect(mesh.ready["database_url"]).close()
+        # A whole copy has every secret, and the key of the run that it must not end.
+        shutil.copytree(tmp_path / "data", tmp_path / "copy", ignore=_no_sockets)
+        for arguments in ((), ("--take-over",)):
+            copy = up(tmp_path / "copy", "--database-url", existing, *arguments)
+            assert copy.returncode == EXIT_UNAVAILABLE
+            assert f"(tollmesh up, process {mesh.process.pid} of " in copy.stderr
+            assert "stop it first" in copy.stderr
+        fresh = up(tmp_path / "fresh", "--database-url", existing, "--take-over")
+        assert (fresh.returncode, "stop it first" in fresh.stderr) == (EXIT_UNAVAILABLE, True)
+        assert not list((tmp_path / "fresh").glob("*.json")), "what was made for nothing is gone"
+        with mesh.client() as client:  # its key still opens it
+            stub = client.stub(events_service_pb2_grpc.EventServiceStub)
+            client.call(stub.ListEvents, events_service_pb2.ListEventsRequest())
         mesh.kill()
     with start(tmp_path / "data", arguments=("--database-url", existing)) as again:
         assert again.ready["database_url"] == mesh.ready["database_url"]

@@ -169,3 +169,25 @@ async def test_an_event_of_a_later_release_is_shown_as_bytes(
     page = await stub.ListEvents(events_service_pb2.ListEventsRequest())
     (message,) = (event.message for event in page.events if event.id == later)
     assert (message.type_url, message.value) == (f"type.googleapis.com/{LATER_MESSAGE}", payload)
+
+
+async def test_usage_is_taken_in_every_mode(rest: Rest) -> None:
+    path = "/v1/metering/events:cloudevents"
+    used = {"subject": "acme", "time": "2026-01-15T10:00:00Z", "data": {"quantity": 1}}
+    sent = [attributes("a", **used), attributes("b", **{**used, "traceparent": "zz"})]
+    answer = await rest.acall("POST", path, json.dumps(sent).encode(), {"Content-Type": BATCH})
+    found = answer.json()
+    assert (answer.status, found["rejected"]) == (200, 2), answer.body
+    # No catalogue has the SKU, which `type` names; the other one is no sound CloudEvent.
+    told = [(item["request_id"], item["reason"]) for item in found["problems"]]
+    assert [reason for _, reason in told][1] == "CLOUD_EVENT_INVALID"
+    assert [name for name, _ in told] == ["/s|a", "/s|b"]
+    headers = {f"ce-{name}": str(value) for name, value in attributes("c", **used).items()}
+    del headers["ce-data"]
+    answer = await rest.acall(
+        "POST", path, b'{"quantity": "2"}', {"Content-Type": "application/json", **headers}
+    )
+    (problem,) = answer.json()["problems"]
+    assert problem["request_id"] == "/s|c"
+    answer = await rest.acall("POST", path, b"{}", {"Content-Type": "application/json"})
+    assert (answer.status, answer.reason) == (415, "CLOUD_EVENTS_CONTENT_TYPE")

@@ -28,6 +28,13 @@ MAY_BE_EMPTY = {
     ("usage.aggregated", "adjusts_charge_id"): "the charge adjusts none",
     ("usage.rated", "adjusts_charge_id"): "the charge adjusts none",
     ("charge.created", "adjusts_charge_id"): "the charge corrects none",
+    ("charge.created", "partner_line_count"): "0: nobody earns on it",
+    ("charge.created", "total_with_tax"): "absent: nothing of it is taxed",
+    ("payout.claimed", "charge_id"): "it is of a sweep",
+    ("payout.claimed", "line_id"): "it is of a sweep",
+    ("payout.claimed", "sweep_id"): "it was paid at once",
+    ("payout.claimed", "destination"): "nobody asked for it",
+    ("commissions.swept", "scheduled"): "false: it was asked for",
     ("usage.late", "totals_omitted"): "false: the totals are told",
     ("payment.step.succeeded", "step_index"): "the first step is 0",
     ("payment.step.succeeded", "latency_ms"): "the sandbox may answer within a millisecond",
@@ -52,6 +59,7 @@ async def test_a_real_flow_emits_every_event_of_the_services(
     await mesh.drain_events()  # metering hears of the charge, and that its period is closed
     await done(rest, "/v1/metering/events", [event("e3", 1)], 202)
     await paid(rest)
+    await earned(rest)
     await kept(rest)
     await mesh.drain_events()
     told = await told_when_due(mesh, tenant, "ledger.scheduled.refused")
@@ -70,6 +78,10 @@ async def test_only_services_of_the_mesh_own_events() -> None:
 async def sold(rest: Rest) -> None:
     """A plan that is created, changed and, for newcomers, ended."""
     catalog = copy.deepcopy(CATALOG)
+    catalog["entitlements"].append({**catalog["entitlements"][0], "org_id": "gamma"})
+    catalog["partners"] = [{"partner_id": "north", "name": "Northwind", "tier": "gold"}]
+    catalog["partners_of_record"] = [{"org_id": "gamma", "partner_id": "north"}]
+    catalog["commission_rates"] = [{"partner_tier": "gold", "pct": "10"}]
     await done(rest, "/v1/pricing/catalog", {"request_id": new_id(), "catalog": catalog})
     catalog["plans"][0]["name"] = "P, renamed"
     await done(rest, "/v1/pricing/catalog", {"request_id": new_id(), "catalog": catalog})
@@ -81,7 +93,18 @@ async def sold(rest: Rest) -> None:
 
 
 async def used_and_charged(rest: Rest) -> None:
-    """Usage, of which one event is refused; a charge, and one that cannot be rated."""
+    """Usage that reaches a budget, of which one event is refused; a charge, and one that cannot be rated."""
+    budget = {
+        "budget_id": "sms:acme",
+        "org_id": "acme",
+        "sku": "sms",
+        "period": "BUDGET_PERIOD_CALENDAR_MONTH",
+        "time_zone": "Europe/Berlin",
+        "limit_amount": usd(500),
+        "mode": "BUDGET_MODE_SOFT",
+        "thresholds_pct": [100],
+    }
+    await done(rest, "/v1/metering/budgets", {"request_id": new_id(), "budget": budget})
     await done(rest, "/v1/metering/events", [event("e1", 100), event("e2", 1, sku="fax")], 202)
     charge = {"request_id": new_id(), "org_id": "acme", "period": JANUARY}
     await done(rest, "/v1/billing/charges", charge, 201)
@@ -100,6 +123,33 @@ async def taken_back(rest: Rest) -> None:
     made = json.loads((await done(rest, "/v1/billing/charges", charge, 201)).body)
     reversal = {"request_id": new_id(), "reason": "sent to the wrong organisation"}
     await done(rest, f"/v1/billing/charges/{made['charge_id']}:reverse", reversal)
+
+
+async def earned(rest: Rest) -> None:
+    """A commission that is claimed at once and paid, comes back, and is swept."""
+    policy = {"request_id": new_id(), "policy": {"payout_threshold": usd(1500)}}
+    await done(rest, "/v1/settlement/policies", policy)
+    await done(rest, "/v1/metering/events", [{**event("e-gamma", 4000), "org_id": "gamma"}], 202)
+    charge = {"request_id": new_id(), "org_id": "gamma", "period": JANUARY}
+    await done(rest, "/v1/billing/charges", charge, 201)
+    payout = (await claimed(rest))[0]["payout_id"]
+    payment = {"request_id": new_id(), "payment_reference": "E2E-1"}
+    await done(rest, f"/v1/payouts/{payout}:record-payment", payment)
+    back = {"request_id": new_id(), "return_code": "R03"}
+    await done(rest, f"/v1/payouts/{payout}:record-return", back)
+    await done(rest, "/v1/commissions:sweep", {"request_id": new_id()})
+    await claimed(rest)
+
+
+async def claimed(rest: Rest) -> list[dict[str, Any]]:
+    """Wait until a payout is claimed."""
+    path = "/v1/payouts?status=PAYOUT_STATUS_CLAIMED"
+    for _ in range(int(DUE_WITHIN_S / 0.1)):
+        found: list[dict[str, Any]] = json.loads((await rest.acall("GET", path)).body)["payouts"]
+        if found:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError("nothing was claimed")
 
 
 async def paid(rest: Rest) -> None:

@@ -20,6 +20,7 @@ import pytest_asyncio
 from tests.integration.gateway.conftest import MakeCaller
 from tests.integration.gateway.test_http import event_stream, read_events
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
+from tests.support.billing.spooled import leave_spooled
 from tests.support.http import examples
 from tests.support.http.examples import Recorder
 from tests.support.http.rest import Rest, facade
@@ -32,6 +33,11 @@ WRITES = bool(os.environ.get("TOLLMESH_WRITE_EXAMPLES"))
 ALWAYS = "period.start_at=2026-01-01T00:00:00Z&period.end_at=2100-01-01T00:00:00Z"
 PERIOD = f"period.start_at={JANUARY['start_at']}&period.end_at={JANUARY['end_at']}"
 SETTLES_WITHIN_S = 30
+TAXES = {
+    "tax_rates": [{"jurisdiction": "US-CA", "tax": "SALES", "rate_percent": "7.25"}],
+    "tax_profiles": [{"org_id": "acme", "country": "US", "region": "CA"}],
+    "tax_policies": [{"missing": "TAX_MISSING_UNTAXED"}],
+}
 
 
 async def settled(recorder: Recorder, path: str, name: str, status: str = "") -> Any:
@@ -48,10 +54,15 @@ async def settled(recorder: Recorder, path: str, name: str, status: str = "") ->
 async def usage_to_money(play: Any) -> None:
     """Catalogue, usage, a charge and how it came about, the books."""
     catalog = json.loads(json.dumps(CATALOG).replace("0.05", '"0.05"'))
-    applied = {"request_id": new_id(), "catalog": catalog}
+    applied = {"request_id": new_id(), "catalog": {**catalog, **TAXES}}
     await play("POST", "/v1/pricing/catalog", applied)
+    for path in ("tax-rates?jurisdiction=US-CA", "tax-profiles?org_id=acme", "tax-policies"):
+        await play("GET", f"/v1/pricing/{path}")
+    items = [{"tax_code": "", "amount": usd(10000)}]
+    await play("POST", "/v1/pricing/calculate-tax", {"org_id": "acme", "items": items})
     for path in ("skus", "plans", "plans/p", "entitlements?org_id=acme"):
         await play("GET", f"/v1/pricing/{path}")
+    await catalogue_at_work(play)
     price = {"per_unit": {"unit_amount": "0.05"}, "included_qty": "100"}
     evaluated = {"currency_code": "USD", "price": price, "input": {"quantity": "150"}}
     await play("POST", "/v1/pricing/evaluate", evaluated)
@@ -75,6 +86,49 @@ async def usage_to_money(play: Any) -> None:
     reversing = {"request_id": new_id(), "reason": "sent to the wrong organisation"}
     await play("POST", f"/v1/billing/charges/{charge}:reverse", reversing)
     await play("POST", "/v1/billing/charges", {**wanted, "request_id": new_id()})
+
+
+async def catalogue_at_work(play: Any) -> None:
+    """A draft that is published, a plan that is left for it and ends; a business model, partners, the audit trail."""
+    price = {"per_unit": {"unit_amount": "0.04"}}
+    plan = {"currency_code": "USD", "prices": [{"sku": "sms", "price": price, "tax_code": "T1"}]}
+    more = {
+        "plans": [
+            {"plan_id": "p-2027", "name": "P 2027", "status": "STATUS_DRAFT", **plan},
+            {"plan_id": "trial", "name": "Trial", **plan},
+        ],
+        "business_models": [{"model_id": "api", "name": "API", "currency_code": "USD"}],
+        "entitlements": [{"org_id": "newcomer", "plan_id": "trial"}],
+        "partners": [{"partner_id": "north", "name": "Northwind", "tier": "gold"}],
+        "partners_of_record": [{"org_id": "newcomer", "partner_id": "north"}],
+        "commission_rates": [{"partner_tier": "gold", "pct": "10"}],
+        "billing_account_orgs": [{"billing_account_id": "group-1", "org_id": "newcomer"}],
+        "billing_account_partners": [{"billing_account_id": "group-1", "partner_id": "north"}],
+    }
+    await play("POST", "/v1/pricing/catalog", {"request_id": new_id(), "catalog": more})
+    await play("POST", "/v1/pricing/plans/p-2027:publish", {"request_id": new_id()})
+    moving = {
+        "request_id": new_id(),
+        "to_plan_id": "p-2027",
+        "effective_at": "2025-06-01T00:00:00Z",
+        "limit": 100,
+    }
+    moved = await play("POST", "/v1/pricing/plans/trial:migrate", moving)
+    assert [move["org_id"] for move in moved["moves"]] == ["newcomer"]
+    await play("POST", "/v1/pricing/plans/trial:archive", {"request_id": new_id()})
+    put = {"request_id": new_id(), "org_id": "beta", "model_id": "api", "notes": "by contract 7"}
+    await play("POST", "/v1/pricing/org-business-models", {**put, "plan_id": "p-2027"})
+    for path in (
+        "business-models",
+        "org-business-models?model_id=api",
+        "partners",
+        "partners-of-record?org_id=newcomer",
+        "commission-rates",
+        "billing-account-orgs",
+        "billing-account-partners",
+    ):
+        await play("GET", f"/v1/pricing/{path}")
+    await play("GET", "/v1/audit/entries?kinds=org_business_model&page_size=20")
 
 
 def usd(minor_units: int) -> dict[str, str]:
@@ -252,16 +306,52 @@ async def proof(recorder: Recorder) -> None:
     head = await recorder.play("GET", "/v1/ledger/head")
     await recorder.play("GET", "/v1/ledger/blocks?newest_first=true&page_size=2")
     whole = {"checks": [*body["checks"], "INTEGRITY_CHECK_HEADS"], "heads": [head]}
-    reply = await recorder.rest.acall("POST", path, whole)
-    assert reply.status == 200, reply.body
-    lines = [json.loads(line) for line in reply.body.splitlines()]
-    assert all("progress" in line["result"] for line in lines), lines
-    assert lines[-1]["result"]["progress"]["done"]
+
+    async def verified() -> list[dict[str, Any]]:
+        reply = await recorder.rest.acall("POST", path, whole)
+        assert reply.status == 200, reply.body
+        lines = [json.loads(line) for line in reply.body.splitlines()]
+        assert all("progress" in line["result"] for line in lines), lines
+        assert lines[-1]["result"]["progress"]["done"]
+        return lines
+
     accept = {"Accept": "text/event-stream"}
-    events = (await recorder.rest.acall("POST", path, whole, accept)).body.decode()
+    lines = await verified()
+    while True:
+        before = lines
+        events = (await recorder.rest.acall("POST", path, whole, accept)).body.decode()
+        lines = await verified()
+        if len(lines) == len(before):
+            break
+        # A block was closed meanwhile.
+        assert time.monotonic() < give_up_at, "blocks are closed all the time"
     assert events.count("data: {") == len(lines), events
     shown = f"data: {json.dumps(lines[-1]['result'])}\n\n"
     recorder.keep("POST", path, whole, lines[-1], event_stream=shown)
+
+
+async def receipts(recorder: Recorder, tenant: str, database: DatabaseUrls) -> None:
+    """A receipt in the log, what it accepted, and proofs of the log; a batch that was held."""
+    play = recorder.play
+    sent = await play("POST", "/v1/metering/events", [event("use-4", "1"), event("use-5", "2")])
+    path = f"/v1/metering/receipts/{sent['receipt_id']}"
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while (await recorder.rest.acall("GET", path)).json()["status"] == "RECEIPT_STATUS_PENDING":
+        assert time.monotonic() < give_up_at, "the log was not closed"
+        await asyncio.sleep(0.1)
+    receipt = await play("GET", path)
+    await play("GET", f"{path}/events?page_size=2")
+    await play("GET", "/v1/metering/log/head")
+    await play("GET", "/v1/metering/log/heads?page_size=2")
+    size = receipt["head"]["tree_size"]
+    asked = f"first_tree_size=1&second_tree_size={size}"
+    await play("GET", f"/v1/metering/log/consistency?{asked}")
+    found = await play("POST", "/v1/metering/log:verify", {"page_size": 1000})
+    assert found["findings"] == []
+    found = await play("POST", "/v1/metering/rollups:verify", {"page_size": 1000})
+    assert found["findings"] == []
+    held = leave_spooled(database.service, tenant, "use-5")
+    await play("GET", f"/v1/metering/spooled-batches/{held}")
 
 
 async def payments(play: Any) -> None:
@@ -284,6 +374,56 @@ async def payments(play: Any) -> None:
     assert made["status"] == "PAYMENT_STATUS_SUCCEEDED", made
     await play("GET", f"/v1/payments/{made['payment_id']}")
     await play("GET", "/v1/payments?merchant_id=shop&status=PAYMENT_STATUS_SUCCEEDED")
+    back = {"amount": {"currency_code": "USD", "minor_units": "250"}, "reason": "damaged"}
+    given = await play(
+        "POST", f"/v1/payments/{made['payment_id']}:refund", back, {"Idempotency-Key": "r-1"}
+    )
+    assert given["instruction"]["status"] == "INSTRUCTION_STATUS_SUCCEEDED", given
+    held = wanted | {"order_id": "o-2", "capture": "manual"}
+    made = await play("POST", "/v1/payments", held, {"Idempotency-Key": "order o-2"})
+    assert made["status"] == "PAYMENT_STATUS_AUTHORIZED", made
+    part = {"amount": {"currency_code": "USD", "minor_units": "1000"}, "keep_open": True}
+    await play(
+        "POST", f"/v1/payments/{made['payment_id']}:capture", part, {"Idempotency-Key": "c-2"}
+    )
+    await play("POST", f"/v1/payments/{made['payment_id']}:void", {}, {"Idempotency-Key": "v-2"})
+
+
+async def commissions(recorder: Recorder) -> None:
+    """What a partner earns is claimed at once and comes back; a part is asked for and paid, the rest is swept."""
+    play = recorder.play
+    policy = {"payout_threshold": usd(1500), "payout_minimums": [usd(100)], "sweep": "0 6 * * FRI"}
+    await play("POST", "/v1/settlement/policies", {"request_id": new_id(), "policy": policy})
+    await play("GET", "/v1/settlement/policies?seller=north")
+    more = {
+        "entitlements": [
+            {"org_id": "gamma", "plan_id": "p", "effective_at": "2025-01-01T00:00:00Z"}
+        ],
+        "partners_of_record": [{"org_id": "gamma", "partner_id": "north"}],
+    }
+    catalog = {"request_id": new_id(), "catalog": more}
+    assert (await recorder.rest.acall("POST", "/v1/pricing/catalog", catalog)).status == 200
+    used = {**event("use-gamma", "4000"), "org_id": "gamma"}
+    assert (await recorder.rest.acall("POST", "/v1/metering/events", [used])).status == 202
+    charging = {"request_id": new_id(), "org_id": "gamma", "period": JANUARY}
+    assert (await recorder.rest.acall("POST", "/v1/billing/charges", charging)).status == 201
+    claimed = "PAYOUT_STATUS_CLAIMED"
+    (payout,) = await settled(recorder, "/v1/payouts?party=north", "payouts", claimed)
+    await play("GET", "/v1/commissions?party=north&page_size=2")
+    await play("GET", f"/v1/payouts/{payout['payout_id']}")
+    back = {"request_id": new_id(), "return_code": "R03"}
+    await play("POST", f"/v1/payouts/{payout['payout_id']}:record-return", back)
+    asked = {"request_id": new_id(), "party": "north", "amount": usd(500)}
+    made = await play("POST", "/v1/payouts", {**asked, "destination": "account on file"})
+    await settled(recorder, f"/v1/payouts?status={claimed}", "payouts")
+    paid = {"request_id": new_id(), "payment_reference": "E2E-2031"}
+    await play("POST", f"/v1/payouts/{made['payout_id']}:record-payment", paid)
+    sweep = await play("POST", "/v1/commissions:sweep", {"request_id": new_id()})
+    await play("GET", f"/v1/commissions/sweeps/{sweep['sweep_id']}")
+    await play("GET", "/v1/commissions/sweeps?page_size=1")
+    await play("GET", f"/v1/payouts?sweep_id={sweep['sweep_id']}&page_size=20")
+    await play("GET", "/v1/commissions/balances?party=north")
+    await play("POST", "/v1/commissions:verify", {"page_size": 20})
 
 
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:
@@ -371,6 +511,38 @@ async def time_and_failures(
     await play("POST", "/v1/events:replay", again)
 
 
+async def guardrails(play: Any) -> None:
+    """A budget, holds that ask before an action is taken, and their ends."""
+    budget = {
+        "budget_id": "tokens:acme",
+        "org_id": "acme",
+        "sku": "sms",
+        "period": "BUDGET_PERIOD_CALENDAR_MONTH",
+        "time_zone": "Europe/Berlin",
+        "limit_quantity": "1000000",
+        "mode": "BUDGET_MODE_HARD",
+        "thresholds_pct": [80, 100],
+        "description": "What acme has agreed to use in a month.",
+    }
+    put = {"request_id": new_id(), "budget": budget}
+    await play("POST", "/v1/metering/budgets", put)
+    ask = {"org_id": "acme", "sku": "sms", "quantity": "4000", "hold_for": "60s"}
+    holds = [
+        (await play("POST", "/v1/metering/holds", {"request_id": new_id(), **ask}))["hold_id"]
+        for _ in range(2)
+    ]
+    await play("GET", "/v1/metering/holds?org_id=acme")
+    done = {"request_id": new_id(), "quantity": "3120"}
+    await play("POST", f"/v1/metering/holds/{quote(holds[0])}:commit", done)
+    await play("POST", f"/v1/metering/holds/{quote(holds[1])}:release", {"request_id": new_id()})
+    await play("GET", "/v1/metering/budgets?org_id=acme")
+    await play("GET", "/v1/metering/budgets/tokens:acme/status")
+    await play("POST", "/v1/metering/budgets/tokens:acme:delete", {"request_id": new_id()})
+    await play("POST", "/v1/metering/budgets", {"request_id": new_id(), "budget": budget})
+    path = "/v1/metering/budgets/tokens:acme"
+    await play("DELETE", path, None, {"Idempotency-Key": "tokens of acme"})
+
+
 async def promises_and_keys(play: Any) -> None:
     """Contracts with their violations, late usage, keys."""
     contract = {
@@ -395,6 +567,28 @@ async def promises_and_keys(play: Any) -> None:
     await play("GET", "/v1/monitoring/violations?contract_id=checkout/answers")
     await play("POST", "/v1/metering/events", [event("use-late", "1")])
     await play("GET", f"/v1/metering/late-events?org_id=acme&{PERIOD}")
+    amended = {"event": event("use-late", "2"), "reason": "counted one too few"}
+    amend = {"request_id": new_id(), "amendments": [amended]}
+    await play("POST", "/v1/metering/events:amend", amend)
+    cancel = {"request_id": new_id(), "request_ids": ["use-late"], "reason": "a test run"}
+    await play("POST", "/v1/metering/events:cancel", cancel)
+    await play("GET", "/v1/metering/event?event_id=use-late")
+    used = {"specversion": "1.0", "id": "use-9", "source": "/api/eu", "type": "api.calls"}
+    used |= {"subject": "acme", "time": event("x", "1")["time"]}
+    body = json.dumps({**used, "data": {"quantity": 3, "region": "eu"}}).encode()
+    media = {"Content-Type": "application/cloudevents+json"}
+    await play("POST", "/v1/metering/events:cloudevents", body, media)
+    await play("GET", f"/v1/metering/stored-events?org_id=acme&page_size=2&{PERIOD}")
+    missing: dict[str, Any] = {"kind": "DRIFT_KIND_MISSING", "org_id": "acme", "quantity": "3"}
+    missing |= {"sku": "api.calls", "start_at": "2026-01-15T00:00:00Z", "event_count": "1"}
+    drift = {"request_id": new_id(), "provider": "api-eu", "findings": [missing]}
+    await play("POST", "/v1/metering/usage-drift", drift)
+    await play("GET", f"/v1/metering/events?org_id=acme&page_size=2&{PERIOD}")
+    await play("POST", "/v1/metering/events", [{**event("use-lost", "1"), "sku": "api.cals"}])
+    await play("GET", "/v1/metering/rejected-events?sku=api.cals")
+    replay = {"request_id": new_id(), "sku": "api.cals", "fix": {"sku": "api.calls"}}
+    await play("POST", "/v1/metering/rejected-events:replay", replay)
+    await guardrails(play)
     named = {"request_id": new_id(), "name": "reports", "scopes": ["billing:read"]}
     key = (await play("POST", "/v1/access/keys", named))["api_key"]["key_id"]
     await play("GET", "/v1/access/keys?page_size=1")
@@ -432,7 +626,9 @@ async def recorder(
     await usage_to_money(recorder.play)
     await books(recorder.play)
     await proof(recorder)
+    await receipts(recorder, tenant, database)
     await payments(recorder.play)
+    await commissions(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)
     await time_and_failures(recorder, mesh, tenant, database)

@@ -276,6 +276,16 @@ async def test_one_item_that_does_not_read_never_fails_its_batch(rest: Rest) -> 
     again = await rest.acall("POST", "/v1/ledger/transfers", {"transfers": [mended]})
     assert again.json()["results"][0]["result"] == "TRANSFER_RESULT_OK"
 
+    order = {"recipe": "none", "reference": {"kind": "order", "id": "o-1"}}
+    postings: list[dict[str, Any]] = [order, {**order, "version": "first"}, order]
+    body = json.dumps({"postings": postings}).encode()
+    told = (await rest.acall("POST", "/v1/ledger/recipes:post", body)).json()["results"]
+    assert [item["refusal"]["reason"] for item in told] == [
+        *("RECIPE_NOT_FOUND", "INVALID_FIELD", "RECIPE_NOT_FOUND")
+    ]
+    assert "the fact cannot be read: " in told[1]["refusal"]["message"]
+    assert "field version" in told[1]["refusal"]["message"]
+
 
 async def test_a_key_is_refused_where_items_have_ids_of_their_own(rest: Rest) -> None:
     await opened(rest)

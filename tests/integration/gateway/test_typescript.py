@@ -61,6 +61,19 @@ await noted.POST("/v1/pricing/estimate", { body: { org_id: "nobody", leads: "1" 
 await noted.GET("/v1/billing/charges", {});
 console.log(sent.join());
 
+// What JSON cannot say does not leave: it would be read as left out.
+const odd: string[] = [];
+for (const concurrency of [NaN, Infinity, -Infinity]) {
+  const before = sent.length;
+  try {
+    const endpoint = { url: "https://example.com", subjects: ["payment.*"], concurrency };
+    await noted.POST("/v1/webhook-endpoints", { body: endpoint });
+  } catch (error) {
+    odd.push(`${(error as Error).name} ${(error as Error).message} ${sent.length - before}`);
+  }
+}
+console.log(odd.join());
+
 // A connection that ends after each event.
 let connections = 0;
 const cut = createTollmesh({ ...settings, fetch: async (request) => {
@@ -157,6 +170,10 @@ async def test_the_packed_client_bills_usage(mesh: Mesh, rest: Rest, tmp_path: P
         "1 1 3",
         "once",
         "none,new,none,mine,none,none",
+        ",".join(
+            f"RangeError concurrency: {value} is no number of JSON 0"
+            for value in ("NaN", "Infinity", "-Infinity")
+        ),
         "one,two,three 3",
     ]
     with facade("127.0.0.1:9") as alone:

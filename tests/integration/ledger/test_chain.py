@@ -215,19 +215,22 @@ async def test_several_processes_and_those_who_post_make_one_chain(
             await stack.enter_async_context(running(database, [ledger.SERVICE], secrets_keys=KEYS))
             for _ in range(2)
         ]
-        posting = [
-            asyncio.create_task(post_often(LivingBooks(mesh, books.tenant)))
-            for mesh in (books.mesh, *nodes)
-        ]
+        chainings = [Chaining(mesh.node.database) for mesh in nodes]
+        posting = asyncio.gather(
+            *(post_often(LivingBooks(mesh, books.tenant)) for mesh in (books.mesh, *nodes))
+        )
         closing = [
-            asyncio.create_task(close_often(Chaining(mesh.node.database), books.tenant))
-            for mesh in nodes
+            asyncio.create_task(close_often(chaining, books.tenant, posting))
+            for chaining in chainings
         ]
-        await asyncio.gather(*posting, *closing)
+        await asyncio.gather(posting, *closing)
+    # Where all came before the first block was closed, one comes behind it.
+    await books.seal()
+    assert await books.post(move("a", "b", 1)) == ["OK"]
     head = await books.seal()
     blocks = rows(owner, BLOCKS, books.tenant)
     assert [block["block_no"] for block in blocks] == [*range(1, len(blocks) + 1)]
-    assert sum(block["transfer_count"] for block in blocks) == head.transfer_count == 3 * 10 * 7
+    assert sum(block["transfer_count"] for block in blocks) == head.transfer_count == 3 * 10 * 7 + 1
     assert len(blocks) > 1
     assert await books.verify(head) == []
 
@@ -238,8 +241,8 @@ async def post_often(books: LivingBooks) -> None:
         assert await books.post(*batch) == ["OK"] * 7
 
 
-async def close_often(chaining: Chaining, tenant: str) -> None:
-    for _ in range(30):
+async def close_often(chaining: Chaining, tenant: str, posting: asyncio.Future[Any]) -> None:
+    while not posting.done():
         await chaining.close(tenant)
         await asyncio.sleep(0.01)
 

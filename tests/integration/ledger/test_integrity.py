@@ -32,7 +32,8 @@ from services.runtime.events.envelope import Envelope, Reaction
 from services.runtime.manifests import Build, Manifest
 from services.runtime.secrets import new_key
 from services.runtime.service import Runtime, Service
-from tests.support.ledger.living import A_MINUTE, LivingBooks, move
+from tests.support.ledger.living import A_MINUTE, LivingBooks, move, usd
+from tests.support.ledger.recipes import parameters, reference
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
 
@@ -348,6 +349,69 @@ async def test_nothing_is_found_page_by_page(
         for size in (1, 2, 3):
             monkeypatch.setattr(integrity, f"{name}_A_PAGE", size)
             assert await books.verify(head) == []
+
+
+def paid(attempt: str, **more: Any) -> dict[str, Any]:
+    """The parameters of a payment, or of what gives it back."""
+    by = {"processor": "card", "debtor": "acme", "payment": "pay_9", "order": "chg_9"}
+    return {**by, "amount": usd(700), "attempt": attempt, "person": "ada", **more}
+
+
+def paid_fact(recipe: str, attempt: str, **more: Any) -> service_pb.RecipePosting:
+    return service_pb.RecipePosting(
+        recipe=recipe,
+        reference=reference("payment", "pay_9", attempt),
+        parameters=parameters(paid(attempt, **more)),
+    )
+
+
+# Of another processor than the payment that it gives back: what it was booked on tells whether that was known.
+RECEIVED = paid_fact("payment-received", "att_1")
+REFUNDED = paid_fact("payment-refunded", "att_2", processor="bank", refund_of="att_1")
+
+
+@pytest.mark.parametrize("calls", [[[REFUNDED], [RECEIVED]], [[REFUNDED, RECEIVED]]])
+async def test_what_came_behind_a_posting_was_nothing_to_it(
+    calls: list[list[service_pb.RecipePosting]], mesh: Mesh, owner: psycopg.Connection
+) -> None:
+    books = LivingBooks(mesh)
+    results = [
+        result
+        for facts in calls
+        for result in (
+            await books.stub.PostRecipes(service_pb.PostRecipesRequest(postings=facts))
+        ).results
+    ]
+    legs = [leg.transfer.transfer for each in results for leg in each.posting.legs]
+    assert not {legs[0].debit_account_id, legs[0].credit_account_id} & {
+        legs[1].debit_account_id,
+        legs[1].credit_account_id,
+    } - {"receivable:acme:USD"}
+    assert await books.verify() == []
+    # The same two the other way round are what the recipe does not say.
+    vandal = Vandal(owner, books)
+    assert vandal.do(
+        "UPDATE ledger.transfer SET batch_no = -batch_no, position = -position"
+        " WHERE tenant_id = %(tenant)s"
+    )
+    found = await books.verify(checks=[integrity_pb2.INTEGRITY_CHECK_POSTINGS])
+    assert "account" in found[0].message
+    assert {each.transfer_id for each in found} == {legs[0].transfer_id}
+
+
+async def test_a_transfer_that_stands_for_a_posting_and_came_behind_it_was_nothing_to_it(
+    mesh: Mesh,
+) -> None:
+    books = LivingBooks(mesh)
+    await books.open("a", "b")
+    standing = move("a", "b", 700)
+    refunded = paid_fact(
+        "payment-refunded", "att_2", refund_of="att_1", charged_by=standing.transfer_id
+    )
+    answer = await books.stub.PostRecipes(service_pb.PostRecipesRequest(postings=[refunded]))
+    assert answer.results[0].posting.legs
+    assert await books.post(standing) == ["OK"]
+    assert await books.verify() == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

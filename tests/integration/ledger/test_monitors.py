@@ -235,7 +235,7 @@ async def test_monitors_are_listed_by_id_and_by_the_account_that_they_watch(book
     assert list(await listed(books)) == ["a", "b", "c", "d"]
     assert list(await listed(books, account_id="wallet:1")) == ["a", "c"]
     assert list(await listed(books, account_id="bank")) == ["b", "d"]
-    assert list(await listed(books, account_id="nobody")) == []
+    assert (await refusal(listed(books, account_id="nobody")))[0] == "NOT_FOUND"
 
 
 async def test_what_cannot_be_watched_is_refused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payments.ledger.v1 import ledger_pb2 as pb
 from payments.ledger.v1 import ledger_service_pb2 as service_pb
+from payments.ledger.v1 import monitor_pb2, scheduled_pb2
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.type.v1.type_pb2 import Money, Period
 
@@ -352,3 +353,91 @@ async def test_a_page_token_belongs_to_its_filters(history: History) -> None:
         assert reason(refused.value) == "INVALID_PAGE_TOKEN"
     request.page_token, request.page_size = token, 3
     assert len((await history.stub.ListTransfers(request)).transfers) in range(4)
+
+
+async def test_pages_of_heavy_items_end_sooner_and_nothing_is_left_out(
+    mesh: tuple[Mesh, Watch],
+) -> None:
+    channel = mesh[0].channel(f"t-{uuid4().hex[:12]}")
+    stub = LedgerServiceStub(channel)
+    heavy = {f"k{number}": "é" * 512 for number in range(32)}
+    names = [f"a{number:03}" for number in range(220)]
+    for start in range(0, len(names), 110):
+        made = [
+            pb.Account(
+                account_id=name,
+                currency_code="USD",
+                type=pb.ACCOUNT_TYPE_ASSET,
+                metadata=heavy,
+            )
+            for name in names[start : start + 110]
+        ]
+        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=made))
+        moves = [
+            pb.Transfer(
+                transfer_id=str(uuid4()),
+                debit_account_id=names[0],
+                credit_account_id=name,
+                amount=Money(currency_code="USD", minor_units=1),
+                metadata=heavy,
+            )
+            for name in names[start + 1 : start + 110]
+        ]
+        answer = await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=moves))
+        assert {each.result for each in answer.results} == {service_pb.TRANSFER_RESULT_OK}
+    due = pb.Transfer(
+        debit_account_id=names[0],
+        credit_account_id=names[1],
+        amount=Money(currency_code="USD", minor_units=1),
+        metadata=heavy,
+    )
+    due.not_before.FromDatetime(datetime(2090, 1, 1, tzinfo=UTC))
+    for _ in range(2):
+        waiting = service_pb.PostTransfersRequest()
+        for _ in range(110):
+            due.transfer_id = str(uuid4())
+            waiting.transfers.append(due)
+        answer = await stub.PostTransfers(waiting)
+        assert {each.result for each in answer.results} == {service_pb.TRANSFER_RESULT_SCHEDULED}
+    ever = Period()
+    ever.start_at.FromDatetime(datetime(2000, 1, 1, tzinfo=UTC))
+    ever.end_at.FromDatetime(datetime(2080, 1, 1, tzinfo=UTC))
+    statement = service_pb.GetStatementRequest(account_id=names[0], period=ever)
+    # Each weighs 33 kB, so 220 of them are almost twice of what clients take.
+    lists: list[tuple[Any, Any, str, int]] = [
+        (stub.GetStatement, statement, "entries", 218),
+        (
+            stub.ListScheduledTransfers,
+            scheduled_pb2.ListScheduledTransfersRequest(),
+            "scheduled_transfers",
+            220,
+        ),
+        (stub.ListAccounts, service_pb.ListAccountsRequest(), "accounts", 220),
+        (stub.ListTransfers, service_pb.ListTransfersRequest(), "transfers", 218),
+        (stub.ListEntries, service_pb.ListEntriesRequest(account_id=names[0]), "entries", 218),
+    ]
+    for method, request, field, count in lists:
+        request.page_size = 1000
+        found: list[bytes] = []
+        pages = 0
+        while pages == 0 or request.page_token:
+            page = await method(request)
+            assert page.ByteSize() < 4 * 1024 * 1024
+            found += [item.SerializeToString(deterministic=True) for item in getattr(page, field)]
+            request.page_token = page.next_page_token
+            pages += 1
+        assert (len(found), len(set(found))) == (count, count), field
+        assert pages > 1, field
+
+
+async def test_a_list_of_an_account_that_there_is_none_of_is_refused(
+    mesh: tuple[Mesh, Watch],
+) -> None:
+    stub = LedgerServiceStub(mesh[0].channel(f"t-{uuid4().hex[:12]}"))
+    for call in (
+        stub.ListTransfers(service_pb.ListTransfersRequest(account_id="nobody")),
+        stub.ListBalanceMonitors(monitor_pb2.ListBalanceMonitorsRequest(account_id="nobody")),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND

@@ -45,6 +45,7 @@ ALL_TABLES = (
     "hold",
     "posting",
     "recipe",
+    "reversal",
     "transfer",
     "transfer_id",
 )
@@ -162,6 +163,42 @@ async def test_what_an_older_version_posted_is_answered_when_it_is_sent_again(
     # What nobody has posted is judged by the newest version.
     unknown = await books.refusal("move", reference("order", "o-9"), ONCE)
     assert unknown.reason == "INVALID_FIELD"
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(0, -1), (2**62, 0), (-(2**63), 0), (7, 10**9)])
+async def test_what_only_answers_say_is_not_read(
+    books: RecipeBooks, seconds: int, nanos: int
+) -> None:
+    sent = recipe(**moving())
+    sent.created_at.seconds, sent.created_at.nanos = seconds, nanos
+    sent.version = 77
+    stored = await books.put(sent)
+    assert (stored.version, stored.created_at.seconds > 1_500_000_000) == (1, True)
+
+
+async def test_a_fact_that_a_recipe_does_not_take_yet_is_judged_anew(books: RecipeBooks) -> None:
+    noted = {**ONCE, "why": "gift"}
+    await books.put(MOVE)
+    request_id = str(uuid4())
+    early = await books.refusal("move", ORDER, noted, request_id=request_id)
+    assert early.reason == "INVALID_FIELD"
+    changed = moving(parameters=[AMOUNT, parameter("why", "NAME")])
+    changed["legs"] = [{**leg, "metadata": {"why": "{why}"}} for leg in changed["legs"]]
+    await books.put(recipe(**changed))
+    posting = await books.post("move", ORDER, noted, request_id=request_id)
+    assert posting.version == 2
+    assert await books.post("move", ORDER, noted, request_id=request_id) == posting
+
+
+async def test_a_fact_that_could_not_be_read_is_refused_alone(books: RecipeBooks) -> None:
+    await books.put(MOVE)
+    batch = service_pb.PostRecipesRequest(unreadable={0: "version: is not a number"})
+    batch.postings.add(recipe="move", reference=reference("order", "o-odd"))
+    batch.postings.add(recipe="move", parameters=parameters(ONCE), reference=ORDER)
+    odd, good = (await books.stub.PostRecipes(batch)).results
+    assert odd.refusal.reason == "INVALID_FIELD"
+    assert "cannot be read: version: is not a number" in odd.refusal.message
+    assert good.posting.recipe == "move"
 
 
 async def test_two_who_store_a_recipe_at_once_store_two_versions(books: RecipeBooks) -> None:
@@ -488,6 +525,137 @@ async def test_a_hold_of_a_posting_is_ended_by_another(books: RecipeBooks) -> No
     assert await books.balances() == {"to:USD": 3, "from:USD": -3}
     again = await books.post("hold", ORDER, {"amount": usd(10)})
     assert again.legs[0].transfer.hold.state == pb.HOLD_STATE_VOIDED, "as it stands now"
+
+
+# ---- Reversals
+
+BACK = recipe(
+    name="back",
+    parameters=[AMOUNT],
+    legs=[
+        {
+            "name": "back",
+            "amount": "amount",
+            "reverses": {"recipe": "move", "leg": "moved", "part": ""},
+        }
+    ],
+)
+
+
+EVEN = {"from:USD": 0, "to:USD": 0}
+
+
+async def moved_once(books: RecipeBooks, amount: int) -> str:
+    """Post what is to be reversed, and return its transfer's id."""
+    await books.put(MOVE)
+    await books.put(BACK)
+    posting = await books.post("move", ORDER, {"amount": usd(amount)})
+    return posting.legs[0].transfer.transfer.transfer_id
+
+
+def back(part: str, amount: int) -> service_pb.RecipePosting:
+    values = {"amount": usd(amount)}
+    return fact(values=values, recipe="back", reference=reference("order", "o-1", part))
+
+
+async def undone(books: RecipeBooks, transfer_id: str) -> str:
+    """Reverse a transfer as a whole, and return why not."""
+    request = service_pb.ReverseTransferRequest(
+        request_id=str(uuid4()), transfer_id=transfer_id, reason="wrong"
+    )
+    try:
+        await books.stub.ReverseTransfer(request)
+    except grpc.aio.AioRpcError as error:
+        info = error_info(error)
+        return f"{info.reason} {info.metadata['result']}".strip()
+    return ""
+
+
+async def test_no_more_is_reversed_than_was_posted_over_calls_and_within_one(
+    books: RecipeBooks,
+) -> None:
+    await moved_once(books, 100)
+    posted = await post_all(books, back("1", 60), back("2", 60), back("3", 30), back("1", 60))
+    assert reasons(posted) == ["POSTED", "RECIPE_REFUSED", "POSTED", "POSTED"]
+    assert posted[1].refusal.metadata["result"] == "EXCEEDS_EARLIER_LEG"
+    assert reasons(await post_all(books, back("4", 11))) == ["RECIPE_REFUSED"]
+    assert reasons(await post_all(books, back("4", 10))) == ["POSTED"]
+    assert reasons(await post_all(books, back("5", 1))) == ["RECIPE_REFUSED"]
+    assert await books.balances() == EVEN
+
+
+async def test_of_many_who_reverse_at_once_so_many_do_as_there_is_to_reverse(
+    books: RecipeBooks,
+) -> None:
+    transfer_id = await moved_once(books, 100)
+    calls = [post_all(books, back(str(part), 30)) for part in range(8)]
+    results, whole = await asyncio.gather(asyncio.gather(*calls), undone(books, transfer_id))
+    found = sorted(reasons(each)[0] for each in results)
+    if whole:
+        assert whole == "REVERSAL_REFUSED REVERSED_IN_PART"
+        assert found == ["POSTED"] * 3 + ["RECIPE_REFUSED"] * 5
+        assert (await books.balances())["to:USD"] == 10
+    else:
+        assert found == ["RECIPE_REFUSED"] * 8
+        assert await books.balances() == EVEN
+
+
+async def test_a_transfer_is_reversed_by_recipe_or_as_a_whole_and_not_by_both(
+    books: RecipeBooks,
+) -> None:
+    transfer_id = await moved_once(books, 100)
+    (part,) = await post_all(books, back("1", 40))
+    assert await undone(books, transfer_id) == "REVERSAL_REFUSED REVERSED_IN_PART"
+    # What was reversed by mistake can be reversed itself, and counts no more.
+    assert await undone(books, part.posting.legs[0].transfer.transfer.transfer_id) == ""
+    assert await undone(books, transfer_id) == ""
+    assert await undone(books, transfer_id) == "TRANSFER_ALREADY_REVERSED"
+    assert reasons(await post_all(books, back("2", 1))) == ["RECIPE_REFUSED"]
+    assert await books.balances() == EVEN
+
+
+async def test_a_hold_that_reverses_counts_for_what_is_posted_of_it(books: RecipeBooks) -> None:
+    await moved_once(books, 100)
+    (leg,) = BACK.legs
+    held = recipe_pb2.Recipe(name="held", parameters=BACK.parameters, legs=[leg])
+    held.legs[0].kind = pb.KIND_PENDING
+    held.legs[0].multi_capture = True
+    await books.put(held)
+    values = {"amount": usd(80)}
+    posting = await books.post("held", reference("order", "o-1", "h"), values)
+    hold_id = posting.legs[0].transfer.transfer.transfer_id
+    assert reasons(await post_all(books, back("1", 21))) == ["RECIPE_REFUSED"]
+    ends = [
+        pb.Transfer(
+            transfer_id=str(uuid4()),
+            pending_id=hold_id,
+            kind=kind,
+            amount=usd(50) if kind == pb.KIND_POST_PENDING else None,
+        )
+        for kind in (pb.KIND_POST_PENDING, pb.KIND_VOID_PENDING)
+    ]
+    answer = await books.stub.PostTransfers(service_pb.PostTransfersRequest(transfers=ends))
+    assert [each.result for each in answer.results] == [service_pb.TRANSFER_RESULT_OK] * 2
+    assert reasons(await post_all(books, back("1", 51))) == ["RECIPE_REFUSED"]
+    assert reasons(await post_all(books, back("1", 50))) == ["POSTED"]
+    assert await books.balances() == EVEN
+
+
+async def test_what_a_processor_gave_back_beyond_the_charge_is_booked_in_suspense(
+    books: RecipeBooks,
+) -> None:
+    charged = {"processor": "card", "debtor": "acme", "amount": usd(100), "payment": "p"}
+    payment = {**charged, "attempt": "1", "order": "o", "person": "a"}
+    await books.post("payment-received", reference("payment", "p", "1"), payment)
+    for attempt in ("2", "3"):
+        refund = {**payment, "attempt": attempt, "refund_of": "1", "amount": usd(60)}
+        await books.post("payment-refunded", reference("payment", "p", attempt), refund)
+    assert await books.balances() == {
+        "clearing:card:USD": 40,
+        "receivable:acme:USD": -40,
+        "suspense:receivable:acme:USD": 60,
+        "suspense:clearing:card:USD": -60,
+    }
 
 
 # ---- Two at once

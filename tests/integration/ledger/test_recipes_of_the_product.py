@@ -87,7 +87,7 @@ async def test_a_charge_is_owed_line_by_line_and_its_partner_is_owed_a_share(
     assert (first.transfer.code, first.posting_id) == (1001, posting.posting_id)
     assert first.transfer.effective_at == at
     assert first.transfer.reference == CHARGE
-    assert (posting.recipe, posting.version, posting.reference) == ("charge", 1, CHARGE)
+    assert (posting.recipe, posting.version, posting.reference) == ("charge", 3, CHARGE)
 
 
 async def test_the_accounts_of_a_charge_have_their_types_and_owners(books: RecipeBooks) -> None:

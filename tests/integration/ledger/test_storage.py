@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,8 +25,8 @@ from services.ledger.store.accounts import accounts_looked_at
 from services.ledger.store.transfers import transfers_looked_at
 from services.ledger.work.sums import Sums
 from services.runtime.postgres import sql
-from tests.support.mesh.serving import running
-from tests.support.postgres.server import DatabaseUrls
+from tests.support.mesh.serving import Mesh, running
+from tests.support.postgres.server import DatabaseUrls, Server
 
 QUERIES = {
     **sql.load("services.ledger", "queries/posting.sql"),
@@ -35,8 +35,18 @@ QUERIES = {
     **sql.load("services.ledger", "queries/statements.sql"),
     **sql.load("services.ledger", "queries/balances.sql"),
     **sql.load("services.ledger", "queries/periods.sql"),
+    **sql.load("services.ledger", "queries/transfers.sql"),
+    **sql.load("services.ledger", "queries/integrity.sql"),
 }
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: Server) -> Iterator[DatabaseUrls]:
+    """A database of these tests alone: plans change with what others have left in a table."""
+    urls = postgres_server.new_database("storage")
+    yield urls
+    postgres_server.drop_database(urls)
 
 
 @pytest.fixture(scope="module")
@@ -44,30 +54,36 @@ async def tenant(database: DatabaseUrls) -> AsyncIterator[str]:
     """A tenant with 2,000 accounts and 4,000 entries on one of them."""
     name = f"t-{uuid4().hex[:12]}"
     async with running(database, [ledger.SERVICE]) as mesh:
-        stub = LedgerServiceStub(mesh.channel(name))
-        accounts = [
-            pb.Account(
-                account_id=f"a{n}",
-                currency_code="USD",
-                type=pb.ACCOUNT_TYPE_ASSET,
-                owner=f"owner-{n % 500}",
-            )
-            for n in range(2000)
-        ]
-        await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=accounts))
-        transfers = [
-            pb.Transfer(
-                transfer_id=str(uuid4()),
-                debit_account_id="a0",
-                credit_account_id=f"a{n % 1999 + 1}",
-                amount=Money(currency_code="USD", minor_units=1),
-                reference=pb.Reference(kind="charge", id=f"c{n % 400}"),
-            )
-            for n in range(4000)
-        ]
-        await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=transfers))
+        await _post(mesh, name, 2000, 4000)
         await Sums(mesh.node.database).sweep()
         yield name
+
+
+async def _post(mesh: Mesh, tenant: str, accounts: int, transfers: int) -> list[str]:
+    """Open accounts and post transfers from the first to the others; return their ids."""
+    stub = LedgerServiceStub(mesh.channel(tenant))
+    opened = [
+        pb.Account(
+            account_id=f"a{n}",
+            currency_code="USD",
+            type=pb.ACCOUNT_TYPE_ASSET,
+            owner=f"owner-{n % 500}",
+        )
+        for n in range(accounts)
+    ]
+    await stub.CreateAccounts(service_pb.CreateAccountsRequest(accounts=opened))
+    posted = [
+        pb.Transfer(
+            transfer_id=str(uuid4()),
+            debit_account_id="a0",
+            credit_account_id=f"a{n % (accounts - 1) + 1}",
+            amount=Money(currency_code="USD", minor_units=1),
+            reference=pb.Reference(kind="charge", id=f"c{n % 400}"),
+        )
+        for n in range(transfers)
+    ]
+    await stub.PostTransfers(service_pb.PostTransfersRequest(transfers=posted))
+    return [transfer.transfer_id for transfer in posted]
 
 
 @pytest.fixture
@@ -84,6 +100,38 @@ def plan(connection: psycopg.Connection, statement: str, parameters: Mapping[str
     connection.execute(QUERIES["by_index"].encode())
     rows = connection.execute(f"EXPLAIN {statement}".encode(), parameters)
     return "\n".join(row[0] for row in rows)
+
+
+async def test_a_transfer_is_found_by_its_id_where_nothing_is_known_of_the_table(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    # All of a batch have one time: by it each would be looked for among all of them.
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin, autocommit=True) as owner:
+        parts = owner.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'ledger.transfer'::regclass"
+        ).fetchall()
+        for (part,) in parts:
+            owner.execute(f"ALTER TABLE {part} SET (autovacuum_enabled = off)".encode())
+    async with running(urls, [ledger.SERVICE]) as mesh:
+        transfer_ids = await _post(mesh, "t", 2, 4000)
+        for name in ("read_transfers", "read_transfer", "read_views", "read_posted", "places"):
+            one = "transfer_id = %(transfer_id)s" in QUERIES[name]
+            ids = {"transfer_id": transfer_ids[0]} if one else {"transfer_ids": transfer_ids[:500]}
+            with psycopg.connect(urls.service) as connection:
+                connection.execute("SELECT set_config('mesh.tenant', 't', false)")
+                rows = connection.execute(
+                    f"EXPLAIN {QUERIES[name]}".encode(), {"tenant_id": "t", **ids}
+                ).fetchall()
+            found = [row[0].strip() for row in rows]
+            assert [
+                line
+                for line, before in zip(found[1:], found, strict=False)
+                if re.search(r"using transfer_y\d+m\d+_pkey", before)
+                and re.match(
+                    r"Index Cond: \(\(tenant_id = .*\(transfer_id = (i.transfer_id|')", line
+                )
+            ], (name, [line[:200] for line in found])
 
 
 @pytest.mark.parametrize("order", ["oldest_first", "newest_first"])

@@ -36,6 +36,7 @@ from services.local.postgres.server import (
     PostgresDied,
     PostgresError,
 )
+from services.runtime.postgres import roles
 
 REPOSITORY = Path(__file__).parents[3]
 LAUNCHER = REPOSITORY / "services/local/postgres/launcher.py"
@@ -207,6 +208,17 @@ def test_it_is_durable_and_listens_on_no_port(made: Path) -> None:
         rules = connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall()
         assert rules == [("local", "scram-sha-256")]
         connection.execute("CREATE EXTENSION btree_gist")
+
+
+def test_random_passwords_are_not_stretched(made: Path) -> None:
+    """Each log-in would hold the event loop for as long as the rounds take."""
+    with EmbeddedPostgres(made) as server:
+        roles.prepare_now(server.create_database("mesh"), passwords=roles.Passwords.generate())
+        with psycopg.connect(server.admin_url()) as connection:
+            kept = connection.execute(
+                "SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolpassword IS NOT NULL"
+            ).fetchall()
+    assert kept == [("SCRAM-SHA-256$1",)] * 3
 
 
 def test_a_wrong_password_is_refused(made: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,13 +17,18 @@ import pytest
 from payments.contracts.v1 import contracts_service_pb2, contracts_service_pb2_grpc
 from payments.events.v1.billing_events_pb2 import ChargeReversed, RatingCompleted, UsageAggregated
 from payments.events.v1.metering_events_pb2 import UsageLate
-from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
+from payments.metering.v1 import (
+    corrections_pb2,
+    metering_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+)
 from payments.type.v1.type_pb2 import Period
 
 from services.metering import manifest as metering
-from services.metering import store
 from services.metering.app import late as late_usage
-from services.metering.domain import Closing
+from services.metering.domain.late import Closing
+from services.metering.store import closings, events
 from services.monitoring import manifest as monitoring
 from services.runtime.clock import ManualClock
 from services.runtime.context import acting
@@ -72,15 +78,17 @@ class World:
         stub = metering_service_pb2_grpc.MeteringServiceStub(self.mesh.channel(tenant))
         answer = await stub.QueryUsage(usage_query(org_id, start_at=START))
         made = {"start_at": START, "end_at": START + DAY, **changes}
-        return Closing(f"chg_{uuid4()}", org_id, usage_snapshot=answer.usage_snapshot, **made)
+        return Closing(f"chg_{uuid4()}", org_id, usage_ordinal=answer.usage_ordinal, **made)
 
     async def publish(
         self, tenant: str, closing: Closing, kind: Any = UsageAggregated, **more: str
     ) -> None:
         """Tell of the charge as billing does."""
-        if kind is not ChargeReversed:
-            more["usage_snapshot"] = closing.usage_snapshot
         fact = kind(charge_id=closing.charge_id, org_id=closing.org_id, **more)
+        if not isinstance(fact, ChargeReversed):
+            fact.usage_snapshot = closing.usage_snapshot
+            if closing.usage_ordinal is not None:
+                fact.usage_ordinal = closing.usage_ordinal
         fact.period.start_at.FromDatetime(closing.start_at)
         fact.period.end_at.FromDatetime(closing.end_at)
         async with self.work(tenant) as work:
@@ -165,6 +173,19 @@ async def test_what_comes_behind_a_charge_is_late_and_the_rest_is_not(
     assert told[1].first_event_at.ToDatetime(UTC) == IN_PERIOD + timedelta(minutes=1)
 
 
+async def test_late_batches_that_come_at_once_are_each_told_of(
+    world: World, stub: Any, tenant: str
+) -> None:
+    await world.publish(tenant, await world.freeze(tenant))
+    await world.mesh.drain_events()
+    await asyncio.gather(*(send(stub, f"e-{n}") for n in range(20)))
+    await world.mesh.drain_events()
+    assert sorted(await listed(stub)) == sorted(f"e-{n}" for n in range(20))
+    told = world.told(tenant)
+    assert [item.event_count for item in told] == [1] * 20
+    assert len({item.receipt_id for item in told}) == 20
+
+
 async def test_each_late_event_shows_what_was_sent_and_which_charge_missed_it(
     world: World, stub: Any, tenant: str
 ) -> None:
@@ -223,6 +244,30 @@ async def test_what_an_adjustment_saw_is_late_no_more(world: World, stub: Any, t
     assert {item.charge_id for item in answer.late_events} == {closing.charge_id}
 
 
+async def test_corrections_that_an_adjustment_saw_are_late_no_more(
+    world: World, stub: Any, tenant: str
+) -> None:
+    await send(stub, "a", "b", quantity="10")
+    closing = await world.freeze(tenant)
+    await stub.AmendEvents(amendment(event("a", at=IN_PERIOD, quantity="8")))
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await stub.CancelEvents(cancellation("b"))
+    adjustment = await world.freeze(tenant)
+    await stub.AmendEvents(amendment(event("a", at=IN_PERIOD, quantity="7")))
+    assert await listed(stub) == ["a", "a", "b"]
+    await world.publish(tenant, adjustment, adjusts_charge_id=closing.charge_id)
+    await world.mesh.drain_events()
+    answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest())
+    assert [(item.request_id, item.version) for item in answer.late_events] == [("a", 2)]
+    # Told again, behind another one: what was billed stays billed.
+    last = await world.freeze(tenant)
+    for told in (last, adjustment):
+        await world.publish(tenant, told, adjusts_charge_id=closing.charge_id)
+        await world.mesh.drain_events()
+        assert await listed(stub) == []
+
+
 async def test_nothing_is_late_by_a_charge_that_was_taken_back(
     world: World, stub: Any, tenant: str
 ) -> None:
@@ -271,15 +316,15 @@ async def test_a_batch_that_is_under_way_while_its_period_closes_is_told_of_once
     """Stored, and not yet asking for closings, when the closing is kept: the batch sees it and tells."""
     closing = await world.freeze(tenant)
     stored, go_on = asyncio.Event(), asyncio.Event()
-    hold = store.hold_closings
+    hold = closings.hold_closings
 
     async def paused(work: UnitOfWork) -> None:
         stored.set()
         await go_on.wait()
         await hold(work)
 
-    monkeypatch.setattr(store, "FEW_MAX", 0)
-    monkeypatch.setattr(store, "hold_closings", paused)
+    monkeypatch.setattr(events, "FEW_MAX", 0)
+    monkeypatch.setattr(closings, "hold_closings", paused)
     sending = asyncio.ensure_future(send(stub, "a"))
     await asyncio.wait_for(stored.wait(), 10)
     await world.publish(tenant, closing)
@@ -297,7 +342,7 @@ async def test_a_closing_waits_for_batches_that_did_not_see_it(
     """Past its question for closings, and not committed: the closing waits, then finds what was stored."""
     closing = await world.freeze(tenant)
     stored, go_on = asyncio.Event(), asyncio.Event()
-    touches = store.touches_closed
+    touches = closings.touches_closed
 
     async def paused(work: UnitOfWork, totals: Any) -> bool:
         touched = await touches(work, totals)
@@ -306,8 +351,8 @@ async def test_a_closing_waits_for_batches_that_did_not_see_it(
         return touched
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "FEW_MAX", 0)
-        patch.setattr(store, "touches_closed", paused)
+        patch.setattr(events, "FEW_MAX", 0)
+        patch.setattr(closings, "touches_closed", paused)
         sending = asyncio.ensure_future(send(stub, "a"))
         await asyncio.wait_for(stored.wait(), 10)
 
@@ -363,14 +408,159 @@ async def test_whatever_the_order_each_late_event_is_told_of_once(
     async with await psycopg.AsyncConnection.connect(database.owner_admin) as connection:
         for closing in closings:
             rows = await connection.execute(
-                "SELECT request_id FROM metering.usage_event WHERE tenant_id = %s AND org_id = %s AND event_time >= %s "
-                "AND event_time < %s AND NOT pg_visible_in_snapshot(recorded_xid, %s::text::pg_snapshot)",
-                [tenant, closing.org_id, closing.start_at, closing.end_at, closing.usage_snapshot],
+                "SELECT request_id FROM metering.usage_event JOIN metering.receipt USING (tenant_id, receipt_id)"
+                " WHERE tenant_id = %s AND org_id = %s AND event_time >= %s AND event_time < %s"
+                " AND coalesce(ordinal > %s, true)",
+                [tenant, closing.org_id, closing.start_at, closing.end_at, closing.usage_ordinal],
             )
             expected |= {row[0] for row in await rows.fetchall()}
     found = await listed(stub)
     assert sorted(found) == sorted(expected)
     assert sum(item.event_count for item in world.told(tenant)) == len(expected) > 0
+
+
+def amendment(*events: metering_pb2.UsageEvent) -> corrections_pb2.AmendEventsRequest:
+    """Ask for events to have another content."""
+    request = corrections_pb2.AmendEventsRequest(request_id=str(uuid4()))
+    for item in events:
+        request.amendments.add(event=item)
+    return request
+
+
+def cancellation(*ids: str) -> corrections_pb2.CancelEventsRequest:
+    """Ask for events to be cancelled."""
+    return corrections_pb2.CancelEventsRequest(
+        request_id=str(uuid4()), request_ids=ids, reason="never happened"
+    )
+
+
+async def test_a_correction_of_a_closed_period_is_late_and_shows_what_changed(
+    world: World, stub: Any, tenant: str
+) -> None:
+    await send(stub, "amended", "cancelled", "moved", "kept", quantity="10")
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await stub.AmendEvents(
+        amendment(
+            event("amended", at=IN_PERIOD, quantity="4"),
+            event("moved", at=START - DAY, quantity="10"),
+        )
+    )
+    await stub.CancelEvents(cancellation("cancelled"))
+    await world.mesh.drain_events()
+    answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest())
+    late = {item.request_id: item for item in answer.late_events}
+    shown = {
+        name: (item.change, item.before.quantity, item.quantity) for name, item in late.items()
+    }
+    assert shown == {
+        "amended": (metering_pb2.USAGE_CHANGE_AMENDED, "10", "4"),
+        "moved": (metering_pb2.USAGE_CHANGE_AMENDED, "10", "10"),
+        "cancelled": (metering_pb2.USAGE_CHANGE_CANCELLED, "10", "10"),
+    }
+    assert {item.charge_id for item in late.values()} == {closing.charge_id}
+    told = [(item.event_count, item.totals[0].quantity) for item in world.told(tenant)]
+    assert told == [(2, "-16"), (1, "-10")]
+    assert await listed(stub) == ["amended", "cancelled", "moved"]
+
+
+async def test_a_correction_that_the_charge_did_not_see_is_late_once(
+    world: World, stub: Any, tenant: str
+) -> None:
+    """Amended once before the charge read usage, once behind it, and once more when the closing was known."""
+    await send(stub, "a", quantity="10")
+    await stub.AmendEvents(amendment(event("a", at=IN_PERIOD, quantity="8")))
+    closing = await world.freeze(tenant)
+    await stub.AmendEvents(amendment(event("a", at=IN_PERIOD, quantity="7")))
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await stub.AmendEvents(amendment(event("a", at=IN_PERIOD, quantity="5")))
+    await world.mesh.drain_events()
+    # Gives what has none its ordinal.
+    await stub.QueryUsage(usage_query(start_at=START))
+    answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest())
+    changes = [(item.version, item.before.quantity, item.quantity) for item in answer.late_events]
+    assert changes == [(2, "8", "7"), (3, "7", "5")]
+    assert [item.totals[0].quantity for item in world.told(tenant)] == ["-1", "-2"]
+    assert all(item.ordinal > (closing.usage_ordinal or 0) for item in answer.late_events)
+
+
+async def test_a_tenant_may_refuse_late_usage(world: World, stub: Any, tenant: str) -> None:
+    await send(stub, "seen", quantity="10")
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    settings = metering_service_pb2.UpdateIngestSettingsRequest(
+        request_id=str(uuid4()), late=metering_pb2.LATE_POLICY_REJECT
+    )
+    changed = (await stub.UpdateIngestSettings(settings)).ingest_settings
+    assert changed.late == metering_pb2.LATE_POLICY_REJECT
+    seen = event("seen", at=IN_PERIOD, quantity="10")
+    late = event("late", at=IN_PERIOD)
+    for few in (True, False):
+        rest = [] if few else [event(f"open-{n}", at=START + DAY) for n in range(events.FEW_MAX)]
+        answer = await stub.IngestEvents(batch(seen, late, late, event("open"), *rest))
+        assert [(item.index, item.reason) for item in answer.problems[:3]] == [
+            (0, "EVENT_DUPLICATE"),
+            (1, "PERIOD_CLOSED"),
+            (2, "PERIOD_CLOSED"),
+        ]
+        assert closing.charge_id in answer.problems[1].message
+        assert answer.rejected == 2
+    amended = await stub.AmendEvents(
+        amendment(
+            event("seen", at=IN_PERIOD, quantity="1"), event("open", at=IN_PERIOD, quantity="1")
+        )
+    )
+    assert [item.reason for item in amended.problems] == ["PERIOD_CLOSED"] * 2
+    cancelled = await stub.CancelEvents(cancellation("seen", "open"))
+    assert [(item.index, item.reason) for item in cancelled.problems] == [(0, "PERIOD_CLOSED")]
+    assert await listed(stub) == []
+    usage = await stub.QueryUsage(usage_query(start_at=START))
+    assert [row.value for row in usage.rows] == ["10"]
+    kept = await stub.ListRejectedEvents(
+        corrections_pb2.ListRejectedEventsRequest(reason="PERIOD_CLOSED")
+    )
+    assert [item.event.request_id for item in kept.rejected_events] == ["late"] * 4
+
+
+async def test_a_charge_from_before_ordinals_is_closed_by_its_snapshot(
+    world: World, stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    """Its fact was published by the release before, and is handled by this one."""
+    await send(stub, "seen")
+    await send(stub, "unseen")
+    closing = await world.freeze(tenant)
+    with psycopg.connect(database.owner_admin) as owner:
+        owner.execute(
+            "UPDATE metering.receipt SET recorded_xid = (ordinal + 10)::text::xid8 WHERE tenant_id = %s",
+            [tenant],
+        )
+    told = replace(closing, usage_ordinal=None, usage_snapshot="12:12:")
+    await world.publish(tenant, told)
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["unseen"]
+
+
+async def test_an_adjustment_from_before_ordinals_is_taken_by_its_snapshot(
+    world: World, stub: Any, tenant: str, database: DatabaseUrls
+) -> None:
+    closing = await world.freeze(tenant)
+    await world.publish(tenant, closing)
+    await world.mesh.drain_events()
+    await send(stub, "billed")
+    await send(stub, "later", at=IN_PERIOD + timedelta(seconds=30))
+    adjustment = await world.freeze(tenant)
+    with psycopg.connect(database.owner_admin) as owner:
+        owner.execute(
+            "UPDATE metering.receipt SET recorded_xid = (ordinal + 10)::text::xid8 WHERE tenant_id = %s",
+            [tenant],
+        )
+    told = replace(adjustment, usage_ordinal=None, usage_snapshot="12:12:")
+    await world.publish(tenant, told, adjusts_charge_id=closing.charge_id)
+    await world.mesh.drain_events()
+    assert await listed(stub) == ["later"]
 
 
 async def test_a_tenants_closings_concern_no_other(world: World, stub: Any, tenant: str) -> None:
@@ -386,7 +576,7 @@ def test_the_question_for_closings_finds_its_index(untouched_database: DatabaseU
     with psycopg.connect(untouched_database.service) as connection:
         connection.execute("SELECT set_config('mesh.tenant', 't', true)")
         connection.execute("SET LOCAL enable_seqscan = off")
-        asked = "EXPLAIN " + store._SQL["touches_closed"]
+        asked = "EXPLAIN " + closings._SQL["touches_closed"]
         instants = {"org_ids": ["chat"], "firsts": [NOW], "lasts": [NOW], "tenant_id": "t"}
         rows = connection.execute(asked.encode(), instants).fetchall()
     assert "closed_period_by_end" in "\n".join(row[0] for row in rows)

@@ -11,7 +11,7 @@ import grpc
 import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from payments.metering.v1 import metering_service_pb2
+from payments.metering.v1 import corrections_pb2, metering_service_pb2
 from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 
 from services.runtime.edge.status import RemoteError
@@ -125,3 +125,38 @@ async def test_tenants_have_settings_of_their_own(stub: Any, mesh: Mesh, tenant:
     await stub.UpdateIngestSettings(update(accept_past=Duration(seconds=60)))
     settings = (await other.GetIngestSettings(GET)).ingest_settings
     assert settings.accept_past.ToTimedelta() == timedelta(days=35)
+
+
+async def test_metadata_is_held_to_its_list_and_replayed_once_that_is_decided(stub: Any) -> None:
+    labelled = event("a", metadata={"region": "eu", "email": "x"})
+    held = event("b", metadata={"hold_id": "hld_1", "region": "eu"})
+    changed = await stub.UpdateIngestSettings(update(metadata_allowed=["region", "model"]))
+    assert list(changed.ingest_settings.metadata_allowed) == ["model", "region"]
+    answer = await stub.IngestEvents(batch(labelled, held, event("c")))
+    assert (answer.accepted, answer.rejected) == (2, 1)
+    (problem,) = answer.problems
+    assert (problem.reason, "email" in problem.message) == ("METADATA_NOT_ALLOWED", True)
+    amend = corrections_pb2.AmendEventsRequest(request_id=str(uuid.uuid4()))
+    amend.amendments.add(event=event("c", metadata={"email": "x"}))
+    (problem,) = (await stub.AmendEvents(amend)).problems
+    assert problem.reason == "METADATA_NOT_ALLOWED"
+    # Setting something else leaves the list.
+    await stub.UpdateIngestSettings(update(accept_past=Duration(seconds=86400)))
+    assert (await stub.IngestEvents(batch(labelled))).rejected == 1
+    fix = corrections_pb2.EventFix(drop_metadata=["email"])
+    replay = corrections_pb2.ReplayRejectedEventsRequest(
+        request_id=str(uuid.uuid4()), reason="METADATA_NOT_ALLOWED", fix=fix
+    )
+    done = await stub.ReplayRejectedEvents(replay)
+    assert (done.accepted, done.duplicate) == (1, 1)
+    shown = await stub.GetEvent(corrections_pb2.GetEventRequest(event_id="a"))
+    assert dict(shown.versions[0].event.metadata) == {"region": "eu"}
+    await stub.UpdateIngestSettings(update(metadata_any=True))
+    assert (await stub.IngestEvents(batch(event("d", metadata={"x": "y"})))).accepted == 1
+
+
+async def test_a_list_and_any_key_are_not_both_set(stub: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await stub.UpdateIngestSettings(update(metadata_allowed=["a"], metadata_any=True))
+    error = RemoteError.of(failed.value, "metering")
+    assert [violation.field for violation in error.fields] == ["metadata_any"]

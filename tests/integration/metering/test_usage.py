@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from google.protobuf.duration_pb2 import Duration
 from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
+from services.metering.app import ordinals
+from services.runtime.database import Database
 from services.runtime.edge.status import RemoteError
 from tests.support.billing.metering import NOW, batch, event, usage_query
 from tests.support.postgres.server import DatabaseUrls
@@ -23,11 +26,15 @@ from tests.support.postgres.server import DatabaseUrls
 HOUR = timedelta(hours=1)
 
 
-async def refusal(stub: Any, request: metering_service_pb2.QueryUsageRequest) -> Any:
+async def refusal(
+    stub: Any,
+    request: metering_service_pb2.QueryUsageRequest,
+    code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT,
+) -> Any:
     """Return the typed error that a query gets."""
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await stub.QueryUsage(request)
-    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failed.value.code() is code
     return RemoteError.of(failed.value, "metering")
 
 
@@ -152,19 +159,71 @@ async def test_metadata_keys_get_rows_of_their_own(stub: Any) -> None:
     assert sorted(row.value for row in by_model.rows) == ["12", "3"]
 
 
-async def test_the_snapshot_tells_what_became_visible_later(
+async def test_usage_at_an_ordinal_stays_what_it_was(stub: Any) -> None:
+    seen = [await stub.QueryUsage(usage_query())]
+    for number in range(3):
+        await stub.IngestEvents(batch(event(f"e{number}", quantity=str(number + 1))))
+        seen.append(await stub.QueryUsage(usage_query()))
+    assert [answer.usage_ordinal for answer in seen] == [0, 1, 2, 3]
+    assert [[row.value for row in answer.rows] for answer in seen] == [[], ["1"], ["3"], ["6"]]
+    for answer in seen:
+        again = await stub.QueryUsage(usage_query(at_ordinal=answer.usage_ordinal))
+        assert (again.rows, again.usage_ordinal) == (answer.rows, answer.usage_ordinal)
+    error = await refusal(stub, usage_query(at_ordinal=4), grpc.StatusCode.OUT_OF_RANGE)
+    assert error.reason == "USAGE_ORDINAL_AHEAD"
+    assert error.metadata == {"at_ordinal": "4", "last_ordinal": "3"}
+
+
+async def test_what_is_committed_while_usage_is_read_belongs_to_the_next_ordinal(
+    stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed behind the ordinal and before the snapshot: the snapshot has it, the answer has not."""
+    await stub.IngestEvents(batch(event("before", quantity="1")))
+    reached = ordinals.reached
+
+    async def overtaken(database: Database, at_ordinal: int | None) -> int:
+        ordinal = await reached(database, at_ordinal)
+        await stub.IngestEvents(batch(event("meanwhile", quantity="2")))
+        return ordinal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ordinals, "reached", overtaken)
+        answer = await stub.QueryUsage(usage_query())
+    assert [row.value for row in answer.rows] == ["1"]
+    later = await stub.QueryUsage(usage_query())
+    assert [row.value for row in later.rows] == ["3"]
+    assert later.usage_ordinal == answer.usage_ordinal + 1
+
+
+async def test_ordinals_are_given_once_and_without_a_gap(
     stub: Any, tenant: str, database: DatabaseUrls
 ) -> None:
-    await stub.IngestEvents(batch(event("seen")))
-    snapshot = (await stub.QueryUsage(usage_query())).usage_snapshot
-    await stub.IngestEvents(batch(event("late", at=NOW - HOUR)))
+    """Batches and readings at once: a later reading has a greater ordinal, and never less usage."""
+
+    async def send(worker: int) -> None:
+        for number in range(6):
+            await stub.IngestEvents(batch(event(f"{worker}-{number}", quantity="1")))
+
+    async def ask() -> list[tuple[int, int]]:
+        found = []
+        for _ in range(6):
+            answer = await stub.QueryUsage(usage_query())
+            found.append((answer.usage_ordinal, sum(int(row.value) for row in answer.rows)))
+        return found
+
+    sending = asyncio.gather(*map(send, range(4)))
+    one, two = await asyncio.gather(ask(), ask())
+    await sending
+    assert one == sorted(one)
+    assert two == sorted(two)
+    # A batch is one event here, so the ordinal counts them.
+    assert all(ordinal == events for ordinal, events in one + two)
+    assert (await stub.QueryUsage(usage_query())).usage_ordinal == 24
     with psycopg.connect(database.owner_admin) as connection:
-        late = connection.execute(
-            "SELECT request_id FROM metering.usage_event WHERE tenant_id = %s"
-            " AND NOT pg_visible_in_snapshot(recorded_xid, %s::pg_snapshot)",
-            (tenant, snapshot),
+        given = connection.execute(
+            "SELECT ordinal FROM metering.receipt WHERE tenant_id = %s ORDER BY ordinal", [tenant]
         ).fetchall()
-    assert late == [("late",)]
+    assert given == [(ordinal,) for ordinal in range(1, 25)]
 
 
 async def test_what_cannot_be_answered_is_refused_with_its_reason(stub: Any) -> None:
@@ -175,9 +234,10 @@ async def test_what_cannot_be_answered_is_refused_with_its_reason(stub: Any) -> 
     )
     error = await refusal(stub, usage_query(time_zone="../../etc/passwd"))
     assert error.reason == "UNKNOWN_TIME_ZONE"
-    error = await refusal(stub, usage_query(aggregation=type_pb2.AGGREGATION_P95))
-    assert error.reason == "AGGREGATION_UNSUPPORTED"
-    assert error.metadata == {"aggregation": "P95", "supported": "SUM,COUNT"}
+    assert (await refusal(stub, usage_query(aggregation=77))).reason == "INVALID_FIELD"
+    pairs = {f"k{number}": "v" for number in range(17)}
+    assert (await refusal(stub, usage_query(metadata=pairs))).reason == "INVALID_FIELD"
+    assert (await refusal(stub, usage_query(metadata={"a b": "v"}))).reason == "INVALID_FIELD"
     wide = usage_query(length=timedelta(days=500), window=metering_pb2.WINDOW_HOUR)
     assert (await refusal(stub, wide)).reason == "USAGE_TOO_WIDE"
     assert (await refusal(stub, usage_query(window=77))).reason == "INVALID_FIELD"
@@ -204,12 +264,13 @@ def test_billing_queries_use_the_index_under_row_level_security(
     untouched_database: DatabaseUrls,
 ) -> None:
     """As the services' role: operators that are not leakproof would read the whole table."""
-    from services.metering import store
+    from services.metering.store import usage
 
     parameters = {
         "tenant_id": "t",
         "org_id": "chat",
         "project_id": "",
+        "metadata": None,
         "skus": ["llm.tokens"],
         "start_at": NOW,
         "end_at": NOW + HOUR,
@@ -218,14 +279,22 @@ def test_billing_queries_use_the_index_under_row_level_security(
         "key_2": None,
         "key_3": None,
         "rows_max": 100,
+        "ordinal": 1,
     }
     with psycopg.connect(untouched_database.service) as connection:
         connection.execute("SELECT set_config('mesh.tenant', 't', true)")
         connection.execute("SET LOCAL enable_seqscan = off")
-        for name in ("query_usage", "skus_of_org"):
-            plan = connection.execute(f"EXPLAIN {store._SQL[name]}".encode(), parameters).fetchall()
+        for name, asked in (
+            ("now", usage._SQL["summed_of_placed_of_usage_now"]),
+            ("at", usage._SQL["summed_of_placed_of_usage_at"]),
+            ("skus", usage._SQL["skus_of_org"]),
+        ):
+            plan = connection.execute(f"EXPLAIN {asked}".encode(), parameters).fetchall()
             text = "\n".join(line for (line,) in plan)
-            assert "usage_event_by_time" in text
             assert "Seq Scan" not in text
-            if name == "query_usage":
+            if name == "at":
+                # Empty tables have it begin anywhere.
+                continue
+            assert "usage_event_by_time" in text
+            if name == "now":
                 assert "(event_time >= " in text.partition("Index Cond:")[2].splitlines()[0]

@@ -142,7 +142,8 @@ class Bench:
     def net_at_processors(self) -> int:
         """What the processors' own books say was charged and not given back: the oracle."""
         (row,) = self.rows(
-            "SELECT coalesce(sum(CASE operation WHEN 'CHARGE' THEN amount_minor ELSE -amount_minor END), 0)"
+            "SELECT coalesce(sum(CASE WHEN operation IN ('CHARGE', 'CAPTURE') THEN amount_minor"
+            " WHEN operation = 'REFUND' THEN -amount_minor END), 0)"
             "::bigint AS net FROM orchestration.sandbox_order WHERE tenant_id = %(tenant)s AND done"
         )
         return int(row["net"])

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from payments.ledger.v1 import ledger_service_pb2
 from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from payments.orchestration.v1 import orchestration_pb2
 
 from services.ledger import manifest as ledger
 from services.monitoring import manifest as monitoring
@@ -16,6 +17,7 @@ from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.billing import books
 
 from .conftest import CARD, WALLET, Bench, Served, serving, status
+from .test_operations import capture, refund
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,40 @@ async def test_a_part_that_is_kept_is_in_the_books(bench: Bench) -> None:
     payment = await bench.pay(payment_methods=methods)
     assert status(payment) == "PARTIALLY_PAID"
     assert await booked(bench) == (5000, [])
+    assert told(bench) == []
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "tok_approve",
+        "tok_capture_timeout",
+        "tok_refund_timeout",
+        "tok_refund_timeout_not_refunded",
+        "tok_refund_pending",
+    ],
+)
+async def test_what_is_captured_and_given_back_on_instruction_is_in_the_books(
+    bench: Bench, token: str
+) -> None:
+    await bench.configure(CARD)
+    payment = await bench.pay(capture="manual", method="card", token=token)
+    assert await booked(bench) == (0, [])
+    captured = await capture(bench, payment, 684, keep_open=True)
+    assert captured.instruction.amount_done.minor_units == 684
+    assert await booked(bench) == (684, [])
+    await capture(bench, payment, 3000)
+    assert await booked(bench) == (3684, [])
+    for amount in (84, 3100):
+        given = await refund(bench, payment, amount)
+        while given.instruction.status == orchestration_pb2.INSTRUCTION_STATUS_PENDING:
+            await bench.later(400)
+            given.instruction.CopyFrom((await bench.get(payment.payment_id)).instructions[-1])
+    payment = await bench.get(payment.payment_id)
+    left = payment.amounts.refundable.minor_units
+    assert left == (3684 if token.endswith("not_refunded") else 500)
+    assert await booked(bench) == (left, [])
+    assert bench.net_at_processors() == left
     assert told(bench) == []
 
 

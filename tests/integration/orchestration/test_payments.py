@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 from google.protobuf import json_format, struct_pb2
 from payments.events.v1 import orchestration_events_pb2 as events
@@ -18,7 +19,10 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.result.v1 import result_pb2
 
 from services.orchestration.adapters.sandbox import SandboxProcessor
+from services.orchestration.domain.operations import Operation
 from services.orchestration.ports import Order, Settled, Unknown, Verdict
+from services.orchestration.store import payments as store
+from services.runtime.context import CallContext, acting
 
 from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 
@@ -688,15 +692,15 @@ async def test_an_answer_about_another_amount_is_no_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bench.configure(CARD)
-    honest = SandboxProcessor.charge
+    honest = SandboxProcessor.ask
 
-    async def charge(self: SandboxProcessor, order: Order) -> Verdict:
-        answer = await honest(self, order)
+    async def ask(self: SandboxProcessor, operation: Operation, order: Order) -> Verdict:
+        answer = await honest(self, operation, order)
         assert isinstance(answer, Settled)
         return replace(answer, amount_minor=order.amount_minor + 1)
 
     with monkeypatch.context() as lying:
-        lying.setattr(SandboxProcessor, "charge", charge)
+        lying.setattr(SandboxProcessor, "ask", ask)
         payment = await bench.pay()
     # The answer was not believed; the books, asked afterwards, were.
     assert (status(payment), step_statuses(payment)) == ("SUCCEEDED", ["SUCCEEDED"])
@@ -731,11 +735,11 @@ async def test_an_adapter_that_raises_leaves_the_outcome_unknown(
 ) -> None:
     await bench.configure(CARD)
 
-    async def broken(self: SandboxProcessor, order: object) -> Verdict:
+    async def broken(self: SandboxProcessor, *asked: object) -> Verdict:
         raise RuntimeError("a fault of the adapter")
 
     with monkeypatch.context() as patched:
-        patched.setattr(SandboxProcessor, "charge", broken)
+        patched.setattr(SandboxProcessor, "ask", broken)
         patched.setattr(SandboxProcessor, "lookup", broken)
         payment = await bench.pay()
     assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])
@@ -768,3 +772,94 @@ async def test_a_processor_that_never_tells_is_reported_and_asked_on(
     assert len(unknown) == 1, "told once, not at every question"
     await bench.later(4000)
     assert status(await bench.get(payment.payment_id)) == "SUCCEEDED"
+
+
+# ---- the limit of an order
+
+
+def within(minor_units: int, currency_code: str = "USD", **fields: Any) -> Any:
+    """A payment of 56.84 for one order, with what all payments of that order may take."""
+    request = Bench.request(**{"order_id": "o-limited", **fields})
+    request.order_limit.currency_code, request.order_limit.minor_units = currency_code, minor_units
+    return request
+
+
+async def test_payments_at_once_never_take_more_than_their_order_may(bench: Bench) -> None:
+    await bench.configure(CARD)
+    requests = [within(3 * 5684 + 100) for _ in range(8)]
+    answers = await asyncio.gather(
+        *map(bench.payments.CreatePayment, requests), return_exceptions=True
+    )
+    paid = [each.payment for each in answers if not isinstance(each, BaseException)]
+    assert [status(each) for each in paid] == ["SUCCEEDED"] * 3
+    refused = [each for each in answers if isinstance(each, grpc.aio.AioRpcError)]
+    assert {reason(each) for each in refused} == {"ORDER_LIMIT_EXCEEDED"}
+    assert len(refused) == 5
+    assert bench.net_at_processors() == 3 * 5684
+    stored = bench.rows("SELECT 1 FROM orchestration.payment WHERE tenant_id = %(tenant)s")
+    assert len(stored) == 3, "what is refused leaves nothing"
+    # A repeat is answered whatever is open; what was refused may be asked again.
+    pairs = list(zip(requests, answers, strict=True))
+    done = next(asked for asked, answer in pairs if not isinstance(answer, BaseException))
+    done.order_limit.minor_units = 1
+    assert (await bench.payments.CreatePayment(done)).repeated
+    late = next(asked for asked, answer in pairs if isinstance(answer, grpc.aio.AioRpcError))
+    late.order_limit.minor_units = 4 * 5684
+    assert status((await bench.payments.CreatePayment(late)).payment) == "SUCCEEDED"
+
+
+async def test_an_end_is_never_seen_without_what_was_charged(bench: Bench) -> None:
+    await bench.configure(CARD)
+    payment_id = (await bench.pay()).payment_id
+    of_payment = "WHERE tenant_id = %s AND payment_id = %s"
+    where = (bench.tenant_id, payment_id)
+    bench.execute(
+        "UPDATE orchestration.payment SET status = 'PENDING' WHERE tenant_id = %(tenant)s"
+    )
+    bench.execute(
+        "UPDATE orchestration.attempt SET status = 'SENT', settled_at = NULL WHERE tenant_id = %(tenant)s"
+    )
+    waiting = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orchestration.payment'::regclass"
+    )
+    call = CallContext(bench.tenant_id, "test", frozenset(), "r", "c")
+    unit_of_work = bench.mesh.node.database.unit_of_work
+    async with await psycopg.AsyncConnection.connect(bench.urls.owner_admin) as other:
+        await other.execute("LOCK TABLE orchestration.payment IN ACCESS EXCLUSIVE MODE")
+        with acting(call):
+            async with unit_of_work("orchestration.accept") as work:
+                loading = asyncio.create_task(store.load(work, [payment_id]))
+                while not bench.rows(waiting):
+                    assert not loading.done()
+                    await asyncio.sleep(0.01)
+                for change in (
+                    "attempt SET status = 'SUCCEEDED', settled_at = now()",
+                    "payment SET status = 'SUCCEEDED'",
+                ):
+                    await other.execute(
+                        f"UPDATE orchestration.{change} {of_payment}".encode(), where
+                    )
+                await other.commit()
+                (loaded,) = await loading
+    assert (loaded.status.value, loaded.taken_minor) == ("SUCCEEDED", 5684)
+
+
+async def test_what_is_under_way_counts_and_what_failed_does_not(bench: Bench) -> None:
+    await bench.configure(CARD)
+    failed = await bench.payments.CreatePayment(within(5684, method="card", token="tok_decline"))
+    assert status(failed.payment) == "FAILED"
+    slow = within(5684, method="card", token="tok_slow")
+    begun = (await bench.payments.CreatePayment(slow, timeout=0.6)).payment
+    assert status(begun) == "PENDING"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await bench.payments.CreatePayment(within(2 * 5684 - 1))
+    assert reason(refused.value) == "ORDER_LIMIT_EXCEEDED"
+    assert "has 5683 minor units of USD open, not 5684" in str(refused.value.details())
+    other = within(5684, order_id="o-other")
+    assert status((await bench.payments.CreatePayment(other)).payment) == "SUCCEEDED"
+    with pytest.raises(grpc.aio.AioRpcError) as odd:
+        await bench.payments.CreatePayment(within(10**9, currency_code="EUR"))
+    assert (odd.value.code(), reason(odd.value)) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+    )

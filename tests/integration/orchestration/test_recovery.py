@@ -351,7 +351,7 @@ async def test_the_database_refuses_a_second_live_attempt(bench: Bench) -> None:
         " FROM orchestration.attempt WHERE tenant_id = %(tenant)s"
     )
     for live in ("CREATED", "SENT", "UNKNOWN", "PENDING", "SUCCEEDED"):
-        with pytest.raises(psycopg.errors.UniqueViolation, match="one_live_charge"):
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_live_taking"):
             bench.execute(copy, id=f"att_{uuid.uuid4()}", status=live)
     bench.execute(copy, id=f"att_{uuid.uuid4()}", status="DECLINED")
 

@@ -1,4 +1,4 @@
-"""A running mesh of pricing and the real metering."""
+"""A running mesh of pricing, the real metering and access."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest_asyncio
 from payments.metering.v1 import metering_service_pb2_grpc
 from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_service_pb2_grpc
 
+from services.access import manifest as access
 from services.metering import manifest as metering
 from services.pricing import manifest as pricing
 from services.runtime.clock import ManualClock
@@ -26,8 +27,8 @@ def database(postgres_server: Server, worker_id: str) -> DatabaseUrls:
 
 @pytest_asyncio.fixture(scope="session")
 async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
-    """Pricing and metering on one port; it is NOW there."""
-    builds = [pricing.SERVICE, metering.SERVICE]
+    """Pricing, metering and access on one port; it is NOW there."""
+    builds = [pricing.SERVICE, metering.SERVICE, access.SERVICE]
     async with running(database, builds, clock=ManualClock(NOW)) as served:
         yield served
 

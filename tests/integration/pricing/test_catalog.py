@@ -88,6 +88,56 @@ FULL: dict[str, Any] = {
         }
     ],
     "commission_rates": [{"partner_tier": "gold", "sku": "sms", "pct": "12.5"}],
+    "tax_rates": [
+        {
+            "jurisdiction": "CA-QC",
+            "tax": "QST",
+            "tax_code": "T1",
+            "effective_at": "2026-01-01T00:00:00Z",
+            "treatment": "TAX_TREATMENT_TAXED",
+            "rate_percent": "9.975",
+            "inclusive": True,
+            "compound": True,
+            "position": 2,
+            "authority": "revenu-quebec",
+            "reason": "by law",
+        }
+    ],
+    "tax_profiles": [
+        {
+            "org_id": "acme",
+            "effective_at": "2026-01-01T00:00:00Z",
+            "country": "CA",
+            "region": "QC",
+            "tax_id": "123456789 RT0001",
+            "reverse_charge": True,
+            "exemptions": [{"jurisdiction": "CA-QC", "certificate": "cert-7"}],
+        }
+    ],
+    "tax_policies": [
+        {
+            "country": "CA",
+            "missing": "TAX_MISSING_UNTAXED",
+            "rounding": "TAX_ROUNDING_DOCUMENT",
+        }
+    ],
+    "billing_account_orgs": [
+        {
+            "billing_account_id": "group-1",
+            "org_id": "acme",
+            "start_at": "2026-01-01T00:00:00Z",
+            "end_at": "2027-01-01T00:00:00Z",
+        }
+    ],
+    "billing_account_partners": [
+        {
+            "billing_account_id": "group-1",
+            "partner_id": "north",
+            "start_at": "2026-01-01T00:00:00Z",
+            "end_at": "2027-01-01T00:00:00Z",
+            "status": "STATUS_ACTIVE",
+        }
+    ],
 }
 FULL_IDS = [
     ("sku", "sms"),
@@ -98,6 +148,11 @@ FULL_IDS = [
     ("partner", "north"),
     ("partner_of_record", "acme/north/2026-01-01T00:00:00Z"),
     ("commission_rate", "gold/sms"),
+    ("tax_rate", "CA-QC/QST/T1/2026-01-01T00:00:00Z"),
+    ("tax_profile", "acme/2026-01-01T00:00:00Z"),
+    ("tax_policy", "CA"),
+    ("billing_account_org", "acme/group-1/2026-01-01T00:00:00Z"),
+    ("billing_account_partner", "group-1/north/2026-01-01T00:00:00Z"),
 ]
 
 
@@ -126,7 +181,7 @@ async def test_all_is_created_audited_and_told(
     catalog: Any, tenant: str, database: DatabaseUrls
 ) -> None:
     response = await catalog.ApplyCatalog(declaration(FULL))
-    assert kinds(response) == ["CREATED"] * 8
+    assert kinds(response) == ["CREATED"] * len(FULL_IDS)
     assert [(change.entity, change.id) for change in response.changes] == FULL_IDS
     audit = recorded(database, AUDIT, tenant)
     assert [(entity, entity_id) for entity, entity_id, *_ in audit] == FULL_IDS
@@ -146,7 +201,7 @@ async def test_applying_the_same_again_changes_nothing(
     await catalog.ApplyCatalog(declaration(FULL))
     before = recorded(database, AUDIT, tenant)
     response = await catalog.ApplyCatalog(declaration(FULL))
-    assert kinds(response) == ["UNCHANGED"] * 8
+    assert kinds(response) == ["UNCHANGED"] * len(FULL_IDS)
     assert not any(change.HasField("after") for change in response.changes)
     assert recorded(database, AUDIT, tenant) == before
     assert len(recorded(database, EVENTS, tenant)) == 1
@@ -157,7 +212,7 @@ async def test_validate_only_says_what_would_change_and_changes_nothing(
 ) -> None:
     request_id = str(uuid.uuid4())
     trial = declaration(FULL, validate_only=True, request_id=request_id)
-    assert kinds(await catalog.ApplyCatalog(trial)) == ["CREATED"] * 8
+    assert kinds(await catalog.ApplyCatalog(trial)) == ["CREATED"] * len(FULL_IDS)
     assert recorded(database, AUDIT, tenant) == []
     assert recorded(database, EVENTS, tenant) == []
     listed = await catalog.ListSkus(catalog_service_pb2.ListSkusRequest())
@@ -166,7 +221,7 @@ async def test_validate_only_says_what_would_change_and_changes_nothing(
     bad = declaration(changed(FULL, "plans.0.currency_code", "USD"), validate_only=True)
     assert (await refusal(catalog.ApplyCatalog(bad))).reason == "CURRENCY_MISMATCH"
     real = declaration(FULL, request_id=request_id)
-    assert kinds(await catalog.ApplyCatalog(real)) == ["CREATED"] * 8
+    assert kinds(await catalog.ApplyCatalog(real)) == ["CREATED"] * len(FULL_IDS)
 
 
 async def test_what_is_read_back_is_what_was_declared(catalog: Any) -> None:
@@ -215,10 +270,9 @@ async def test_each_update_shows_before_and_after(
         json_format.MessageToDict(change.before),
         json_format.MessageToDict(change.after),
     )
-    assert (
-        kinds(await catalog.ApplyCatalog(declaration(changed(FULL, path, value))))
-        == ["UNCHANGED"] * 8
-    )
+    assert kinds(await catalog.ApplyCatalog(declaration(changed(FULL, path, value)))) == [
+        "UNCHANGED"
+    ] * len(FULL_IDS)
 
 
 async def test_a_changed_price_list_is_a_new_version_and_the_old_one_stays(
@@ -285,8 +339,23 @@ def breaking(path: str, value: Any) -> dict[str, Any]:
             "PARTNERS_OVERLAP",
             Code.FAILED_PRECONDITION,
         ),
+        (
+            breaking("billing_account_orgs.0.billing_account_id", "group-2"),
+            "BILLING_ACCOUNTS_OVERLAP",
+            Code.FAILED_PRECONDITION,
+        ),
+        (
+            breaking("billing_account_partners.0.start_at", "2026-03-01T00:00:00Z"),
+            "ACCOUNT_PARTNERS_OVERLAP",
+            Code.FAILED_PRECONDITION,
+        ),
+        (
+            breaking("billing_account_orgs.0.end_at", "2026-01-01T00:00:00Z"),
+            "INVALID_FIELD",
+            Code.INVALID_ARGUMENT,
+        ),
         (breaking("skus.0.sku", "two words"), "INVALID_FIELD", Code.INVALID_ARGUMENT),
-        (breaking("skus.0.aggregation", "AGGREGATION_P95"), "INVALID_FIELD", Code.INVALID_ARGUMENT),
+        (breaking("skus.0.aggregation", 99), "INVALID_FIELD", Code.INVALID_ARGUMENT),
         (breaking("commission_rates.0.pct", "100.5"), "INVALID_FIELD", Code.INVALID_ARGUMENT),
         (breaking("skus", FULL["skus"] * 2), "INVALID_FIELD", Code.INVALID_ARGUMENT),
         (breaking("skus", FULL["skus"] * 1001), "INVALID_FIELD", Code.INVALID_ARGUMENT),
@@ -464,7 +533,7 @@ async def test_no_tenant_sees_or_touches_anothers_catalogue(mesh: Mesh, catalog:
     newcomer = {"entitlements": [{"org_id": "acme", "plan_id": "basic"}]}
     failed = await refusal(other.ApplyCatalog(declaration(newcomer)))
     assert failed.reason == "CATALOG_REFERENCE_MISSING"
-    assert kinds(await other.ApplyCatalog(declaration(FULL))) == ["CREATED"] * 8
+    assert kinds(await other.ApplyCatalog(declaration(FULL))) == ["CREATED"] * len(FULL_IDS)
 
 
 async def test_writing_needs_its_scope(mesh: Mesh, tenant: str) -> None:

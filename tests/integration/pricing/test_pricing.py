@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from payments.metering.v1 import metering_pb2, metering_service_pb2, metering_service_pb2_grpc
-from payments.pricing.v1 import catalog_service_pb2_grpc, pricing_pb2, pricing_service_pb2
+from payments.metering.v1 import (
+    metering_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+    receipts_pb2,
+)
+from payments.pricing.v1 import (
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    pricing_pb2,
+    pricing_service_pb2,
+)
 from payments.pricing.v1 import pricing_service_pb2_grpc as grpc_stubs
 from payments.type.v1 import type_pb2
 
@@ -268,11 +278,17 @@ async def test_a_line_carries_its_whole_proof(
     assert second.exact_amount == "0.049950000000000000"
     proof = second.proof
     assert rated.usage_snapshot == proof.usage_snapshot != ""
+    assert rated.usage_ordinal > 0
     assert (rated.plan_id, rated.plan_version) == ("standard-usd", 1)
+    head = await metering_stub.GetLogHead(
+        receipts_pb2.GetLogHeadRequest(tree_size=rated.usage_ordinal)
+    )
     expected = Proof(
         period=request.period,
         aggregation=type_pb2.AGGREGATION_SUM,
         usage_snapshot=rated.usage_snapshot,
+        usage_ordinal=rated.usage_ordinal,
+        usage_log_root=head.head.root_hash,
         event_count=1,
         plan_source=Proof.PLAN_SOURCE_ENTITLEMENT,
         plan_id="standard-usd",
@@ -284,6 +300,9 @@ async def test_a_line_carries_its_whole_proof(
         unrounded="0.04995",
         rounding=pricing_pb2.ROUNDING_HALF_UP,
         rounding_places=2,
+        prior_amount="0",
+        part_no=2,
+        quantity="2.5",
     )
     expected.first_event_at.FromDatetime(NOW)
     expected.last_event_at.FromDatetime(NOW)
@@ -465,17 +484,112 @@ async def test_a_plan_without_a_list_at_that_time_rates_nothing(
 
 
 @pytest.mark.parametrize(
+    ("record", "shares"),
+    [
+        ({}, [("northwind", 5000)]),
+        ({"start_at": "2026-11-20T06:00:00Z"}, [("", 1250), ("northwind", 3750)]),
+        ({"end_at": "2026-11-20T06:00:00Z"}, [("northwind", 1250), ("", 3750)]),
+        # The microsecond has less than half a minor unit.
+        ({"end_at": "2026-11-20T00:00:00.000001Z"}, [("northwind", 0), ("", 5000)]),
+    ],
+)
+async def test_a_line_is_shared_out_where_who_earns_changes(
+    catalog: Any,
+    metering_stub: Any,
+    pricing_stub: Any,
+    record: dict[str, str],
+    shares: list[tuple[str, int]],
+) -> None:
+    written = demo()
+    written["partners_of_record"][0].update(record)
+    await catalog.ApplyCatalog(declaration(written))
+    await ingested(metering_stub, *used("code-assist", "llm.requests", "99999.5"))
+    rated = await pricing_stub.RateUsage(rating("code-assist"))
+    assert [(line.partner_id, line.amount.minor_units) for line in rated.lines] == shares
+    assert rated.total.minor_units == 5000
+    rules = [line.proof.commission for line in rated.lines]
+    assert [bool(rule.stretches) for rule in rules] == [len(shares) > 1] * len(shares)
+    earned = [rule for rule in rules if rule.partner_tier]
+    assert [(rule.partner_tier, rule.rate_sku) for rule in earned] == [("gold", "")]
+    assert {line.proof.quantity for line in rated.lines} == {"99999.5"}
+
+
+async def test_a_dispute_is_named_until_it_ends_and_then_who_it_ended_for_earns(
+    catalog: Any, metering_stub: Any, pricing_stub: Any
+) -> None:
+    written = demo()
+    (record,) = written["partners_of_record"]
+    record["status"] = "STATUS_DISPUTED"
+    record["dispute"] = {"dispute_id": "d-1", "opened_at": "2026-11-01T00:00:00Z"}
+    written["partners"].append({"partner_id": "south", "tier": "blue"})
+    written["commission_rates"].append({"partner_tier": "blue", "sku": "llm.requests", "pct": "7"})
+    await catalog.ApplyCatalog(declaration(written))
+    await ingested(metering_stub, *used("code-assist", "llm.requests", "1"))
+
+    async def told() -> list[tuple[str, str, str]]:
+        lines = (await pricing_stub.RateUsage(rating("code-assist"))).lines
+        return [(line.partner_id, line.partner_pct, line.dispute_id) for line in lines]
+
+    assert await told() == [("northwind", "10", "d-1")]
+    record["dispute"]["resolution"] = {
+        "partner_id": "south",
+        "resolved_at": "2026-11-19T00:00:00Z",
+    }
+    await catalog.ApplyCatalog(declaration(written))
+    assert await told() == [("south", "7", "")]
+    record["dispute"]["resolution"]["partner_id"] = "northwind"
+    failed = await refusal(catalog.ApplyCatalog(declaration(written)))
+    assert failed.reason == "DISPUTE_CONFLICT"
+
+
+async def test_more_changes_of_partners_than_a_period_may_have_are_refused(
+    catalog: Any, pricing_stub: Any
+) -> None:
+    written = demo()
+    written["partners_of_record"] = [
+        {
+            "org_id": "code-assist",
+            "partner_id": "northwind",
+            "start_at": f"2026-11-20T00:{minute:02}:00Z",
+            "end_at": f"2026-11-20T00:{minute:02}:30Z",
+        }
+        for minute in range(33)
+    ]
+    await catalog.ApplyCatalog(declaration(written))
+    failed = await refusal(pricing_stub.RateUsage(rating("code-assist")))
+    assert failed.reason == "PLAN_CHANGES_IN_PERIOD"
+
+
+async def test_a_dispute_may_end_for_nobody(
+    catalog: Any, metering_stub: Any, pricing_stub: Any
+) -> None:
+    written = demo()
+    (record,) = written["partners_of_record"]
+    record["status"] = "STATUS_DISPUTED"
+    at = "2026-11-01T00:00:00Z"
+    record["dispute"] = {"dispute_id": "d", "opened_at": at, "resolution": {"resolved_at": at}}
+    await catalog.ApplyCatalog(declaration(written))
+    await ingested(metering_stub, *used("code-assist", "llm.requests", "1"))
+    (line,) = (await pricing_stub.RateUsage(rating("code-assist"))).lines
+    assert (line.partner_id, line.partner_pct, line.dispute_id) == ("", "", "")
+    assert not line.proof.HasField("commission")
+    # Under an id that is taken.
+    record_of_another = {**record, "org_id": "chat"}
+    catalogue = {"partners_of_record": [record_of_another]}
+    failed = await refusal(catalog.ApplyCatalog(declaration(catalogue)))
+    assert (failed.reason, failed.metadata["dispute_id"]) == ("DISPUTE_CONFLICT", "d")
+
+
+@pytest.mark.parametrize(
     ("record", "earns"),
     [
         ({"start_at": "2026-11-20T00:00:00Z"}, True),
-        ({"start_at": "2026-11-20T00:00:00.000001Z"}, False),
         ({"end_at": "2026-11-20T00:00:00Z"}, False),
-        ({"end_at": "2026-11-20T00:00:00.000001Z"}, True),
         ({"status": "STATUS_DISPUTED"}, False),
         ({"status": "STATUS_EXPIRED"}, False),
     ],
 )
-async def test_the_partner_at_the_start_of_the_period_earns(
+async def test_the_partner_of_the_whole_period_earns(
     catalog: Any, metering_stub: Any, pricing_stub: Any, record: dict[str, str], earns: bool
 ) -> None:
     written = demo()
@@ -496,6 +610,46 @@ async def test_the_partner_at_the_start_of_the_period_earns(
         ("llm.input_tokens", partner, "10" if earns else ""),
         ("llm.requests", partner, "12.5" if earns else ""),
     ]
+
+
+async def test_the_partner_of_a_billing_account_earns_before_the_organisations_own(
+    catalog: Any, metering_stub: Any, pricing_stub: Any
+) -> None:
+    written = demo()
+    written["partners"].append({"partner_id": "group-partner", "name": "G", "tier": "group"})
+    written["commission_rates"].append({"partner_tier": "group", "pct": "4"})
+    written["billing_account_orgs"] = [{"billing_account_id": "group-1", "org_id": "code-assist"}]
+    account: dict[str, str] = {"billing_account_id": "group-1", "partner_id": "group-partner"}
+    written["billing_account_partners"] = [account]
+    await catalog.ApplyCatalog(declaration(written))
+    await ingested(metering_stub, *used("code-assist", "llm.requests", "1"))
+
+    async def earning() -> list[tuple[str, str, str]]:
+        lines = (await pricing_stub.RateUsage(rating("code-assist"))).lines
+        return [
+            (line.partner_id, line.partner_pct, line.proof.commission.billing_account_id)
+            for line in lines
+        ]
+
+    assert await earning() == [("group-partner", "4", "group-1")]
+    # Over, or the organisation paid for by nobody: its own partner again.
+    account["status"] = "STATUS_EXPIRED"
+    await catalog.ApplyCatalog(declaration({"billing_account_partners": [account]}))
+    own = [("northwind", "10", "")]
+    assert await earning() == own
+    account["status"] = "STATUS_ACTIVE"
+    left = {**written["billing_account_orgs"][0], "end_at": "2020-01-01T00:00:00Z"}
+    over = {"billing_account_partners": [account], "billing_account_orgs": [left]}
+    await catalog.ApplyCatalog(declaration(over))
+    assert await earning() == own
+    found = await catalog.ListBillingAccountOrgs(
+        catalog_service_pb2.ListBillingAccountOrgsRequest()
+    )
+    assert [each.org_id for each in found.billing_account_orgs] == ["code-assist"]
+    partners = await catalog.ListBillingAccountPartners(
+        catalog_service_pb2.ListBillingAccountPartnersRequest()
+    )
+    assert len(partners.billing_account_partners) == 1
 
 
 async def test_an_estimate_previews_the_bill(
@@ -521,12 +675,14 @@ async def test_an_estimate_previews_the_bill(
                 "included": "100000",
                 "overage": "306250",
                 "total": {"currency_code": "USD", "minor_units": "459"},
+                "exact_total": "4.593750000000000000",
             },
             {
                 "sku": "llm.requests",
                 "included": "0",
                 "overage": "1500",
                 "total": {"currency_code": "USD", "minor_units": "100"},
+                "exact_total": "1.000000000000000000",
             },
         ],
         "grand_total": {"currency_code": "USD", "minor_units": "3059"},
@@ -631,3 +787,213 @@ async def test_metering_that_is_down_is_said_to_be(fake_metering: tuple[FakeMete
     assert (failed.reason, failed.code) == ("DEPENDENCY_UNAVAILABLE", Code.UNAVAILABLE)
     fake.down = False
     assert (await pricing_stub.RateUsage(rating("chat"))).usage_snapshot == "7:9:"
+
+
+EVERY_MODEL: dict[str, dict[str, Any]] = {
+    "flat": {"flat": {"amount": "9.99"}, "minimum_amount": "1", "maximum_amount": "20"},
+    "per_unit": {
+        "per_unit": {"unit_amount": "2"},
+        "unit_conversion": {
+            "operation": "OPERATION_DIVIDE",
+            "factor": "1000",
+            "rounding": "ROUNDING_CEILING",
+        },
+        "included_qty": "1",
+        "discount_percent": "12.5",
+    },
+    "graduated": GRADUATED,
+    "volume": {"volume": {"tiers": [{"up_to": "10", "unit_amount": "2"}, {"unit_amount": "1"}]}},
+    "package": {"package": {"package_size": "10", "package_amount": "12"}},
+    "percentage": {
+        "percentage": {
+            "rate_percent": "1.5",
+            "fixed_per_event": "0.30",
+            "free_events": "3",
+            "free_amount": "100",
+            "minimum_per_event": "0.50",
+            "maximum_per_event": "10",
+        }
+    },
+    "graduated_percentage": {
+        "graduated_percentage": {
+            "tiers": [{"up_to": "100", "rate_percent": "3", "flat_amount": "1"}, {}]
+        }
+    },
+    "stairstep": {
+        "stairstep": {
+            "dimension": "resource",
+            "steps": [{"limits": {"cpu": "2", "disk": "50"}, "amount": "20"}, {"amount": "60"}],
+        }
+    },
+    "matrix": {
+        "matrix": {
+            "dimension": "region",
+            "cells": {"eu": "0.02", "": "1"},
+            "default_unit_amount": "0.03",
+        }
+    },
+    "dynamic": {"dynamic": {}},
+}
+
+
+def with_prices(prices: dict[str, dict[str, Any]], **aggregations: str) -> dict[str, Any]:
+    """Return a catalogue whose SKUs are called like the models of their prices."""
+    return {
+        "skus": [
+            {"sku": sku, "aggregation": f"AGGREGATION_{aggregations.get(sku, 'SUM')}"}
+            for sku in prices
+        ],
+        "plans": [
+            {
+                "plan_id": "all",
+                "currency_code": "USD",
+                "prices": [{"sku": sku, "price": price} for sku, price in prices.items()],
+            }
+        ],
+        "entitlements": [{"org_id": "acme", "plan_id": "all"}],
+    }
+
+
+async def test_a_catalogue_keeps_every_model_as_it_was_declared(catalog: Any) -> None:
+    oneof = pricing_pb2.Price.DESCRIPTOR.oneofs_by_name["model"]
+    assert [field.name for field in oneof.fields] == list(EVERY_MODEL)
+    written = with_prices(EVERY_MODEL)
+    await catalog.ApplyCatalog(declaration(written))
+    again = await catalog.ApplyCatalog(declaration(written))
+    assert {change.kind for change in again.changes} == {
+        catalog_service_pb2.CatalogChange.KIND_UNCHANGED
+    }
+    answer = await catalog.GetPlan(catalog_service_pb2.GetPlanRequest(plan_id="all"))
+    read = {item.sku: item.price for item in answer.plan.prices}
+    assert read.keys() == EVERY_MODEL.keys()
+    assert read["dynamic"].WhichOneof("model") == "dynamic"
+    stairs = read["stairstep"].stairstep
+    assert dict(stairs.steps[0].limits) == {"cpu": "2", "disk": "50"}
+    assert dict(read["matrix"].matrix.cells) == {"eu": "0.02", "": "1"}
+    assert read["percentage"].percentage.free_events == 3
+    assert read["per_unit"].unit_conversion.factor == "1000"
+    # What is read is a declaration that changes nothing.
+    plan = json_format.MessageToDict(answer.plan, preserving_proto_field_name=True)
+    back = await catalog.ApplyCatalog(declaration({"plans": [plan]}))
+    assert [change.kind for change in back.changes] == [
+        catalog_service_pb2.CatalogChange.KIND_UNCHANGED
+    ]
+
+
+async def test_usage_is_rated_by_value_over_all_projects_and_as_money(
+    catalog: Any, metering_stub: Any, pricing_stub: Any
+) -> None:
+    chosen = ("matrix", "stairstep", "volume", "dynamic", "graduated_percentage")
+    await catalog.ApplyCatalog(declaration(with_prices({sku: EVERY_MODEL[sku] for sku in chosen})))
+    events = []
+    for sku, project_id, quantity, metadata in (
+        ("matrix", "a", "100", {"region": "eu"}),
+        ("matrix", "a", "2", {}),
+        ("matrix", "b", "10", {"region": "mars"}),
+        ("stairstep", "a", "2", {"resource": "cpu"}),
+        ("stairstep", "b", "51", {"resource": "disk"}),
+        ("volume", "a", "6", {}),
+        ("volume", "b", "6", {}),
+        ("dynamic", "a", "1.25", {}),
+        ("dynamic", "a", "0.333", {}),
+        ("graduated_percentage", "a", "250", {}),
+    ):
+        made = used("acme", sku, quantity, project_id=project_id)[0]
+        made.request_id = f"{made.request_id}-{quantity}"
+        made.metadata.update(metadata)
+        events.append(made)
+    await ingested(metering_stub, *events)
+    rated = await pricing_stub.RateUsage(rating("acme"))
+    found = {(line.sku, line.project_id): line.proof.unrounded for line in rated.lines}
+    assert found == {
+        ("dynamic", "a"): "1.583",
+        ("graduated_percentage", "a"): "4",
+        ("matrix", "a"): "4",
+        ("matrix", "b"): "0.3",
+        ("stairstep", "a"): "20",
+        ("stairstep", "b"): "40",
+        ("volume", ""): "12",
+    }
+    lines = {(line.sku, line.project_id): line for line in rated.lines}
+    matrix = lines["matrix", "a"].proof
+    assert [(step.kind, step.label, step.amount) for step in matrix.steps] == [
+        (Step.KIND_CELL, "", "2"),
+        (Step.KIND_CELL, "eu", "2"),
+    ]
+    assert dict(matrix.quantities) == {"": "2", "eu": "100"}
+    last = lines["stairstep", "b"].proof
+    assert dict(last.prior_quantities) == {"cpu": "2"}
+    assert (last.prior_amount, last.steps[0].label) == ("20", "2")
+    assert lines["volume", ""].quantity == "12"
+
+
+async def test_a_price_by_event_sorts_each_event_in_the_order_of_its_time(
+    catalog: Any, metering_stub: Any, pricing_stub: Any
+) -> None:
+    prices = {"percentage": EVERY_MODEL["percentage"]}
+    await catalog.ApplyCatalog(declaration(with_prices(prices)))
+    # `used` goes back in time: of the first project 60 come before 60, of which 20 are beyond the free amount.
+    await ingested(
+        metering_stub,
+        *used("acme", "percentage", "0", "60", "60", project_id="a"),
+        *used("acme", "percentage", "1", "1000", project_id="b"),
+    )
+    rated = await pricing_stub.RateUsage(rating("acme"))
+    assert [(line.project_id, line.quantity, line.exact_amount) for line in rated.lines] == [
+        ("a", "120", "0.600000000000000000"),
+        # At the most that an event costs, and at the least.
+        ("b", "1001", "10.500000000000000000"),
+    ]
+    whole = {"amounts": ["60", "60", "0", "1000", "1"]}
+    asked = {"currency_code": "USD", "price": prices["percentage"], "input": whole}
+    evaluated = await pricing_stub.EvaluatePrice(
+        json_format.ParseDict(asked, pricing_service_pb2.EvaluatePriceRequest())
+    )
+    assert evaluated.exact_amount == "11.100000000000000000"
+
+
+async def test_an_evaluation_takes_events_and_values(pricing_stub: Any) -> None:
+    def asked(name: str, given: dict[str, Any]) -> pricing_service_pb2.EvaluatePriceRequest:
+        written = {"currency_code": "USD", "price": EVERY_MODEL[name], "input": given}
+        return json_format.ParseDict(written, pricing_service_pb2.EvaluatePriceRequest())
+
+    events = asked("percentage", {"amounts": ["60", "60", "0", "1000"]})
+    answer = await pricing_stub.EvaluatePrice(events)
+    # 20 beyond the free amount cost 0.60; the third event stays at its maximum.
+    assert answer.exact_amount == "10.600000000000000000"
+    behind = {"amounts": ["1"], "prior_quantity": "120", "prior_event_count": "2"}
+    answer = await pricing_stub.EvaluatePrice(asked("percentage", behind))
+    assert answer.exact_amount == "0.500000000000000000"
+    answer = await pricing_stub.EvaluatePrice(asked("matrix", {"quantities": {"eu": "100"}}))
+    assert (answer.exact_amount, answer.billable_quantity) == ("2.000000000000000000", "100")
+    refused: list[tuple[str, dict[str, Any], str]] = [
+        ("matrix", {"quantity": "1"}, "PRICE_INPUT_MISSING"),
+        ("stairstep", {"quantities": {"gpu": "1"}}, "DIMENSION_NOT_PRICED"),
+        ("volume", {"quantity": "1", "prior_quantity": "1"}, "PRICE_NOT_SPLITTABLE"),
+        ("flat", {}, "INVALID_FIELD"),
+    ]
+    for name, given, reason in refused:
+        assert (await refusal(pricing_stub.EvaluatePrice(asked(name, given)))).reason == reason
+
+
+async def test_a_pair_that_cannot_work_is_refused_also_when_the_sku_changes(catalog: Any) -> None:
+    prices = {"percentage": EVERY_MODEL["percentage"], "matrix": EVERY_MODEL["matrix"]}
+    failed = await refusal(
+        catalog.ApplyCatalog(declaration(with_prices(prices, percentage="COUNT")))
+    )
+    assert failed.reason == "AGGREGATION_NOT_PRICEABLE"
+    await catalog.ApplyCatalog(declaration(with_prices(prices, matrix="COUNT")))
+    # A newer version no longer prices it by event, but the published one does.
+    newer = with_prices({"percentage": {"flat": {"amount": "1"}}, "matrix": prices["matrix"]})
+    newer["skus"] = []
+    await catalog.ApplyCatalog(declaration(newer))
+    counted = {"skus": [{"sku": "percentage", "aggregation": "AGGREGATION_UNIQUE"}]}
+    failed = await refusal(catalog.ApplyCatalog(declaration(counted)))
+    assert failed.metadata == {
+        "sku": "percentage",
+        "aggregation": "UNIQUE",
+        "model": "percentage",
+    }
+    overrides = [{"sku": "matrix", "price": EVERY_MODEL["dynamic"]}]
+    held = {"entitlements": [{"org_id": "acme", "plan_id": "all", "overrides": overrides}]}
+    assert (await refusal(catalog.ApplyCatalog(declaration(held)))).reason == failed.reason

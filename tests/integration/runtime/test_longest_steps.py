@@ -23,7 +23,7 @@ from payments.type.v1 import type_pb2
 from services.ledger import manifest as ledger
 from services.ledger.messages.plain import BATCH_ITEMS_MAX
 from services.metering import manifest as metering
-from services.metering.domain import ROWS_MAX
+from services.metering.domain.usage import ROWS_MAX
 from services.orchestration import manifest as orchestration
 from services.pricing import manifest as pricing
 from services.pricing.messages import CATALOG_BYTES_MAX

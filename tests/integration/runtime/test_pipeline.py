@@ -154,7 +154,7 @@ async def test_scopes_beyond_ones_own_cannot_be_given(mesh: Mesh) -> None:
         ("ledger:*", "a scope such as metering:write"),
         ("nonsense:read", "there is no scope nonsense:read"),
         ("ledgr:write", "Did you mean ledger:write?"),
-        ("pricing:admin", "Did you mean pricing:"),
+        ("billing:admin", "Did you mean billing:"),
         ("mesh:read", "The scopes are: *, access:admin"),
     ],
 )

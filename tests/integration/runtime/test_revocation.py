@@ -108,6 +108,14 @@ async def root(mesh: Mesh) -> Caller:
     return Caller(mesh, made.api_key, made.secret)
 
 
+async def root_of(mesh: Mesh, caller: Caller) -> Caller:
+    """A key of a caller's tenant that no key has made."""
+    tenant = (await caller.keys())[caller.key_id].tenant_id
+    stub: Any = access_service_pb2_grpc.AccessServiceStub(mesh.channel(tenant, {"*", "mesh:admin"}))
+    made = await stub.CreateApiKey(asked())
+    return Caller(mesh, made.api_key, made.secret)
+
+
 def test_a_second_is_enough() -> None:
     assert CACHE_SECONDS + interceptors.RECHECK_SECONDS < 0.9
 
@@ -169,6 +177,38 @@ async def test_a_key_that_is_replaced_leaves_what_it_made(mesh: Mesh) -> None:
     third = await second.makes()
     await second.revokes(operator.key_id)
     await third.ends()
+
+
+async def test_what_a_replaced_key_left_ends_once_it_is_known_to_have_leaked(
+    mesh: Mesh, another: Mesh
+) -> None:
+    operator = await root(mesh)
+    first = await operator.makes()
+    second = await first.makes(f"t-{uuid4()}", "*", "mesh:admin")
+    third = await second.makes()
+    beside = await operator.makes()
+    await operator.revokes(first.key_id, keep=True)
+    assert (await operator.revokes(first.key_id, keep=True)).keys_ended == 0
+    await third.keys(another)
+    # Its own keys may have been replaced as well: the line goes through what has ended.
+    await (await second.makes("", "*")).revokes(third.key_id, keep=True)
+    fourth = await second.makes()
+    replacing = await root_of(mesh, second)
+    await replacing.revokes(second.key_id, keep=True)
+    await fourth.keys(another)
+    ended = await operator.revokes(first.key_id)
+    assert ended.keys_ended == 2  # the one that replaced the third, and the fourth
+    for process in (mesh, another):
+        assert "revoked" in await fourth.ends(process)
+    assert (await operator.revokes(first.key_id)).keys_ended == 2  # again changes nothing
+    listed = await replacing.keys()
+    assert listed[fourth.key_id].revoked_with_key_id == first.key_id
+    await beside.keys(another)
+    # Of one's own tenant alone.
+    with psycopg.connect(mesh.node._settings.database_url) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', 'nobody', true)")
+        taken = connection.execute("SELECT mesh.take_back_keys_made_by(%s)", [first.key_id])
+        assert taken.fetchone() == (0,)
 
 
 async def test_who_holds_a_key_cannot_free_from_it_what_it_made(mesh: Mesh) -> None:

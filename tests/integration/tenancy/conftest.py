@@ -10,7 +10,9 @@ import pytest
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
 
 from services.cli.client import Session
+from services.metering.domain.rollups import EVENTS_OF_HOUR_MAX
 from tests.integration.tenancy.estate import Estate
+from tests.support.billing.spooled import leave_spooled
 from tests.support.mesh.process import MeshProcess, start
 from tests.support.timers.journeys import start_seasoning
 
@@ -46,6 +48,8 @@ def made(mesh: MeshProcess, marker: str, uses: int) -> Estate:
     url = mesh.ready["database_url"]
     start_seasoning(url, estate.tenant, estate.name("journey"))
     guard_a_fire(url, estate.tenant, estate.name("fire"))
+    leave_an_hour_stale(url, estate.tenant, estate.name("org"))
+    estate.ids["spooled"] = leave_spooled(url, estate.tenant, estate.name("held"))
     return estate
 
 
@@ -55,4 +59,22 @@ def guard_a_fire(url: str, tenant: str, event_id: str) -> None:
         service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
         service.execute(
             "INSERT INTO mesh.schedule_fire VALUES (%s, 'tick', now(), %s)", [tenant, event_id]
+        )
+
+
+def leave_an_hour_stale(url: str, tenant: str, org_id: str) -> None:
+    """Leave an hour that waits to be rolled up anew, by its buckets of more events than are: so it goes on waiting."""
+    with psycopg.connect(url) as service:
+        service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+        service.execute(
+            "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, minutes, bucket_at, series,"
+            " project_id, group_values, event_count, quantity, smallest, largest, latest, first_event_at,"
+            " last_event_at, last_ordinal) SELECT %(tenant)s, 1, %(org)s, 'stale', 60, at, gen_random_uuid(), '',"
+            " '{}', %(events)s, 1, 1, 1, 1, at, at, 1 FROM (SELECT timestamptz '2001-01-01Z' AS at) AS hour",
+            {"tenant": tenant, "org": org_id, "events": EVENTS_OF_HOUR_MAX + 1},
+        )
+        service.execute(
+            "INSERT INTO metering.rollup_stale (tenant_id, org_id, sku, hour_at)"
+            " VALUES (%s, %s, 'stale', '2001-01-01Z')",
+            [tenant, org_id],
         )

@@ -27,11 +27,25 @@ from payments.ledger.v1 import (
     monitor_pb2,
     recipe_pb2,
 )
-from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
+from payments.metering.v1 import (
+    corrections_pb2,
+    guardrail_service_pb2,
+    guardrail_service_pb2_grpc,
+    guardrails_pb2,
+    metering_service_pb2,
+    metering_service_pb2_grpc,
+)
 from payments.orchestration.v1 import (
     orchestration_pb2,
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
+)
+from payments.settlement.v1 import (
+    payout_service_pb2,
+    payout_service_pb2_grpc,
+    settlement_pb2,
+    settlement_service_pb2,
+    settlement_service_pb2_grpc,
 )
 from payments.type.v1 import type_pb2
 
@@ -97,10 +111,12 @@ class Estate:
         with Client(self.session) as client:
             self._configure(client)
             self._ingest(client)
+            self._put_policy(client)
             charge = create_charge(client, self.name("org"), PERIOD)
             assert charge.total.minor_units == self.total_minor
             self.ids["charge"] = charge.charge_id
             self.ids |= {f"transfer {n}": text for n, text in enumerate(charge.transfer_ids)}
+            self._limit(client)
             self._open_account(client)
             self._put_recipe(client)
             self._pay(client)
@@ -111,6 +127,7 @@ class Estate:
             self._unhook(client)
             self._await_times(client)
             self._settle(client)
+            self._pay_out(client)
             self._be_late(client)
             self._replay(client)
             self._prove(client)
@@ -154,7 +171,19 @@ class Estate:
                     "prices": [
                         {"sku": self.name("calls"), "price": {"per_unit": {"unit_amount": "1"}}}
                     ],
-                }
+                },
+                *(
+                    {
+                        "plan_id": self.name(draft),
+                        "name": self.name(draft),
+                        "currency_code": "USD",
+                        "status": "STATUS_DRAFT",
+                        "prices": [
+                            {"sku": self.name("calls"), "price": {"per_unit": {"unit_amount": "1"}}}
+                        ],
+                    }
+                    for draft in ("draft", "spare")
+                ),
             ],
             "entitlements": [
                 {
@@ -192,7 +221,29 @@ class Estate:
                     "status": "STATUS_ACTIVE",
                 }
             ],
-            "commission_rates": [{"partner_tier": "gold", "pct": "10"}],
+            "billing_account_orgs": [
+                {"billing_account_id": self.name("group"), "org_id": self.name("other-org")}
+            ],
+            "billing_account_partners": [
+                {"billing_account_id": self.name("group"), "partner_id": self.name("partner")}
+            ],
+            "commission_rates": [
+                {"partner_tier": "gold", "pct": "10"},
+                {"partner_tier": self.name("tier"), "pct": "5"},
+            ],
+            "tax_rates": [
+                {
+                    "jurisdiction": "DE",
+                    "tax": self.name("vat"),
+                    "rate_percent": "19",
+                    "authority": self.name("revenue"),
+                }
+            ],
+            "tax_profiles": [
+                {"org_id": org_id, "country": "DE", "tax_id": self.name("de")}
+                for org_id in (self.name("org"), self.name("other-org"), SHARED_ORG)
+            ],
+            "tax_policies": [{"missing": "TAX_MISSING_UNTAXED"}],
         }
 
     def events(self) -> metering_service_pb2.IngestEventsRequest:
@@ -220,6 +271,24 @@ class Estate:
         answer = client.call(stub.IngestEvents, self.events())
         assert (answer.accepted, answer.rejected) == (2 * self.uses, 1), answer
         self.ids["receipt"] = answer.receipt_id
+        self._amend(client)
+
+    def _amend(self, client: Client) -> None:
+        """Use something in an organisation that nobody charges, and correct it."""
+        stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+        request = metering_service_pb2.IngestEventsRequest()
+        event = request.events.add(
+            request_id=self.name("spare"),
+            org_id=self.name("spare-org"),
+            sku=self.name("calls"),
+            quantity="1",
+        )
+        event.event_time.FromDatetime(USED_AT)
+        client.call(stub.IngestEvents, request)
+        amend = corrections_pb2.AmendEventsRequest(request_id=str(uuid4()))
+        amend.amendments.add(event=event, reason=self.name("reason"))
+        amend.amendments[0].event.quantity = "2"
+        assert client.call(stub.AmendEvents, amend).accepted == 1
 
     def _be_late(self, client: Client) -> None:
         """Send usage behind its charge, once metering has heard of that."""
@@ -235,6 +304,28 @@ class Estate:
         assert client.call(stub.IngestEvents, request).accepted == 1
         found = client.call(stub.ListLateEvents, metering_service_pb2.ListLateEventsRequest())
         assert [item.request_id for item in found.late_events] == [self.name("late")]
+
+    def budget(self, limit_quantity: str = "1000") -> guardrails_pb2.Budget:
+        """A budget of an organisation of its own."""
+        return guardrails_pb2.Budget(
+            budget_id=self.name("budget"),
+            org_id=self.name("org"),
+            period=guardrails_pb2.BUDGET_PERIOD_TOTAL,
+            limit_quantity=limit_quantity,
+            mode=guardrails_pb2.BUDGET_MODE_HARD,
+            description=self.name("limit"),
+        )
+
+    def _limit(self, client: Client) -> None:
+        """Put a budget, and hold something of it."""
+        stub = client.stub(guardrail_service_pb2_grpc.GuardrailServiceStub)
+        put = guardrail_service_pb2.PutBudgetRequest(request_id=str(uuid4()), budget=self.budget())
+        client.call(stub.PutBudget, put)
+        reserve = guardrail_service_pb2.ReserveRequest(
+            request_id=str(uuid4()), org_id=self.name("org"), sku=self.name("calls"), quantity="1"
+        )
+        reserve.hold_for.FromSeconds(86_400)
+        self.ids["budget hold"] = client.call(stub.Reserve, reserve).hold.hold_id
 
     def _open_account(self, client: Client) -> None:
         stub = client.stub(ledger_service_pb2_grpc.LedgerServiceStub)
@@ -330,6 +421,12 @@ class Estate:
         (result,) = client.call(stub.PostRecipes, post).results
         self.ids["posting"] = result.posting.posting_id
         assert self.ids["posting"], result
+        back = ledger_service_pb2.ReverseTransferRequest(
+            request_id=str(uuid4()),
+            transfer_id=result.posting.legs[0].transfer.transfer.transfer_id,
+            reason="estate",
+        )
+        assert client.call(stub.ReverseTransfer, back).transfer.reverses_transfer_id
 
     def _pay(self, client: Client) -> None:
         body = external_request(
@@ -344,6 +441,23 @@ class Estate:
         payment = create_payment(client, body, str(uuid4())).payment
         assert payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
         self.ids["payment"] = payment.payment_id
+        # One that is only authorised, and let go: the books do not move.
+        held = {
+            "merchant_id": self.name("shop"),
+            "order_id": self.name("held"),
+            "person_id": self.name("person"),
+            "amount": "1.00",
+            "currency": "USD",
+            "method": "wallet",
+            "capture": "manual",
+        }
+        authorized = create_payment(client, json.dumps(held).encode(), str(uuid4())).payment
+        stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+        void = orchestration_service_pb2.VoidPaymentRequest(
+            request_id=str(uuid4()), payment_id=authorized.payment_id, reason=self.name("why")
+        )
+        given = client.call(stub.VoidPayment, void).instruction
+        assert given.status == orchestration_pb2.INSTRUCTION_STATUS_SUCCEEDED
         # One that cannot be charged: it is stored with what was sent.
         odd = json.dumps({"merchant_id": self.name("nobody"), "amount": "odd"}).encode()
         refused = create_payment(client, odd, str(uuid4())).payment
@@ -492,6 +606,27 @@ class Estate:
         while client.call(stub.GetAccount, request).account.balances.credits_posted == 0:
             assert time.monotonic() < give_up_at, "the payment did not reach the ledger"
             time.sleep(0.05)
+
+    def _put_policy(self, client: Client) -> None:
+        """Have commissions paid at once, and a partner's own policy say nothing else."""
+        stub = client.stub(settlement_service_pb2_grpc.SettlementServiceStub)
+        for seller in ("", self.name("partner")):
+            request = settlement_service_pb2.PutSettlementPolicyRequest(request_id=str(uuid4()))
+            request.policy.seller = seller
+            request.policy.payout_threshold.CopyFrom(usd(0))
+            client.call(stub.PutSettlementPolicy, request)
+
+    def _pay_out(self, client: Client) -> None:
+        """Wait until the partner's tenth is claimed; sweep what is left, which is nothing."""
+        stub = client.stub(payout_service_pb2_grpc.PayoutServiceStub)
+        request = payout_service_pb2.ListPayoutsRequest(status=settlement_pb2.PAYOUT_STATUS_CLAIMED)
+        give_up_at = time.monotonic() + SETTLES_WITHIN_S
+        while not (found := client.call(stub.ListPayouts, request).payouts):
+            assert time.monotonic() < give_up_at, "the commission was not claimed"
+            time.sleep(0.05)
+        self.ids["payout"] = found[0].payout_id
+        sweep = payout_service_pb2.SweepCommissionsRequest(request_id=str(uuid4()))
+        self.ids["sweep"] = client.call(stub.SweepCommissions, sweep).sweep.sweep_id
 
     def _prove(self, client: Client) -> None:
         """Verify the books, and wait until all that was posted is in a block."""

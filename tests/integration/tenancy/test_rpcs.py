@@ -32,9 +32,18 @@ from payments.ledger.v1 import (
     posting_pb2,
     scheduled_pb2,
 )
-from payments.metering.v1 import metering_service_pb2
+from payments.metering.v1 import (
+    corrections_pb2,
+    drift_pb2,
+    guardrail_service_pb2,
+    metering_service_pb2,
+    receipts_pb2,
+    rollups_pb2,
+    spool_pb2,
+)
 from payments.orchestration.v1 import orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
+from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.cli import periods
@@ -164,12 +173,55 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         account_id=SHARED_ACCOUNT
     ),
     "ledger.v1.LedgerService.ListPeriods": lambda own: ledger_service_pb2.ListPeriodsRequest(),
+    "metering.v1.GuardrailService.ListBudgets": lambda own: (
+        guardrail_service_pb2.ListBudgetsRequest(page_size=1000)
+    ),
+    "metering.v1.GuardrailService.GetBudgetStatus": lambda own: (
+        guardrail_service_pb2.GetBudgetStatusRequest(budget_id=own.name("budget"))
+    ),
+    "metering.v1.GuardrailService.ListHolds": lambda own: guardrail_service_pb2.ListHoldsRequest(
+        page_size=1000
+    ),
     "metering.v1.MeteringService.GetIngestSettings": lambda own: (
         metering_service_pb2.GetIngestSettingsRequest()
     ),
     "metering.v1.MeteringService.QueryUsage": lambda own: usage_of(SHARED_ORG),
     "metering.v1.MeteringService.ListLateEvents": lambda own: (
         metering_service_pb2.ListLateEventsRequest(page_size=1000)
+    ),
+    "metering.v1.MeteringService.ListStoredEvents": lambda own: drift_pb2.ListStoredEventsRequest(
+        period=PERIOD, page_size=1000
+    ),
+    "metering.v1.MeteringService.GetEvent": lambda own: corrections_pb2.GetEventRequest(
+        event_id=f"{own.name('org')}-use-0"
+    ),
+    "metering.v1.MeteringService.ListEvents": lambda own: metering_service_pb2.ListEventsRequest(
+        org_id=SHARED_ORG, period=PERIOD, page_size=1000
+    ),
+    "metering.v1.MeteringService.GetReceipt": lambda own: receipts_pb2.GetReceiptRequest(
+        receipt_id=own.ids["receipt"]
+    ),
+    "metering.v1.MeteringService.GetSpooledBatch": lambda own: spool_pb2.GetSpooledBatchRequest(
+        receipt_id=own.ids["spooled"]
+    ),
+    "metering.v1.MeteringService.ListReceiptEvents": lambda own: (
+        receipts_pb2.ListReceiptEventsRequest(receipt_id=own.ids["receipt"], page_size=1000)
+    ),
+    "metering.v1.MeteringService.GetLogHead": lambda own: receipts_pb2.GetLogHeadRequest(),
+    "metering.v1.MeteringService.ListLogHeads": lambda own: receipts_pb2.ListLogHeadsRequest(
+        page_size=1000
+    ),
+    "metering.v1.MeteringService.GetLogConsistency": lambda own: (
+        receipts_pb2.GetLogConsistencyRequest(first_tree_size=1)
+    ),
+    "metering.v1.MeteringService.VerifyLog": lambda own: receipts_pb2.VerifyLogRequest(
+        page_size=1000
+    ),
+    "metering.v1.MeteringService.VerifyRollups": lambda own: rollups_pb2.VerifyRollupsRequest(
+        page_size=1000
+    ),
+    "metering.v1.MeteringService.ListRejectedEvents": lambda own: (
+        corrections_pb2.ListRejectedEventsRequest(page_size=1000, include_replayed=True)
     ),
     "orchestration.v1.MerchantConfigService.GetMerchantConfig": lambda own: (
         orchestration_service_pb2.GetMerchantConfigRequest(merchant_id=own.name("shop"))
@@ -201,11 +253,74 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "pricing.v1.CatalogService.ListEntitlements": lambda own: (
         catalog_service_pb2.ListEntitlementsRequest(page_size=1000)
     ),
+    "access.v1.AccessService.ListAuditEntries": lambda own: (
+        access_service_pb2.ListAuditEntriesRequest(kinds=["plan", "entitlement"])
+    ),
+    "pricing.v1.CatalogService.ListBusinessModels": lambda own: (
+        catalog_service_pb2.ListBusinessModelsRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListOrgBusinessModels": lambda own: (
+        catalog_service_pb2.ListOrgBusinessModelsRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListPartners": lambda own: catalog_service_pb2.ListPartnersRequest(
+        page_size=1000
+    ),
+    "pricing.v1.CatalogService.ListPartnersOfRecord": lambda own: (
+        catalog_service_pb2.ListPartnersOfRecordRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListCommissionRates": lambda own: (
+        catalog_service_pb2.ListCommissionRatesRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListTaxRates": lambda own: catalog_service_pb2.ListTaxRatesRequest(
+        page_size=1000
+    ),
+    "pricing.v1.CatalogService.ListTaxProfiles": lambda own: (
+        catalog_service_pb2.ListTaxProfilesRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListTaxPolicies": lambda own: (
+        catalog_service_pb2.ListTaxPoliciesRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListBillingAccountOrgs": lambda own: (
+        catalog_service_pb2.ListBillingAccountOrgsRequest(page_size=1000)
+    ),
+    "pricing.v1.CatalogService.ListBillingAccountPartners": lambda own: (
+        catalog_service_pb2.ListBillingAccountPartnersRequest(page_size=1000)
+    ),
     "pricing.v1.PricingService.Estimate": lambda own: pricing_service_pb2.EstimateRequest(
         org_id=SHARED_ORG, skus={own.name("calls"): "1"}, leads="1"
     ),
     "pricing.v1.PricingService.RateUsage": lambda own: pricing_service_pb2.RateUsageRequest(
         org_id=SHARED_ORG, period=PERIOD
+    ),
+    "pricing.v1.PricingService.CalculateTax": lambda own: pricing_service_pb2.CalculateTaxRequest(
+        org_id=SHARED_ORG,
+        items=[
+            pricing_service_pb2.TaxableItem(
+                amount=type_pb2.Money(currency_code="USD", minor_units=100)
+            )
+        ],
+    ),
+    "settlement.v1.SettlementService.GetSettlementPolicy": lambda own: (
+        settlement_service_pb2.GetSettlementPolicyRequest(seller=own.name("partner"))
+    ),
+    "settlement.v1.PayoutService.GetPayout": lambda own: payout_service_pb2.GetPayoutRequest(
+        payout_id=own.ids["payout"]
+    ),
+    "settlement.v1.PayoutService.ListPayouts": lambda own: payout_service_pb2.ListPayoutsRequest(),
+    "settlement.v1.PayoutService.GetCommissionSweep": lambda own: (
+        payout_service_pb2.GetCommissionSweepRequest(sweep_id=own.ids["sweep"])
+    ),
+    "settlement.v1.PayoutService.ListCommissionSweeps": lambda own: (
+        payout_service_pb2.ListCommissionSweepsRequest()
+    ),
+    "settlement.v1.PayoutService.ListCommissions": lambda own: (
+        payout_service_pb2.ListCommissionsRequest()
+    ),
+    "settlement.v1.PayoutService.ListCommissionBalances": lambda own: (
+        payout_service_pb2.ListCommissionBalancesRequest()
+    ),
+    "settlement.v1.PayoutService.VerifyCommissions": lambda own: (
+        payout_service_pb2.VerifyCommissionsRequest()
     ),
 }
 
@@ -222,6 +337,11 @@ NUMBERS_ALONE = {
     "ledger.v1.LedgerService.ListBlocks",
     "ledger.v1.LedgerService.VerifyIntegrity",
     "metering.v1.MeteringService.GetIngestSettings",
+    "metering.v1.MeteringService.VerifyLog",
+    "pricing.v1.CatalogService.ListTaxPolicies",
+    "settlement.v1.PayoutService.GetCommissionSweep",
+    "settlement.v1.PayoutService.ListCommissionSweeps",
+    "metering.v1.MeteringService.VerifyRollups",
 }
 
 # Reads that name something of another tenant, and what they must be told.
@@ -241,6 +361,26 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "billing.v1.ChargeService.PreviewCharge": (
         OWN["billing.v1.ChargeService.PreviewCharge"],
         "NO_PLAN",
+    ),
+    "settlement.v1.PayoutService.GetPayout": (
+        OWN["settlement.v1.PayoutService.GetPayout"],
+        "NOT_FOUND",
+    ),
+    "settlement.v1.PayoutService.GetCommissionSweep": (
+        OWN["settlement.v1.PayoutService.GetCommissionSweep"],
+        "NOT_FOUND",
+    ),
+    "settlement.v1.PayoutService.ListPayouts": (
+        lambda other: payout_service_pb2.ListPayoutsRequest(party=other.name("partner")),
+        "",
+    ),
+    "settlement.v1.PayoutService.ListCommissions": (
+        lambda other: payout_service_pb2.ListCommissionsRequest(party=other.name("partner")),
+        "",
+    ),
+    "settlement.v1.PayoutService.ListCommissionBalances": (
+        lambda other: payout_service_pb2.ListCommissionBalancesRequest(party=other.name("partner")),
+        "",
     ),
     "contracts.v1.ContractMonitorService.ListViolations": (
         lambda other: contracts_service_pb2.ListViolationsRequest(
@@ -306,7 +446,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.ListTransfers": (
         lambda other: ledger_service_pb2.ListTransfersRequest(account_id=receivable(other)),
-        "",
+        "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.GetStatement": (
         lambda other: statement_of(receivable(other)),
@@ -318,7 +458,7 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "ledger.v1.LedgerService.ListBalanceMonitors": (
         lambda other: monitor_pb2.ListBalanceMonitorsRequest(account_id=other.name("held")),
-        "",
+        "NOT_FOUND",
     ),
     "ledger.v1.LedgerService.ExportEntries": (
         lambda other: ledger_service_pb2.ExportEntriesRequest(account_ids=[receivable(other)]),
@@ -328,9 +468,51 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: ledger_service_pb2.VerifyIntegrityRequest(heads=[head_of(other)]),
         "",
     ),
+    "metering.v1.GuardrailService.ListBudgets": (
+        lambda other: guardrail_service_pb2.ListBudgetsRequest(org_id=other.name("org")),
+        "",
+    ),
+    "metering.v1.GuardrailService.GetBudgetStatus": (
+        OWN["metering.v1.GuardrailService.GetBudgetStatus"],
+        "NOT_FOUND",
+    ),
+    "metering.v1.GuardrailService.ListHolds": (
+        lambda other: guardrail_service_pb2.ListHoldsRequest(org_id=other.name("org")),
+        "",
+    ),
     "metering.v1.MeteringService.QueryUsage": (lambda other: usage_of(other.name("org")), ""),
     "metering.v1.MeteringService.ListLateEvents": (
         lambda other: metering_service_pb2.ListLateEventsRequest(org_id=other.name("org")),
+        "",
+    ),
+    "metering.v1.MeteringService.ListStoredEvents": (
+        lambda other: drift_pb2.ListStoredEventsRequest(period=PERIOD, org_id=other.name("org")),
+        "",
+    ),
+    "metering.v1.MeteringService.GetEvent": (
+        OWN["metering.v1.MeteringService.GetEvent"],
+        "NOT_FOUND",
+    ),
+    "metering.v1.MeteringService.GetSpooledBatch": (
+        OWN["metering.v1.MeteringService.GetSpooledBatch"],
+        "NOT_FOUND",
+    ),
+    "metering.v1.MeteringService.GetReceipt": (
+        OWN["metering.v1.MeteringService.GetReceipt"],
+        "NOT_FOUND",
+    ),
+    "metering.v1.MeteringService.ListReceiptEvents": (
+        OWN["metering.v1.MeteringService.ListReceiptEvents"],
+        "NOT_FOUND",
+    ),
+    "metering.v1.MeteringService.ListEvents": (
+        lambda other: metering_service_pb2.ListEventsRequest(
+            org_id=other.name("org"), period=PERIOD
+        ),
+        "",
+    ),
+    "metering.v1.MeteringService.ListRejectedEvents": (
+        lambda other: corrections_pb2.ListRejectedEventsRequest(sku=other.name("none")),
         "",
     ),
     "orchestration.v1.MerchantConfigService.GetMerchantConfig": (
@@ -358,6 +540,20 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "pricing.v1.CatalogService.ListEntitlements": (
         lambda other: catalog_service_pb2.ListEntitlementsRequest(org_id=other.name("org")),
+        "",
+    ),
+    "access.v1.AccessService.ListAuditEntries": (
+        lambda other: access_service_pb2.ListAuditEntriesRequest(subject_id=other.name("plan")),
+        "",
+    ),
+    "pricing.v1.CatalogService.ListOrgBusinessModels": (
+        lambda other: catalog_service_pb2.ListOrgBusinessModelsRequest(
+            model_id=other.name("model")
+        ),
+        "NOT_FOUND",
+    ),
+    "pricing.v1.CatalogService.ListPartnersOfRecord": (
+        lambda other: catalog_service_pb2.ListPartnersOfRecordRequest(org_id=other.name("org")),
         "",
     ),
     "pricing.v1.PricingService.Estimate": (
@@ -434,8 +630,9 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, the partner's tenth of it, the payment, and what its recipe moved.
-        assert dollars.debits.minor_units == own.total_minor * 21 // 10 + own.uses
+        # The charge, its tax, the partner's tenth of it and its claim, the payment, and what its recipe moved there and
+        # back.
+        assert dollars.debits.minor_units == own.total_minor * 239 // 100 + 2 * own.uses
         name = "ledger.v1.LedgerService.GetBalance"
         shared = ledger_service_pb2.GetBalanceResponse.FromString(
             ask(METHODS[name], own, OWN[name](own))
@@ -444,6 +641,32 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
 
 
 # ---- Writes: what another tenant does to things that are named as ours leaves ours as they are.
+
+
+def other_cloud_event(other: Estate) -> bytes:
+    """Usage of another's organisation as a CloudEvent."""
+    found = {
+        "specversion": "1.0",
+        "id": "use-0",
+        "source": "/depot",
+        "type": other.name("calls"),
+        "subject": other.name("org"),
+        "time": USED_AT.isoformat(),
+        "data": {"quantity": 5},
+    }
+    return json.dumps(found).encode()
+
+
+def other_finding(other: Estate) -> drift_pb2.DriftFinding:
+    """A finding about another's organisation."""
+    finding = drift_pb2.DriftFinding(
+        kind=drift_pb2.DRIFT_KIND_MISSING,
+        org_id=other.name("org"),
+        sku=other.name("calls"),
+        event_count=1,
+    )
+    finding.start_at.FromDatetime(USED_AT)
+    return finding
 
 
 def other_usage(other: Estate) -> metering_service_pb2.IngestEventsRequest:
@@ -471,9 +694,65 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     "pricing.v1.CatalogService.ApplyCatalog": lambda other: catalog_service_pb2.ApplyCatalogRequest(
         request_id=str(uuid4()), catalog=parse_catalog(other.catalog(), "theirs")
     ),
+    "pricing.v1.CatalogService.PublishPlan": lambda other: catalog_service_pb2.PublishPlanRequest(
+        request_id=str(uuid4()), plan_id=other.name("draft")
+    ),
+    "pricing.v1.CatalogService.ArchivePlan": lambda other: catalog_service_pb2.ArchivePlanRequest(
+        request_id=str(uuid4()), plan_id=other.name("spare")
+    ),
+    "pricing.v1.CatalogService.MigratePlan": lambda other: catalog_service_pb2.MigratePlanRequest(
+        request_id=str(uuid4()),
+        plan_id=other.name("plan"),
+        to_plan_id=other.name("draft"),
+        effective_at=PERIOD.start_at,
+    ),
+    "pricing.v1.CatalogService.AssignBusinessModel": lambda other: (
+        catalog_service_pb2.AssignBusinessModelRequest(
+            request_id=str(uuid4()), org_id=other.name("org"), model_id=other.name("model")
+        )
+    ),
+    "metering.v1.GuardrailService.PutBudget": lambda other: guardrail_service_pb2.PutBudgetRequest(
+        request_id=str(uuid4()), budget=other.budget("1")
+    ),
+    "metering.v1.GuardrailService.DeleteBudget": lambda other: (
+        guardrail_service_pb2.DeleteBudgetRequest(
+            request_id=str(uuid4()), budget_id=other.name("budget")
+        )
+    ),
+    "metering.v1.GuardrailService.Reserve": lambda other: guardrail_service_pb2.ReserveRequest(
+        request_id=str(uuid4()), org_id=other.name("org"), sku=other.name("calls"), quantity="5"
+    ),
+    "metering.v1.GuardrailService.Commit": lambda other: guardrail_service_pb2.CommitRequest(
+        request_id=str(uuid4()), hold_id=other.ids["budget hold"]
+    ),
+    "metering.v1.GuardrailService.Release": lambda other: guardrail_service_pb2.ReleaseRequest(
+        request_id=str(uuid4()), hold_id=other.ids["budget hold"]
+    ),
     "metering.v1.MeteringService.IngestEvents": other_usage,
+    "metering.v1.MeteringService.IngestCloudEvents": lambda other: (
+        metering_service_pb2.IngestCloudEventsRequest(
+            content_type="application/cloudevents+json", raw_request=other_cloud_event(other)
+        )
+    ),
+    "metering.v1.MeteringService.ReportUsageDrift": lambda other: drift_pb2.ReportUsageDriftRequest(
+        request_id=str(uuid4()), provider="depot", findings=[other_finding(other)]
+    ),
     "metering.v1.MeteringService.StreamEvents": lambda other: (
         metering_service_pb2.StreamEventsRequest(batch=other_usage(other))
+    ),
+    "metering.v1.MeteringService.AmendEvents": lambda other: corrections_pb2.AmendEventsRequest(
+        request_id=str(uuid4()),
+        amendments=[corrections_pb2.EventAmendment(event=other_usage(other).events[0])],
+    ),
+    "metering.v1.MeteringService.CancelEvents": lambda other: corrections_pb2.CancelEventsRequest(
+        request_id=str(uuid4()), request_ids=[f"{SHARED_ORG}-use-0"], reason="theirs"
+    ),
+    "metering.v1.MeteringService.ReplayRejectedEvents": lambda other: (
+        corrections_pb2.ReplayRejectedEventsRequest(
+            request_id=str(uuid4()),
+            sku=other.name("none"),
+            fix=corrections_pb2.EventFix(sku=other.name("calls")),
+        )
     ),
     "metering.v1.MeteringService.UpdateIngestSettings": lambda other: (
         metering_service_pb2.UpdateIngestSettingsRequest(request_id=str(uuid4()))
@@ -486,6 +765,30 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     ),
     "billing.v1.ChargeService.ReverseCharge": lambda other: charge_service_pb2.ReverseChargeRequest(
         request_id=str(uuid4()), charge_id=other.ids["charge"], reason="not ours"
+    ),
+    "settlement.v1.SettlementService.PutSettlementPolicy": lambda other: (
+        settlement_service_pb2.PutSettlementPolicyRequest(
+            request_id=str(uuid4()),
+            policy=settlement_pb2.SettlementPolicy(seller=other.name("partner")),
+        )
+    ),
+    "settlement.v1.PayoutService.CreatePayout": lambda other: (
+        payout_service_pb2.CreatePayoutRequest(
+            request_id=str(uuid4()), party=other.name("partner"), amount=usd(1)
+        )
+    ),
+    "settlement.v1.PayoutService.RecordPayoutPayment": lambda other: (
+        payout_service_pb2.RecordPayoutPaymentRequest(
+            request_id=str(uuid4()), payout_id=other.ids["payout"]
+        )
+    ),
+    "settlement.v1.PayoutService.RecordPayoutReturn": lambda other: (
+        payout_service_pb2.RecordPayoutReturnRequest(
+            request_id=str(uuid4()), payout_id=other.ids["payout"], return_code="R03"
+        )
+    ),
+    "settlement.v1.PayoutService.SweepCommissions": lambda other: (
+        payout_service_pb2.SweepCommissionsRequest(request_id=str(uuid4()))
     ),
     "events.v1.EventService.RegisterEventTypes": lambda other: (
         events_service_pb2.RegisterEventTypesRequest(event_types=[other.event_type()])
@@ -655,17 +958,43 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             request_id=str(uuid4()), raw_request=payment_at(other.name("shop"))
         )
     ),
+    "orchestration.v1.PaymentService.CapturePayment": lambda other: (
+        orchestration_service_pb2.CapturePaymentRequest(
+            request_id=str(uuid4()), payment_id=other.ids["payment"]
+        )
+    ),
+    "orchestration.v1.PaymentService.VoidPayment": lambda other: (
+        orchestration_service_pb2.VoidPaymentRequest(
+            request_id=str(uuid4()), payment_id=other.ids["payment"]
+        )
+    ),
+    "orchestration.v1.PaymentService.RefundPayment": lambda other: (
+        orchestration_service_pb2.RefundPaymentRequest(
+            request_id=str(uuid4()), payment_id=other.ids["payment"]
+        )
+    ),
 }
 # Says which transactions had ended when the usage was read.
 USAGE_SNAPSHOT = re.compile(r'usage_snapshot: "[^"]*"')
 # What finds nothing of the sort, and says so by an answer without content.
-NOTHING = {"events.v1.EventService.ReplayDeadLetters"}
+NOTHING = {
+    "events.v1.EventService.ReplayDeadLetters",
+    "metering.v1.MeteringService.ReplayRejectedEvents",
+}
 REFUSED = {
     "access.v1.AccessService.CreateApiKey": "TENANT_MISMATCH",
     "access.v1.AccessService.RevokeApiKey": "NOT_FOUND",
+    "metering.v1.GuardrailService.Commit": "NOT_FOUND",
+    "metering.v1.GuardrailService.Release": "NOT_FOUND",
     "events.v1.EventService.CancelTimer": "NOT_FOUND",
     "billing.v1.ChargeService.AdjustCharge": "NOT_FOUND",
+    "orchestration.v1.PaymentService.CapturePayment": "NOT_FOUND",
+    "orchestration.v1.PaymentService.VoidPayment": "NOT_FOUND",
+    "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
+    "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
+    "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",
+    "settlement.v1.PayoutService.RecordPayoutReturn": "NOT_FOUND",
     "ledger.v1.LedgerService.ReverseTransfer": "NOT_FOUND",
     "ledger.v1.LedgerService.CancelScheduledTransfer": "NOT_FOUND",
     "ledger.v1.LedgerService.DeleteBalanceMonitor": "NOT_FOUND",

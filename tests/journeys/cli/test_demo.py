@@ -17,6 +17,7 @@ from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 
 from services.local.postgres.server import EmbeddedPostgres
 from tests.support.billing import demo_job
+from tests.support.billing.alone import copied, verify_alone
 from tests.support.billing.demo_job import EVENTS, REPOSITORY, TRACES
 from tests.support.mesh.process import start
 
@@ -140,6 +141,58 @@ def test_a_mesh_on_the_same_data_shows_what_was_billed(first: Any, data_dir: Pat
         stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
         listed = client.call(stub.ListCharges, charge_service_pb2.ListChargesRequest()).charges
     assert {charge.org_id for charge in listed} == set(TRACES)
+
+
+def test_each_line_of_the_bill_is_verified_offline(
+    first: tuple[dict[str, Any], tuple[Any, ...]], data_dir: Path, tmp_path: Path
+) -> None:
+    """Exported by the command, verified with nothing of the product; the books stay as they were."""
+    story, found = first
+    place = copied(tmp_path)
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("TOLLMESH_")}
+    with start(data_dir) as mesh:
+        environment |= {
+            "TOLLMESH_ADDRESS": mesh.ready["grpc"],
+            "TOLLMESH_API_KEY": mesh.ready["api_key"],
+        }
+        with mesh.client() as client:
+            stub = client.stub(charge_service_pb2_grpc.ChargeServiceStub)
+            listed = client.call(stub.ListCharges, charge_service_pb2.ListChargesRequest()).charges
+        ids = {charge.org_id: charge.charge_id for charge in listed}
+        for org_id, charge_id in ids.items():
+            exported = str(tmp_path / f"{org_id}.json")
+            subprocess.run(
+                [sys.executable, "-m", "services.cli", "explain", charge_id, "--export", exported],
+                cwd=REPOSITORY,
+                env=environment,
+                check=True,
+                capture_output=True,
+            )
+    for charge in story["charges"]:
+        charge_id = ids[charge["org_id"]]
+        path = tmp_path / f"{charge['org_id']}.json"
+        done = verify_alone(place, str(path))
+        assert done.returncode == 0, done.stdout
+        told = done.stdout.splitlines()
+        total = f"{charge['org_id']}, total {TOTALS[charge['org_id']]} USD: verified"
+        assert told[0] == f"charge {charge_id}: {total}"
+        for number, line in enumerate(charge["lines"], start=1):
+            begin = f"charge {charge_id}, line {number} ({line['sku']}"
+            end = f", {line['amount']} USD: verified"
+            assert told[number].startswith(begin)
+            assert told[number].endswith(end)
+        assert told[-1].startswith("verified: 1 charge, 3 lines, ")
+        written = path.read_text()
+        changed = written.replace(
+            f'"minor_units": "{demo_job.cents(charge["total"])}"', '"minor_units": "1"', 1
+        )
+        assert changed != written
+        path.write_text(changed)
+        done = verify_alone(place, str(path))
+        assert done.returncode == 7
+        named = f"total.minor_units: written 1, recomputed {demo_job.cents(charge['total'])}"
+        assert f"different: charge {charge_id}: {named}" in done.stdout
+    assert books(data_dir) == found
 
 
 def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: Path) -> None:

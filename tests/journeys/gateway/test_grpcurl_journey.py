@@ -41,12 +41,15 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "payments.contracts.v1.ContractMonitorService/ListViolations": {},
     "payments.events.v1.EventService/ListEvents": {},
     "payments.ledger.v1.LedgerService/GetTrialBalance": {},
+    "payments.metering.v1.GuardrailService/ListBudgets": {},
     "payments.metering.v1.MeteringService/GetIngestSettings": {},
     "payments.orchestration.v1.MerchantConfigService/PutMerchantConfig": {
         "request_id": "6f1d2b0e-53a7-4b0c-9c38-2c1b0f1d7a10",
         "config": {**demo_job.document("merchant-config.yaml"), "merchant_id": "nobody"},
     },
     "payments.orchestration.v1.PaymentService/ListPayments": {},
+    "payments.settlement.v1.PayoutService/ListPayouts": {},
+    "payments.settlement.v1.SettlementService/GetSettlementPolicy": {},
     "payments.pricing.v1.CatalogService/ListSkus": {},
     "payments.pricing.v1.PricingService/EvaluatePrice": {
         "currency_code": "USD",

@@ -76,6 +76,9 @@ def test_the_servers_wheel_serves_grpc_and_rest(mesh: Installed) -> None:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert json.load(answer) == {"charges": [], "next_page_token": ""}
+    # Who has the wheel can verify what was exported, without an import of the server.
+    told = run(mesh.environment.program("python"), "-I", "-m", "tollmesh_verify", "--help")
+    assert "0 verified" in told
     # Go's source and the clients' code are no part of it, and nothing was written beside the data.
     site = next(mesh.environment.folder.glob("lib/python*/site-packages"))
     assert not (site / "payments_sdk").exists()

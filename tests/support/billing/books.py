@@ -68,13 +68,13 @@ def _by_attempt(movements: Iterable[Movement]) -> dict[str, list[Movement]]:
 
 
 _PROCESSORS = """
-SELECT merchant_ref, operation, currency, amount_minor
-  FROM orchestration.sandbox_order WHERE tenant_id = %(t)s AND done
+SELECT merchant_ref, CASE operation WHEN 'CAPTURE' THEN 'CHARGE' ELSE operation END, currency, amount_minor
+  FROM orchestration.sandbox_order WHERE tenant_id = %(t)s AND done AND operation NOT IN ('AUTHORIZE', 'VOID')
 """
 _PAYMENTS = """
-SELECT a.attempt_id, a.operation, p.currency, a.amount_minor
+SELECT a.attempt_id, CASE a.operation WHEN 'CAPTURE' THEN 'CHARGE' ELSE a.operation END, p.currency, a.amount_minor
   FROM orchestration.attempt a JOIN orchestration.payment p USING (tenant_id, payment_id)
- WHERE a.tenant_id = %(t)s AND a.status = 'SUCCEEDED'
+ WHERE a.tenant_id = %(t)s AND a.status = 'SUCCEEDED' AND a.operation NOT IN ('AUTHORIZE', 'VOID')
 """
 # A charge goes from what a processor owes to what a payer owes; a refund the other way.
 _LEDGER = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,22 @@ class NoPlan(DomainError):
     org_id: str
 
 
+@dataclass(frozen=True)
+class Tax:
+    """A tax that the played pricing puts on each line."""
+
+    jurisdiction: str
+    name: str
+    per_cent: int
+    inclusive: bool = False
+    authority: str = ""
+
+    def on(self, amount: int) -> int:
+        """Return the tax on an amount, half up."""
+        whole = 100 + self.per_cent if self.inclusive else 100
+        return (2 * amount * self.per_cent + whole) // (2 * whole)
+
+
 class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
     """Plays pricing: answers with what the test put in."""
 
@@ -58,11 +74,14 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
         self.error: DomainError | None = None
         self.lines: tuple[tuple[str, int], ...] = DEMO
         self.partner_pct = "10"
+        self.partner_id = "north"
+        self.dispute_id = ""
+        self.taxes: tuple[Tax, ...] = ()
         self.delay_seconds = 0.0
         self.entered = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
-    async def RateUsage(  # noqa: N802
+    async def RateUsage(  # noqa: N802 - the name of the RPC
         self, request: pricing_service_pb2.RateUsageRequest, context: object
     ) -> pricing_service_pb2.RateUsageResponse:
         self.calls += 1
@@ -74,7 +93,10 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
         if error is not None:
             raise error
         response = pricing_service_pb2.RateUsageResponse(
-            plan_id="standard-usd", plan_version=3, usage_snapshot=f"{self.calls}:{self.calls}:"
+            plan_id="standard-usd",
+            plan_version=3,
+            usage_snapshot=f"{self.calls}:{self.calls}:",
+            usage_ordinal=self.calls,
         )
         response.total.currency_code = "USD"
         for sku, minor in lines:
@@ -83,17 +105,40 @@ class Pricing(pricing_service_pb2_grpc.PricingServiceServicer):
                 project_id="main",
                 quantity="8819.5",
                 exact_amount=f"{minor // 100}.{minor % 100:02}{'0' * 16}",
-                partner_id="north",
+                partner_id=self.partner_id,
                 partner_pct=self.partner_pct,
+                dispute_id=self.dispute_id,
             )
             line.amount.CopyFrom(Money(currency_code="USD", minor_units=minor))
             line.proof.event_count = 8819
             line.proof.plan_id, line.proof.plan_version = "standard-usd", 3
             line.proof.period.CopyFrom(request.period)
             line.proof.price.per_unit.unit_amount = "0.01"
+            line.proof.quantity, line.proof.unrounded = line.quantity, f"{minor / 100:.2f}"
             line.proof.steps.add(kind=pricing_pb2.PriceStep.KIND_PER_UNIT, units="1", amount="1")
+            self._tax(line, minor)
             response.total.minor_units += minor
         return response
+
+    def _tax(self, line: pricing_pb2.RatedLine, minor: int) -> None:
+        if self.taxes:
+            line.proof.tax.country = self.taxes[0].jurisdiction[:2]
+            line.proof.tax.taxed_at.FromNanoseconds(line.proof.period.end_at.ToNanoseconds() - 1000)
+        for tax in self.taxes:
+            made = line.proof.tax.taxes.add(
+                jurisdiction=tax.jurisdiction,
+                tax=tax.name,
+                authority=tax.authority or tax.jurisdiction,
+                treatment=pricing_pb2.TAX_TREATMENT_TAXED,
+                rate_percent=str(tax.per_cent),
+                inclusive=tax.inclusive,
+                rounding=pricing_pb2.TAX_ROUNDING_LINE,
+            )
+            amount = tax.on(minor)
+            taxable = minor - amount if tax.inclusive else minor
+            made.taxable_amount.CopyFrom(Money(currency_code="USD", minor_units=taxable))
+            made.amount.CopyFrom(Money(currency_code="USD", minor_units=amount))
+        line.taxes.extend(line.proof.tax.taxes)
 
 
 @dataclass
@@ -108,8 +153,10 @@ class World:
 
 
 @asynccontextmanager
-async def billing_world(database: DatabaseUrls) -> AsyncIterator[World]:
-    """Serve billing and the ledger, with pricing played, until the block ends."""
+async def billing_world(
+    database: DatabaseUrls, beside: Sequence[Manifest] = ()
+) -> AsyncIterator[World]:
+    """Serve billing and the ledger, with pricing played and other services beside, until the block ends."""
     pricing = Pricing()  # type: ignore[abstract] # the other RPCs answer UNIMPLEMENTED
     runtimes: list[Runtime] = []
     heard: list[Envelope] = []
@@ -125,7 +172,15 @@ async def billing_world(database: DatabaseUrls) -> AsyncIterator[World]:
             reactions=[
                 Reaction(
                     "test.billing",
-                    ("charge.*", "rating.*", "usage.*", "ledger.batch.posted"),
+                    (
+                        "charge.*",
+                        "rating.*",
+                        "usage.*",
+                        "ledger.batch.posted",
+                        "payout.*",
+                        "commissions.*",
+                        "contract.violated",
+                    ),
                     hear,
                 )
             ],
@@ -133,7 +188,7 @@ async def billing_world(database: DatabaseUrls) -> AsyncIterator[World]:
 
     # Tests run billing's use cases with this runtime too.
     stand_in = Manifest("pricing", needs=billing.SERVICE.needs, builder=build_pricing)
-    builds = [ledger.SERVICE, billing.SERVICE, stand_in]
+    builds = [ledger.SERVICE, billing.SERVICE, stand_in, *beside]
     clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
     async with running(database, builds, clock=clock) as mesh:
         yield World(mesh, pricing, runtimes[0], clock, heard)
@@ -195,7 +250,7 @@ def new_tenant(world: World) -> Tenant:
 
 
 def info_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # typed for the other API
     assert status is not None
     found = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(found) for detail in status.details)

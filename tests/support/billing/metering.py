@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from payments.metering.v1 import metering_pb2, metering_service_pb2
+from payments.metering.v1 import metering_pb2, metering_service_pb2, spool_pb2
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 
 from services.runtime.context import current
@@ -42,7 +42,9 @@ def usage_query(
     return request
 
 
-def outcomes(response: metering_service_pb2.IngestEventsResponse) -> Mapping[str, int]:
+def outcomes(
+    response: metering_service_pb2.IngestEventsResponse | spool_pb2.SpooledBatch,
+) -> Mapping[str, int]:
     """Return the four counts of an answer."""
     names = ("accepted", "duplicate", "conflict", "rejected")
     return {name: getattr(response, name) for name in names}

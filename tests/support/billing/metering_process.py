@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,13 @@ class MeteringProcess:
 
 
 @contextmanager
-def serving(urls: DatabaseUrls, *, crashpoint: str = "") -> Iterator[MeteringProcess]:
+def serving(
+    urls: DatabaseUrls, *, crashpoint: str = "", settings: Mapping[str, str] | None = None
+) -> Iterator[MeteringProcess]:
     """Serve until the block ends, or until the process dies at its crash point."""
     module = "tests.support.billing.serve_metering"
-    with service(urls, module, *SKUS, crashpoint=crashpoint) as (address, process):
+    with service(urls, module, *SKUS, crashpoint=crashpoint, settings=settings) as (
+        address,
+        process,
+    ):
         yield MeteringProcess(address, process, urls)

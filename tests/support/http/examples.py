@@ -157,7 +157,9 @@ class Recorder:
             if schemas.get(key, {}).get("type") == "array":
                 parameters.setdefault(key, []).append(value)
             else:
-                is_json = value.isdigit() or value in {"true", "false"}
+                # Whole numbers of 64 bits are texts, as in JSON.
+                is_text = schemas.get(key, {}).get("type") == "string"
+                is_json = not is_text and (value.isdigit() or value in {"true", "false"})
                 parameters[key] = json.loads(value) if is_json else value
         if parameters:
             example["parameters"] = parameters

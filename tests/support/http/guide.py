@@ -31,7 +31,7 @@ from tests.support.mesh.up import Running, tollmesh_up
 # Of `tollmesh up`, for pages with webhooks.
 ARGUMENTS = ("--webhook-allow", "127.0.0.1/32")
 # Pages about meshes rather than about one: they start theirs.
-STARTS_MESHES = frozenset({"jetstream"})
+STARTS_MESHES = frozenset({"jetstream", "spool"})
 
 SETTLES_WITHIN_S = 30.0
 # When a page is written: longer than three retries of a reaction take.
@@ -188,7 +188,8 @@ class Stage:
         work = self._folder / page.stem
         work.mkdir()
         if page.stem in STARTS_MESHES:
-            found = {"TOLLMESH_NATS_URL": self._ends.enter_context(nats.serving(work)).url}
+            url = self._ends.enter_context(nats.serving(work)).url
+            found = {"TOLLMESH_SPOOL_URL" if page.stem == "spool" else "TOLLMESH_NATS_URL": url}
         else:
             found = self._access(None if as_operator else page.stem)
         shell = Shell(work, self._environment | {"HOME": str(work)} | found)

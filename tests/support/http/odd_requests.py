@@ -283,7 +283,13 @@ def damaged(dice: Random, data: bytes) -> bytes:
 
 
 def forged_token(dice: Random, token: str, seal: Callable[[bytes, str], bytes]) -> str:
-    """Return a token with another position inside; `seal` is that of a server that tells no scopes apart."""
+    """Return a token with another position inside; `seal` is that of a server that tells no scopes apart.
+
+    Half of them hold a seed alone, from which that server draws a position of the form that it reads.
+    """
+    if dice.random() < 0.5:
+        body = json.dumps({"any": dice.randrange(2**32)}).encode()
+        return base64.urlsafe_b64encode(seal(body, "") + body).decode().rstrip("=")
     try:
         position = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))[8:])
     except ValueError:

@@ -42,7 +42,7 @@ BURNS = {
     R.CREDIT_ACCOUNT_ABOVE_CEILING,
 }
 
-# A verdict, and the refusal that burnt the id where the verdict is ID_ALREADY_FAILED.
+# A verdict, and the refusal that burnt the id where the verdict is ID_ALREADY_FAILED; SCHEDULED of one that waited.
 Answer = tuple[TransferResult, TransferResult | None]
 
 
@@ -155,9 +155,15 @@ class Model:
 
     def _post_chain(self, chain: list[Transfer | Malformed]) -> list[Answer]:
         repeats = [self._repeated(item) for item in chain if isinstance(item, Transfer)]
-        for known in (R.EXISTS, R.SCHEDULED):
+        for known, original in ((R.EXISTS, None), (R.SCHEDULED, R.SCHEDULED)):
             if repeats == [known] * len(chain):
-                return [(known, None)] * len(chain)
+                return [(known, original)] * len(chain)
+        if repeats == [R.ID_ALREADY_FAILED] * len(chain):
+            return [
+                (R.ID_ALREADY_FAILED, self.burnt[item.transfer_id])
+                for item in chain
+                if isinstance(item, Transfer)
+            ]
         copied = self._copy()
         for index, item in enumerate(chain):
             earlier = {t.transfer_id for t in chain[:index] if isinstance(t, Transfer)}
@@ -174,6 +180,7 @@ class Model:
         item, original = chain[index], None
         if isinstance(item, Transfer):
             original = self.burnt.get(item.transfer_id) if answer is R.ID_ALREADY_FAILED else None
+            original = answer if answer is R.SCHEDULED else original
             if answer in BURNS:
                 self.burnt[item.transfer_id] = answer
         answers: list[Answer] = [(R.LINKED_EVENT_FAILED, None)] * len(chain)

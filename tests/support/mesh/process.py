@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,16 @@ DEATH_SECONDS = 60.0
 
 @contextmanager
 def service(
-    urls: DatabaseUrls, module: str, *arguments: str, crashpoint: str = ""
+    urls: DatabaseUrls,
+    module: str,
+    *arguments: str,
+    crashpoint: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, ForkedProcess]]:
     """Run a service alone until the block ends, or until it dies at its crash point.
 
-    Gives the address of its server, from the end of the first line that it prints, and the process to wait for.
+    Its `settings` are variables of the environment. Gives the address of its server, from the end of the first line
+    that it prints, and the process to wait for.
     """
     environment = {
         **os.environ,
@@ -36,6 +41,7 @@ def service(
         "TOLLMESH_MESH_SECRET": MESH_SECRET,
         "TOLLMESH_LISTEN": "127.0.0.1:0",
         "TOLLMESH_CRASHPOINT": crashpoint,
+        **(settings or {}),
     }
     with ForkedProcess(module, *arguments, environment=environment, capture=True) as process:
         try:

@@ -30,6 +30,7 @@ from services.billing.domain.charges import (
     chargeable,
     freeze,
     overlaps,
+    totals_of,
 )
 from services.billing.domain.frozen import (
     AccountType,
@@ -52,12 +53,17 @@ PERIOD = Span(datetime(2023, 11, 16, tzinfo=UTC), datetime(2023, 11, 17, tzinfo=
 
 
 def rated(
-    sku: str, minor: int, partner: str = "", pct: str | None = None, currency: str = "USD"
+    sku: str,
+    minor: int,
+    partner: str = "",
+    pct: str | None = None,
+    dispute: str = "",
+    currency: str = "USD",
 ) -> RatedLine:
-    percent = None if pct is None else Decimal(pct)
-    return RatedLine(
-        sku, "p", Decimal(1), Decimal(minor) / 100, Money(currency, minor), partner, percent, b""
-    )
+    percent, amount = None if pct is None else Decimal(pct), Money(currency, minor)
+    held = dispute if partner else ""
+    exact = Decimal(minor) / 100
+    return RatedLine(sku, "p", Decimal(1), exact, amount, partner, percent, b"", held)
 
 
 def charge(*lines: RatedLine, currency: str = "USD") -> Charge:
@@ -121,7 +127,8 @@ def test_the_bill_of_the_demo_with_its_commission() -> None:
 def moved(made: Charge) -> tuple[Move, ...]:
     """Return what the ledger's recipe makes of a charge as it is sent."""
     fact = fact_of(messages.request(made))
-    (recipe,) = (item for item in product_recipes() if item.name == fact.recipe)
+    versions = [item for item in product_recipes() if item.name == fact.recipe]
+    recipe = max(versions, key=lambda item: item.version)
     assert (fact.version, fact.effective_at) == (0, postings.effective_at(made))
     return evaluate(recipe, fact, bound(recipe, fact), {}).moves
 
@@ -143,6 +150,7 @@ LINES = st.lists(
         st.integers(-(10**6), 10**12),
         st.sampled_from(["", "north", "south"]),
         st.none() | st.decimals(0, 100, places=4).map(str),
+        st.sampled_from(["", "d-1"]),
     ),
     max_size=8,
 )
@@ -167,9 +175,37 @@ def test_parts_sum_to_the_whole_and_every_cent_is_posted(lines: list[RatedLine])
         earned = sum(
             line.partner_amount.minor_units
             for line in made.lines
-            if line.rated.partner_id == partner
+            if line.rated.partner_id == partner and not line.rated.dispute_id
         )
         assert net(moves, f"payable:partner:{partner}:USD") == -earned
+    held = sum(line.partner_amount.minor_units for line in made.lines if line.rated.dispute_id)
+    assert net(moves, "held:commission:d-1:USD") == -held
+
+
+def test_shares_of_one_line_are_told_as_one() -> None:
+    made = charge(rated("a", 100, "north", "10"), rated("a", 200, "south", "5"), rated("b", 7))
+    told = [(each.sku, each.quantity, each.amount.minor_units) for each in totals_of(made)]
+    one = made.lines[0].rated.quantity
+    assert told == [("a", 2 * one, 300), ("b", one, 7)]
+
+
+def test_a_share_says_of_what_and_since_when() -> None:
+    line = pb.ChargeLine(
+        sku="a", quantity="4", partner_id="north", partner_pct="10", dispute_id="d-1"
+    )
+    for amount, minor_units in ((line.amount_gross, 400), (line.partner_amount, 40)):
+        amount.currency_code, amount.minor_units = "USD", minor_units
+    line.proof.quantity, line.proof.unrounded, line.proof.event_count = "12", "12", 3
+    rule = line.proof.commission
+    rule.partner_tier, rule.rate_sku = "gold", "a"
+    stretch = rule.stretches.add()
+    stretch.start_at.FromDatetime(NOW)
+    stretch.end_at.FromDatetime(NOW + timedelta(days=1))
+    told = " ".join(explanations.steps(line, ChargeKind.USAGE, "", ""))
+    assert "SUM of 3 events" in told or "3 events of a is 12" in told
+    assert "4 of 12 units and 4.00 USD are of 2026-11-20T00:00:00Z to 2026-11-21" in told
+    assert "tier gold has a rate for a: 10 %" in told
+    assert "0.40 USD (an exact half goes to us), held under dispute d-1; 3.60 USD remain" in told
 
 
 def test_a_tie_is_ours_whatever_the_sign() -> None:

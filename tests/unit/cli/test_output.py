@@ -98,7 +98,7 @@ def test_json_is_one_document_in_the_protos_spelling(capsys: pytest.CaptureFixtu
         **{"org_id": "", "lines": [], "status": "CHARGE_STATUS_UNSPECIFIED", "transfer_ids": []},
         **{"usage_snapshot": "", "plan_id": "", "plan_version": 0},
         **{"kind": "CHARGE_KIND_UNSPECIFIED", "adjusts_charge_id": "", "correction_no": 0},
-        **{"reason": "", "reversed_by_charge_id": ""},
+        **{"reason": "", "reversed_by_charge_id": "", "taxes": []},
     }
 
 

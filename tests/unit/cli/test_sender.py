@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from payments.metering.v1 import metering_pb2, metering_service_pb2
+from payments.type.v1 import type_pb2
 
 from services.cli import sender
 from services.cli.errors import CliError
@@ -265,3 +266,16 @@ def test_reasons_are_bounded() -> None:
         totals.note(number, "wrong", f"REASON_{'I' * number}")
     assert len(totals.reasons) == sender.REASONS_MAX + 1
     assert totals.reasons[sender.OTHER].count == 9 * sender.REASONS_MAX
+
+
+def test_what_the_mesh_holds_is_counted_and_no_problem() -> None:
+    totals = sender.Totals()
+    result = metering_service_pb2.IngestEventsResponse(enqueued=2, receipt_id="rcp_1")
+    for index in range(2):
+        result.problems.add(index=index, outcome=type_pb2.OUTCOME_ENQUEUED, reason="EVENT_ENQUEUED")
+    for _ in range(sender.HELD_KEPT + 1):
+        sender._add(totals, [row(0), row(1)], result)
+    assert (totals.enqueued, totals.sent) == (202, 202)
+    assert totals.complete
+    assert not totals.reasons
+    assert totals.held == ["rcp_1"] * sender.HELD_KEPT

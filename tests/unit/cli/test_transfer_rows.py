@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import sys
+import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -145,11 +148,12 @@ def test_each_fault_is_named_by_its_row_and_nothing_is_given(file: Path) -> None
         "a,b,1e2,USD",
     )
     told = fault(file, "\n".join((HEADER, *rows)))
-    assert [line.split(":")[0] for line in told] == [f"row {n}" for n in (3, 4, 5, 6, 8, 9, 10)]
+    assert [line.split(":")[0] for line in told] == [f"row {n}" for n in range(3, 11)]
     assert "three digits after the point, but USD has 2" in told[0]
     assert "without currency_code" in told[2]
     assert "XXQ" in told[3]
-    assert "has 3 columns, but the header has 4" in told[4]
+    assert "amount: is required" in told[4]
+    assert "has 3 columns, but the header has 4" in told[5]
 
 
 @pytest.mark.parametrize(
@@ -235,11 +239,69 @@ def test_a_cut_off_file_posts_nothing(file: Path) -> None:
     assert refused.value.hints == ["nothing was posted"]
 
 
-def test_a_file_that_changed_since_it_was_checked_is_not_read_on(file: Path) -> None:
+@pytest.mark.parametrize("row", ["a,b,oops,USD", "a,no account,1.00,USD"])
+def test_a_file_that_changed_since_it_was_checked_is_not_read_on(file: Path, row: str) -> None:
     read(file, f"{HEADER}\na,b,1.00,USD\n")
-    file.write_text(f"{HEADER}\na,b,oops,USD\n")
-    with pytest.raises(CliError, match="row 2: amount oops"):
+    file.write_text(f"{HEADER}\na,b,1.00,USD\n{row}\n")
+    with pytest.raises(CliError, match=r"row 3: (amount oops|credit_account_id)") as refused:
         list(transfer_rows.transfers(str(file), RowFormat.CSV, MAPPING))
+    (hint,) = refused.value.hints
+    assert hint.startswith("the file has changed since it was read: rows before this one may have")
+
+
+def test_what_the_ledger_would_not_take_for_a_transfer_is_found_before_anything_is_posted(
+    file: Path,
+) -> None:
+    header = f"{HEADER},transfer_id,kind,pending_id,reference_kind,reference_id,metadata.note"
+    rows = [
+        "a,b,1.00,USD,,,,,,",
+        "a,no account,1.00,USD,,,,,,",
+        "a,b,1.00,USD,mine,,,,,",
+        "a,b,1.00,USD,,,,Bad Kind,1,",
+        f"a,b,1.00,USD,,,,,,{'x' * 513}",
+        "a,,1.00,USD,,,,,,",
+        "a,b,,,,,,,,",
+        ",,,,,void-pending,here,,,",
+        ",,,,,void-pending,0190c1de-0000-7000-8000-000000000001,,,",
+    ]
+    told = fault(file, "\n".join((header, *rows)))
+    assert [line.split(": ")[:2] for line in told] == [
+        ["row 3", "credit_account_id"],
+        ["row 4", "transfer_id"],
+        ["row 5", "reference.kind"],
+        ["row 6", "metadata[note]"],
+        ["row 7", "credit_account_id"],
+        ["row 8", "amount"],
+        ["row 9", "pending_id"],
+    ]
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is_and_behind_bad_rows(file: Path) -> None:
+    def prepared(found: Iterable[ledger_pb2.Transfer]) -> Iterator[ledger_pb2.Transfer]:
+        for number, transfer in enumerate(found):
+            if number:
+                raise CliError("too many", exit_code=EXIT_USAGE)
+            yield transfer
+
+    file.write_text(f"{HEADER}\n" + "a,b,1.00,USD\n" * 3)
+    with pytest.raises(CliError, match="too many") as refused:
+        transfer_rows.checked(str(file), RowFormat.CSV, MAPPING, lambda _: None, prepared)
+    assert refused.value.hints == ["nothing was posted"]
+    file.write_text(f"{HEADER}\n" + "a,b,1.00,USD\n" * 3 + "a,b,oops,USD\n")
+    with pytest.raises(CliError, match="1 row is no transfer"):
+        transfer_rows.checked(str(file), RowFormat.CSV, MAPPING, lambda _: None, prepared)
+
+
+def test_a_pipe_is_kept_to_be_read_twice(file: Path) -> None:
+    content = f"{HEADER}\na,b,1.00,USD\n".encode()
+    os.mkfifo(file)
+    writer = threading.Thread(target=file.write_bytes, args=(content,))
+    writer.start()
+    with transfer_rows.readable_twice(str(file)) as kept:
+        for _ in range(2):
+            assert Path(kept).read_bytes() == content
+    writer.join()
+    assert not Path(kept).exists()
 
 
 def test_standard_input_is_kept_to_be_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:

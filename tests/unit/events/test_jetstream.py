@@ -277,6 +277,20 @@ def test_options_that_do_not_fit_name_their_variable(given: dict[str, object]) -
     assert "geheim" not in str(raised.value)
 
 
+def test_the_spool_has_a_server_of_its_own_and_shares_the_rest() -> None:
+    given = settings(
+        spool_url=SecretStr("nats://user:geheim@three"), spool_bytes_max=2**21, nats_replicas=3
+    )
+    options = Options.of_spool(given)
+    assert options is not None
+    assert (options.servers, options.sources) == (("nats://user:geheim@three",), ())
+    assert (options.stream_bytes_max, options.replicas, options.site) == (2**21, 3, "main")
+    assert Options.of_spool(settings()) is None
+    with pytest.raises(SettingsUnfit, match=r"^TOLLMESH_SPOOL_URL") as raised:
+        Options.of_spool(settings(spool_url=SecretStr("http://geheim@one")))
+    assert "geheim" not in str(raised.value)
+
+
 # ---- How a source counts
 
 

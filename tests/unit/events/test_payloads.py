@@ -14,7 +14,9 @@ from payments.events.v1 import events_pb2
 from services.events.adapters import checks
 from services.events.domain import payloads, schemas
 from services.events.messages import body
+from services.runtime import cloudevents, json_cuts
 from services.runtime.errors import BatchTooLarge, InvalidField
+from services.runtime.json_cuts import Fault
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),
@@ -150,7 +152,7 @@ def test_another_body_is_refused(text: bytes) -> None:
 def test_an_event_that_does_not_read_is_refused_alone(item: str, event_id: str) -> None:
     good = '{"id": "fine", "data": 1}'
     first, refused, last = body.read(f"[{good}, {item}, {good}]".encode())
-    assert isinstance(refused, body.Fault)
+    assert isinstance(refused, Fault)
     assert refused.event_id == event_id
     assert isinstance(first, events_pb2.Event)
     assert isinstance(last, events_pb2.Event)
@@ -159,7 +161,7 @@ def test_an_event_that_does_not_read_is_refused_alone(item: str, event_id: str) 
 @pytest.mark.parametrize("name", ["id", "key", "unheard_of"])
 def test_a_value_that_is_too_long_is_called_so(name: str) -> None:
     (refused,) = body.read(json.dumps([{name: "x" * 70_000}]).encode())
-    assert isinstance(refused, body.Fault)
+    assert isinstance(refused, Fault)
     assert isinstance(refused.error, InvalidField)
     assert refused.error.pointer == f"/{name}"
     assert "70,002 bytes" in refused.error.message
@@ -167,7 +169,7 @@ def test_a_value_that_is_too_long_is_called_so(name: str) -> None:
 
 def test_bytes_that_are_no_text_are_refused_alone() -> None:
     refused, fine = body.read(b'[{"id": "a\xff"}, {"id": "fine"}]')
-    assert isinstance(refused, body.Fault)
+    assert isinstance(refused, Fault)
     assert isinstance(fine, events_pb2.Event)
 
 
@@ -182,14 +184,17 @@ def test_a_body_is_cut_up_to_the_first_event_that_is_too_much(
 ) -> None:
     """A million elements cost no more than a thousand: those behind the limit are not looked at."""
     cut: list[int] = []
-    end = body._end
+    end = json_cuts._end
 
     def counted(text: bytes, start: int) -> int:
         cut.append(start)
         return end(text, start)
 
-    monkeypatch.setattr(body, "_end", counted)
-    for read in (body.read, lambda text: body.read_cloud_events(text, batch=True)):
+    monkeypatch.setattr(json_cuts, "_end", counted)
+    for read in (
+        body.read,
+        lambda text: cloudevents.cut(text, batch=True, events_max=body.EVENTS_MAX),
+    ):
         cut.clear()
         with pytest.raises(BatchTooLarge):
             read((form % ",".join(["0"] * 1_000_000)).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -74,9 +74,11 @@ def test_one_that_waits_moves_nothing_and_is_answered_the_same(first: Transfer) 
     before = dict(made.balances)
     for _ in range(3):
         done = made.post([first, first])
-        assert [verdict.result for verdict in done.verdicts] == [R.SCHEDULED] * 2
+        again = Verdict(R.SCHEDULED, R.SCHEDULED)
+        assert done.verdicts in ([Verdict(R.SCHEDULED), again], [again, again])
         assert not done.postings
         assert not done.burnt
+    assert done.verdicts == [again, again]
     assert made.balances == before
     made.now = SOON
     # Due, and not posted yet.
@@ -96,6 +98,32 @@ def test_a_scheduled_balancing_transfer_moves_what_there_is_when_it_is_due() -> 
     # Now it is in the books: any cap that allows what moved is the same.
     assert send(made, replace(most, amount_minor=19)) is R.EXISTS
     assert send(made, replace(most, amount_minor=17)) is R.EXISTS_WITH_DIFFERENT_AMOUNT
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_each_member_of_a_chain_that_was_refused_when_due_keeps_its_own_verdict(
+    broken: int,
+) -> None:
+    made = books()
+    ids = [uuid4() for _ in range(3)]
+    chain = [
+        replace(WAITS, transfer_id=transfer_id, linked=at < 2, debit_account_id="ab"[at == broken])
+        for at, transfer_id in enumerate(ids)
+    ]
+    chain = [replace(each, credit_account_id="c") for each in chain]
+    assert [verdict.result for verdict in made.post(chain).verdicts] == [R.SCHEDULED] * 3
+    made.balances["b"] = replace(made.balances["b"], debits_posted=2**63 - 1)
+    made.now = SOON
+    due = [verdict.result for verdict in made.post_due(ids[0]).verdicts]
+    refused = [R.OVERFLOWS_DEBITS if at == broken else R.LINKED_EVENT_FAILED for at in range(3)]
+    assert due == refused
+    again = made.post(chain)
+    assert again.verdicts == [Verdict(R.ID_ALREADY_FAILED, result) for result in refused]
+    assert not again.burnt
+    # Beside a member that is new nobody's verdict is its own.
+    other = replace(chain[2], transfer_id=uuid4())
+    mixed = [verdict.result for verdict in made.post([*chain[:2], other]).verdicts]
+    assert mixed == [R.ID_ALREADY_FAILED, R.LINKED_EVENT_FAILED, R.LINKED_EVENT_FAILED]
 
 
 def test_a_refusal_when_it_is_due_is_kept_whatever_it_is() -> None:

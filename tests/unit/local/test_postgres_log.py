@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.local.postgres.log import cause_of
 
 AT = "2026-11-28 23:00:00.000 UTC [42] "
+OTHER = "2026-11-28 23:00:00.000 UTC [43] "
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,27 @@ AT = "2026-11-28 23:00:00.000 UTC [42] "
         (
             "initdb: error: could not create directory /x/base: No space left on device\n",
             "initdb: error: could not create directory /x/base: No space left on device (free space on its disk)",
+        ),
+        (
+            f'{AT}LOG:  invalid value for parameter "log_statement": "wrong"\n'
+            f"{AT}HINT:  Available values: none, ddl, mod, all.\n"
+            f'{AT}FATAL:  configuration file "/x/postgresql.auto.conf" contains errors\n',
+            'configuration file "/x/postgresql.auto.conf" contains errors: invalid value for parameter '
+            '"log_statement": "wrong": Available values: none, ddl, mod, all. (correct its settings)',
+        ),
+        # The end of a session before is not the end of the server; that of a child may be.
+        (
+            f"{AT}LOG:  starting PostgreSQL 18.0\n"
+            f'{OTHER}FATAL:  unrecognized configuration parameter "x.y"\n'
+            f"{AT}LOG:  received immediate shutdown request\n"
+            f"{AT}LOG:  database system is shut down\n",
+            "received immediate shutdown request",
+        ),
+        (
+            f"{AT}LOG:  starting PostgreSQL 18.0\n"
+            f'{OTHER}FATAL:  could not access file "pg_xact/0000": No such file or directory\n'
+            f"{AT}LOG:  startup process (PID 43) exited with exit code 1\n",
+            'could not access file "pg_xact/0000": No such file or directory',
         ),
         # A sentence over three lines.
         (

@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.metering import domain
-from services.metering.domain import Batch, Repeat, StoredEvent, UsageQuery, Verdict, Window
+from services.metering.domain.aggregations import Aggregation
+from services.metering.domain.events import Batch, Repeat, StoredEvent, canonical_quantity
+from services.metering.domain.receipts import Verdict, receipt_of, settle
+from services.metering.domain.settings import IngestSettings
+from services.metering.domain.times import instant, microseconds
+from services.metering.domain.usage import (
+    WINDOWS_MAX,
+    UnknownTimeZone,
+    UsageQuery,
+    UsageTooWide,
+    Window,
+    window_starts,
+    zone,
+)
 
 ZONES = [
     "UTC",
@@ -30,11 +42,11 @@ LENGTHS = {Window.HOUR: timedelta(days=20), Window.DAY: timedelta(days=700)}
 
 def query(start_at: datetime, end_at: datetime, window: Window, time_zone: str) -> UsageQuery:
     """Make a query over a period."""
-    return UsageQuery("o", "", [], start_at, end_at, window, time_zone, [], domain.Aggregation.SUM)
+    return UsageQuery("o", "", [], start_at, end_at, window, time_zone, [], Aggregation.SUM)
 
 
 @given(
-    st.integers(domain.microseconds(FIRST), domain.microseconds(LAST)).map(domain.instant),
+    st.integers(microseconds(FIRST), microseconds(LAST)).map(instant),
     st.floats(0.001, 1),
     st.sampled_from([Window.HOUR, Window.DAY, Window.MONTH]),
     st.sampled_from(ZONES),
@@ -43,7 +55,7 @@ def test_windows_cover_the_period_and_begin_where_the_zone_says(
     start_at: datetime, part: float, window: Window, time_zone: str
 ) -> None:
     end_at = start_at + LENGTHS.get(window, timedelta(days=3000)) * part
-    starts = domain.window_starts(query(start_at, end_at, window, time_zone))
+    starts = window_starts(query(start_at, end_at, window, time_zone))
     assert starts[0] == start_at
     assert starts == sorted(set(starts))
     assert starts[-1] < end_at
@@ -77,9 +89,9 @@ def test_days_have_23_24_and_25_hours() -> None:
     for day, hours in ((28, 24), (29, 23), (30, 24)):
         start_at, end_at = local_days("Europe/Berlin", (2026, 3, day), (2026, 3, day + 1))
         asked = query(start_at, end_at, Window.HOUR, "Europe/Berlin")
-        assert len(domain.window_starts(asked)) == hours
+        assert len(window_starts(asked)) == hours
     start_at, end_at = local_days("Europe/Berlin", (2026, 10, 24), (2026, 10, 27))
-    starts = domain.window_starts(query(start_at, end_at, Window.DAY, "Europe/Berlin"))
+    starts = window_starts(query(start_at, end_at, Window.DAY, "Europe/Berlin"))
     assert [b - a for a, b in zip(starts, [*starts[1:], end_at], strict=True)] == [
         timedelta(hours=24),
         timedelta(hours=25),
@@ -90,22 +102,22 @@ def test_days_have_23_24_and_25_hours() -> None:
 def test_windows_are_cut_at_both_ends_of_the_period() -> None:
     start_at = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
     end_at = datetime(2026, 3, 1, 0, 0, 1, tzinfo=UTC)
-    assert domain.window_starts(query(start_at, end_at, Window.MONTH, "")) == [
+    assert window_starts(query(start_at, end_at, Window.MONTH, "")) == [
         start_at,
         datetime(2026, 2, 1, tzinfo=UTC),
         datetime(2026, 3, 1, tzinfo=UTC),
     ]
-    assert domain.window_starts(query(start_at, end_at, Window.NONE, "")) == [start_at]
+    assert window_starts(query(start_at, end_at, Window.NONE, "")) == [start_at]
 
 
 def test_the_number_of_windows_is_bounded() -> None:
     start_at = datetime(2026, 1, 1, tzinfo=UTC)
-    limit = timedelta(hours=domain.WINDOWS_MAX)
+    limit = timedelta(hours=WINDOWS_MAX)
     asked = query(start_at, start_at + limit, Window.HOUR, "")
-    assert len(domain.window_starts(asked)) == domain.WINDOWS_MAX
+    assert len(window_starts(asked)) == WINDOWS_MAX
     beyond = query(start_at, start_at + limit + timedelta(microseconds=1), Window.HOUR, "")
-    with pytest.raises(domain.UsageTooWide):
-        domain.window_starts(beyond)
+    with pytest.raises(UsageTooWide):
+        window_starts(beyond)
 
 
 def test_windows_end_with_the_calendar() -> None:
@@ -113,7 +125,7 @@ def test_windows_end_with_the_calendar() -> None:
     end_at = datetime.max.replace(tzinfo=UTC)
     for window in (Window.HOUR, Window.DAY, Window.MONTH):
         for time_zone in ("UTC", "Pacific/Apia", "America/New_York"):
-            assert len(domain.window_starts(query(last, end_at, window, time_zone))) <= 2
+            assert len(window_starts(query(last, end_at, window, time_zone))) <= 2
 
 
 @pytest.mark.parametrize(
@@ -125,38 +137,38 @@ def test_windows_end_with_the_calendar() -> None:
     ],
 )
 def test_unknown_zones_are_refused(name: str) -> None:
-    with pytest.raises(domain.UnknownTimeZone):
-        domain.zone(name)
+    with pytest.raises(UnknownTimeZone):
+        zone(name)
 
 
 @given(st.decimals(0, 10**15, places=6))
 def test_equal_quantities_have_one_spelling(value: Decimal) -> None:
     text = f"{value:f}"
-    spelling = domain.canonical_quantity(text)
+    spelling = canonical_quantity(text)
     assert Decimal(spelling) == value
     spellings = {"00" + text, f"{text}000", spelling, f"{Decimal(spelling):f}"}
-    assert {domain.canonical_quantity(other) for other in spellings} == {spelling}
+    assert {canonical_quantity(other) for other in spellings} == {spelling}
 
 
 @given(st.integers(0, 2**52))
 def test_instants_survive_the_way_through_microseconds(at_us: int) -> None:
-    assert domain.microseconds(domain.instant(at_us)) == at_us
+    assert microseconds(instant(at_us)) == at_us
 
 
 def test_the_window_of_event_times_has_both_ends() -> None:
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    settings = domain.IngestSettings(timedelta(hours=1), timedelta(seconds=1))
+    settings = IngestSettings(timedelta(hours=1), timedelta(seconds=1))
     earliest_us, latest_us = settings.bounds_us(now)
-    assert domain.instant(earliest_us) == now - timedelta(hours=1)
-    assert domain.instant(latest_us) == now + timedelta(seconds=1)
+    assert instant(earliest_us) == now - timedelta(hours=1)
+    assert instant(latest_us) == now + timedelta(seconds=1)
 
 
 def test_repeats_are_judged_against_what_is_stored_in_the_end() -> None:
     batch = Batch(size=4, rows=[("a", "", "", "key", "mine")], first_index={"a": 0})
     batch.repeats = [Repeat(1, "a", "mine"), Repeat(2, "a", "theirs"), Repeat(3, "a", "third")]
-    new = [problem.verdict for problem in domain.settle(batch, [])]
+    new = [problem.verdict for problem in settle(batch, [])]
     assert new == [Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.CONFLICT]
-    lost = [problem.verdict for problem in domain.settle(batch, [StoredEvent("a", "theirs")])]
+    lost = [problem.verdict for problem in settle(batch, [StoredEvent("a", "theirs")])]
     assert lost == [Verdict.CONFLICT, Verdict.CONFLICT, Verdict.DUPLICATE, Verdict.CONFLICT]
-    receipt = domain.receipt_of("rcp_1", batch, [StoredEvent("a", "mine")])
+    receipt = receipt_of("rcp_1", batch, [StoredEvent("a", "mine")])
     assert (receipt.accepted, receipt.duplicate, receipt.conflict) == (0, 2, 2)

@@ -21,11 +21,11 @@ from services.orchestration.domain.booking import (
     in_order,
     is_booked_by,
 )
+from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
-    FINAL,
+    AT_REST,
     Attempt,
     AttemptStatus,
-    Operation,
     PaymentStatus,
     Policy,
     Progress,
@@ -155,7 +155,7 @@ def test_books_differ_only_once_a_payment_has_ended_and_all_of_it_is_booked(
     status: PaymentStatus, kept: int, booked: int, waiting: int
 ) -> None:
     differs = Comparison(status, kept, booked, waiting).differs
-    assert differs == (status in FINAL and waiting == 0 and kept != booked)
+    assert differs == (status in AT_REST and waiting == 0 and kept != booked)
 
 
 def test_an_attempt_is_found_by_its_id() -> None:

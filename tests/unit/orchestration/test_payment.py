@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.orchestration.domain import outcome
+from services.orchestration.domain.operations import RULES, Operation
 from services.orchestration.domain.payment import (
-    FINAL,
+    AT_REST,
+    LIVE,
     OPEN,
+    OPEN_TO_INSTRUCTIONS,
     REFUND_SCHEDULE,
     VERIFY_SCHEDULE,
     Attempt,
     AttemptStatus,
-    Charge,
+    Discard,
     Doubt,
     Finish,
-    Operation,
+    Follow,
+    Instruction,
+    InstructionStatus,
     PaymentStatus,
     Policy,
     Progress,
-    Refund,
     Rest,
+    Take,
     Verify,
-    Void,
     decide,
+    done_minor,
     due_at,
     next_processor,
     next_question,
     status_of,
+    status_of_instruction,
 )
 from services.orchestration.domain.plan import Step
 
@@ -104,65 +111,131 @@ def answered(attempt: Attempt, answer: str, now: datetime) -> Attempt:
     return outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "timeout", now)
 
 
-@given(ANSWERS, st.booleans())
-def test_every_story_keeps_the_invariants_and_ends(answers: list[str], partial: bool) -> None:
-    """Arbitrary answers first, then processors that are well: the payment ends, and money is exact throughout."""
-    state = progress(policy=replace(POLICY, partial_allowed=partial))
-    now = NOW
-    script = iter(answers)
-    for turn in range(500):
-        action = decide(state)
-        if isinstance(action, Finish | Rest):
-            break
-        due = due_at(action)
-        now = max(now, due or now) + timedelta(milliseconds=10)
-        answer = next(script, "done")
-        state = replace(state, attempts=step_on(state, action, answer, now, turn))
-        check_invariants(state)
-    else:
-        pytest.fail("a payment must end")
-    assert isinstance(action, Finish)
-    end = action.status
-    assert end in FINAL
+@given(ANSWERS, st.booleans(), st.booleans())
+def test_every_story_keeps_the_invariants_and_ends(
+    answers: list[str], partial: bool, holds: bool
+) -> None:
+    """Arbitrary answers first, then processors that are well: the payment rests, and money is exact throughout."""
+    state = replace(progress(policy=replace(POLICY, partial_allowed=partial)), holds=holds)
+    state, _ = carried_on(state, iter(answers), NOW)
     total = sum(step.amount_minor for step in state.steps)
     expected = {
-        PaymentStatus.SUCCEEDED: {total},
-        PaymentStatus.FAILED: {0},
-        PaymentStatus.PARTIALLY_PAID: set(range(1, total)),
+        PaymentStatus.SUCCEEDED: ({total}, {0}),
+        PaymentStatus.FAILED: ({0}, {0}),
+        PaymentStatus.PARTIALLY_PAID: (set(range(1, total)), {0}),
+        PaymentStatus.AUTHORIZED: ({0}, {total} if not partial else set(range(1, total + 1))),
     }
-    assert state.processed_minor in expected[end]
-    assert isinstance(decide(replace(state, status=end)), Rest), "a final state absorbs"
+    processed, held = expected[state.status]
+    assert state.processed_minor in processed
+    assert state.held_minor in held
+    assert (state.status is PaymentStatus.AUTHORIZED) <= holds
+    assert isinstance(decide(state), Rest), "what rests is left alone"
+
+
+class Asked(NamedTuple):
+    """An instruction to come, with how the processors answer it."""
+
+    operation: Operation
+    share: int
+    keep_open: bool
+    answers: list[str]
+
+
+INSTRUCTIONS = st.lists(
+    st.builds(
+        Asked,
+        st.sampled_from([Operation.CAPTURE, Operation.VOID, Operation.REFUND]),
+        st.integers(1, 100),
+        st.booleans(),
+        ANSWERS,
+    ),
+    max_size=6,
+)
+
+
+@given(st.booleans(), INSTRUCTIONS)
+def test_instructions_move_what_they_say_and_never_more_than_is_left(
+    holds: bool, asked: list[Asked]
+) -> None:
+    state, now = carried_on(replace(progress(), holds=holds), iter(()), NOW)
+    for number, each in enumerate(asked):
+        left = state.refundable_minor if each.operation is Operation.REFUND else state.held_minor
+        if not left or state.status not in OPEN_TO_INSTRUCTIONS:
+            continue
+        amount = left if each.operation is Operation.VOID else max(1, left * each.share // 100)
+        given = Instruction(f"ins-{number}", each.operation, amount, now, "test", each.keep_open)
+        before = (state.held_minor, state.captured_minor, state.refunded_minor)
+        state = replace(state, instructions=(*state.instructions, given))
+        assert status_of_instruction(state, given) is InstructionStatus.PENDING
+        state, now = carried_on(state, iter(each.answers), now)
+        check_instruction(state, given, before)
+    for given in state.instructions:
+        assert status_of_instruction(state, given) is not InstructionStatus.PENDING
+
+
+def check_instruction(state: Progress, given: Instruction, before: tuple[int, int, int]) -> None:
+    """What an instruction did, by sums of what there was before it."""
+    held, captured, refunded = before
+    done = done_minor(state, given)
+    assert 0 <= done <= given.amount_minor
+    status = status_of_instruction(state, given)
+    assert status is (
+        InstructionStatus.SUCCEEDED if done == given.amount_minor else InstructionStatus.FAILED
+    )
+    moved = {operation: 0 for operation in Operation} | {given.operation: done}
+    assert state.captured_minor == captured + moved[Operation.CAPTURE]
+    assert state.refunded_minor == refunded + moved[Operation.REFUND]
+    freed = held - moved[Operation.CAPTURE] - state.held_minor
+    match given.operation:
+        case Operation.VOID:
+            assert freed == done
+        case Operation.CAPTURE if not given.keep_open:
+            assert 0 <= freed <= held - moved[Operation.CAPTURE]
+        case _:
+            assert freed == 0, "nothing is let go that nobody asked to"
+    if state.held_minor:
+        assert state.status is PaymentStatus.AUTHORIZED
+    elif not state.captured_minor:
+        assert state.status is PaymentStatus.VOIDED
+    elif state.captured_minor == sum(step.amount_minor for step in state.steps):
+        assert state.status is PaymentStatus.SUCCEEDED
+    else:
+        assert state.status is PaymentStatus.PARTIALLY_PAID
+
+
+def carried_on(state: Progress, script: Iterator[str], now: datetime) -> tuple[Progress, datetime]:
+    """Work on a payment until it rests; when the script of answers ends, processors are well."""
+    for _ in range(500):
+        action = decide(state)
+        if isinstance(action, Rest):
+            return state, now
+        if isinstance(action, Finish):
+            assert action.status in AT_REST
+            state = replace(state, status=action.status)
+            continue
+        due = due_at(action)
+        now = max(now, due or now) + timedelta(milliseconds=10)
+        turn = len(state.attempts)
+        state = replace(state, attempts=step_on(state, action, next(script, "done"), now, turn))
+        check_invariants(state)
+    pytest.fail("a payment must come to rest")
 
 
 def step_on(
     state: Progress, action: object, answer: str, now: datetime, turn: int
 ) -> tuple[Attempt, ...]:
     """Take one action; a crash leaves the attempt where it was."""
-    if isinstance(action, Charge | Refund):
-        parent = action.parent if isinstance(action, Refund) else None
-        like = action.parent if isinstance(action, Refund) else action
-        index = like.step_index
-        fresh = Attempt(
-            attempt_id=f"att-{turn}",
-            step_index=index,
-            number=turn + 1,
-            operation=Operation.REFUND if parent else Operation.CHARGE,
-            processor_id=like.processor_id,
-            amount_minor=state.steps[index].amount_minor,
-            idempotency_key=f"key-{turn}",
-            status=AttemptStatus.CREATED,
-            created_at=now,
-            parent_id=parent.attempt_id if parent else "",
-        )
+    if isinstance(action, Take | Follow):
+        fresh = begun(state, action, now, turn)
         if answer == "crash":
             return (*state.attempts, fresh)
         sent = replace(fresh, status=AttemptStatus.SENT, sent_at=now)
         if answer == "not_found":
             return (*state.attempts, sent)
         return (*state.attempts, answered(sent, answer, now))
-    assert isinstance(action, Void | Doubt | Verify)
+    assert isinstance(action, Discard | Doubt | Verify)
     old = action.attempt
-    if isinstance(action, Void):
+    if isinstance(action, Discard):
         new = outcome.voided(old, now)
     elif isinstance(action, Doubt):
         new = outcome.in_doubt(old, AttemptStatus.UNKNOWN, "interrupted", now)
@@ -171,32 +244,72 @@ def step_on(
     return tuple(new if a.attempt_id == old.attempt_id else a for a in state.attempts)
 
 
+def begun(state: Progress, action: Take | Follow, now: datetime, turn: int) -> Attempt:
+    """The attempt that an action starts, stored and not sent."""
+    taking = Operation.AUTHORIZE if state.holds else Operation.CHARGE
+    fresh = Attempt(
+        attempt_id=f"att-{turn}",
+        step_index=0,
+        number=turn + 1,
+        operation=taking,
+        processor_id="",
+        amount_minor=0,
+        idempotency_key=f"key-{turn}",
+        status=AttemptStatus.CREATED,
+        created_at=now,
+    )
+    if isinstance(action, Take):
+        index = action.step_index
+        amount = state.steps[index].amount_minor
+        return replace(
+            fresh, step_index=index, processor_id=action.processor_id, amount_minor=amount
+        )
+    parent = action.parent
+    assert parent.operation in RULES[action.operation].follows
+    return replace(
+        fresh,
+        step_index=parent.step_index,
+        processor_id=parent.processor_id,
+        operation=action.operation,
+        amount_minor=action.amount_minor,
+        parent_id=parent.attempt_id,
+        instruction_id=action.instruction_id,
+        closes=action.closes,
+    )
+
+
 def check_invariants(state: Progress) -> None:
-    live = {*OPEN, AttemptStatus.SUCCEEDED}
     for index, step in enumerate(state.steps):
-        charges = [a for a in state.charges(index) if a.status in live]
-        assert len(charges) <= 1, "the guard: one live charge a step"
-        for parent in charges:
-            refunds = [
-                a for a in state.attempts if a.parent_id == parent.attempt_id and a.status in live
-            ]
-            assert len(refunds) <= 1
-        assert {a.processor_id for a in state.charges(index)} <= set(step.processors)
+        taking = [a for a in state.taking(index) if a.status in LIVE]
+        assert len(taking) <= 1, "the guard: one live taking a step"
+        assert {a.processor_id for a in state.taking(index)} <= set(step.processors)
+    for parent in state.attempts:
+        following = [a for a in state.attempts if a.parent_id == parent.attempt_id]
+        live = [a for a in following if a.status in LIVE]
+        assert sum(a.amount_minor for a in live) <= parent.amount_minor, "never more than is left"
+        closed = [place for place, a in enumerate(live) if a.closes]
+        assert closed in ([], [len(live) - 1]), "nothing follows what closes"
     total = sum(step.amount_minor for step in state.steps)
-    assert 0 <= state.processed_minor <= total
-    assert status_of(state) not in FINAL
+    assert 0 <= state.processed_minor <= state.captured_minor <= total
+    assert state.held_minor >= 0
+    assert state.captured_minor + state.held_minor <= total
+    assert state.processed_minor <= state.reachable_minor <= total
     assert sum(a.status in OPEN for a in state.attempts) <= 1
 
 
 # ---- single decisions
 
 
+def back(parent: Attempt, number: int, not_before: datetime | None) -> Follow:
+    return Follow(Operation.REFUND, parent, parent.amount_minor, number, not_before)
+
+
 def test_the_first_step_comes_first() -> None:
-    assert decide(progress()) == Charge(0, "w")
+    assert decide(progress()) == Take(0, "w")
     done = charge(0, 1, "w", AttemptStatus.SUCCEEDED)
-    assert decide(progress(done)) == Charge(1, "down")
+    assert decide(progress(done)) == Take(1, "down")
     refused = charge(1, 1, "down", AttemptStatus.NOT_SENT)
-    assert decide(progress(done, refused)) == Charge(1, "c")
+    assert decide(progress(done, refused)) == Take(1, "c")
     paid = charge(1, 2, "c", AttemptStatus.SUCCEEDED)
     assert decide(progress(done, refused, paid)) == Finish(PaymentStatus.SUCCEEDED)
 
@@ -204,7 +317,7 @@ def test_the_first_step_comes_first() -> None:
 @pytest.mark.parametrize(
     ("status", "action", "shown"),
     [
-        (AttemptStatus.CREATED, Void, PaymentStatus.PENDING),
+        (AttemptStatus.CREATED, Discard, PaymentStatus.PENDING),
         (AttemptStatus.SENT, Doubt, PaymentStatus.PENDING),
         (AttemptStatus.UNKNOWN, Verify, PaymentStatus.RESOLVING),
         (AttemptStatus.PENDING, Verify, PaymentStatus.RESOLVING),
@@ -223,11 +336,11 @@ def test_no_state_asks_for_a_second_charge_where_one_may_live(status: AttemptSta
     state = progress(charge(0, 1, "w", status))
     action = decide(state)
     if status is AttemptStatus.SUCCEEDED:
-        assert action == Charge(1, "down")
+        assert action == Take(1, "down")
     elif status is AttemptStatus.DECLINED:
         assert action == Finish(PaymentStatus.FAILED)
     else:
-        assert action == Charge(0, "w")
+        assert action == Take(0, "w")
 
 
 def test_processors_in_order_and_bounded() -> None:
@@ -256,7 +369,7 @@ def test_refunds_wait_on_schedule_and_rest_after_a_day() -> None:
     paid = charge(0, 1, "w", AttemptStatus.SUCCEEDED)
     lost = charge(1, 1, "c", AttemptStatus.DECLINED, error_code="declined")
     first = decide(progress(paid, lost))
-    assert first == Refund(paid, 1, None)
+    assert first == back(paid, 1, None)
     refused = replace(
         paid,
         operation=Operation.REFUND,
@@ -266,9 +379,9 @@ def test_refunds_wait_on_schedule_and_rest_after_a_day() -> None:
     )
     tries = tuple(replace(refused, attempt_id=f"r{n}") for n in range(len(REFUND_SCHEDULE) + 1))
     second = decide(progress(paid, lost, tries[0]))
-    assert second == Refund(paid, 2, NOW + SECOND)
+    assert second == back(paid, 2, NOW + SECOND)
     assert status_of(progress(paid, lost, tries[0])) is PaymentStatus.COMPENSATION_STUCK
-    assert isinstance(decide(progress(paid, lost, *tries[:-1])), Refund)
+    assert isinstance(decide(progress(paid, lost, *tries[:-1])), Follow)
     assert isinstance(decide(progress(paid, lost, *tries)), Rest)
     assert status_of(progress(paid, lost, *tries)) is PaymentStatus.COMPENSATION_STUCK
 
@@ -288,21 +401,21 @@ def test_a_refused_refund_does_not_keep_the_other_steps() -> None:
     def after(*refunds: Attempt) -> Progress:
         return progress(first, second, lost, *refunds, steps=steps)
 
-    assert decide(after()) == Refund(second, 1, None)
+    assert decide(after()) == back(second, 1, None)
     refused = refund(second, AttemptStatus.DECLINED)
-    assert decide(after(refused)) == Refund(first, 1, None)
+    assert decide(after(refused)) == back(first, 1, None)
     assert status_of(after(refused)) is PaymentStatus.COMPENSATING
     given_back = refund(first, AttemptStatus.SUCCEEDED)
-    assert decide(after(refused, given_back)) == Refund(second, 2, NOW + SECOND)
+    assert decide(after(refused, given_back)) == back(second, 2, NOW + SECOND)
     assert status_of(after(refused, given_back)) is PaymentStatus.COMPENSATION_STUCK
     # Both refused: whose turn comes first is asked first.
     later = replace(refund(first, AttemptStatus.DECLINED), settled_at=NOW + SECOND / 2)
-    assert decide(after(refused, later)) == Refund(second, 2, NOW + SECOND)
+    assert decide(after(refused, later)) == back(second, 2, NOW + SECOND)
     again = replace(refund(second, AttemptStatus.DECLINED, 2), settled_at=NOW + SECOND)
-    assert decide(after(refused, later, again)) == Refund(first, 2, NOW + SECOND * 3 / 2)
+    assert decide(after(refused, later, again)) == back(first, 2, NOW + SECOND * 3 / 2)
     # One that is given up after a day leaves the other.
     tries = [refund(second, AttemptStatus.DECLINED, n) for n in range(len(REFUND_SCHEDULE) + 1)]
-    assert decide(after(*tries)) == Refund(first, 1, None)
+    assert decide(after(*tries)) == back(first, 1, None)
     assert isinstance(decide(after(*tries, given_back)), Rest)
 
 

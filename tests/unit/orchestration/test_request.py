@@ -747,6 +747,21 @@ def test_duplicate_keys() -> None:
     assert (codes(other), other.refused) == (["DUPLICATE_FIELD"], True)
     hidden = read(head + b'"amount":"1.00","Amount":"2.00"}')
     assert hidden.refused
+    for amounts in (
+        b'"amount":"1.00","amount":"2.00"',
+        b'"amount":"1.00","Amount":"2.00","amount":"2.00"',
+        b'"amount_minor":100,"amountMinor":200',
+        b'"amount":"1.00","amount_minor":200',
+        b'"amount":"1.00","amount":"2.00","amount_minor":200',
+    ):
+        assert read(head + amounts + b"}").amount_minor == 0, "nothing in doubt is shown"
+    for name in ("merchant_id", "order_id", "person_id", "org_id", "currency", "method", "token"):
+        pair = f'"amount":"1.00","{name}":"USD","{name}":"EUR"}}'.encode()
+        unsure = read(b"{" + pair)
+        assert "DUPLICATE_FIELD" in codes(unsure, Severity.ERROR)
+        shown = (unsure.merchant_id, unsure.order_id, unsure.org_id, unsure.currency)
+        assert (shown, unsure.person_id) == (("", "", "", ""), "anonymous")
+        assert not [each for each in unsure.preferences if each.method or each.token]
     nested = read(
         head + b'"amount":"9.00","payment_methods":[{"method":"card","method":"wallet"}]}'
     )

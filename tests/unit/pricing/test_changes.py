@@ -9,29 +9,51 @@ from decimal import Decimal
 import pytest
 
 from services.pricing.domain.catalog import (
+    Aggregation,
     BusinessModel,
     Catalog,
     CommissionRate,
+    Dispute,
     Entitlement,
+    Evidence,
     OrgBusinessModel,
     Partner,
     PartnerOfRecord,
     Plan,
     PlanPrice,
     RecordStatus,
+    Resolution,
     Sku,
     Status,
     entity_id,
 )
-from services.pricing.domain.changes import ChangeKind, StoredEntities, check, decide, entity_key
+from services.pricing.domain.changes import (
+    ChangeKind,
+    PricedAt,
+    StoredEntities,
+    check,
+    decide,
+    entity_key,
+    reaggregated,
+)
 from services.pricing.domain.errors import (
+    AggregationNotPriceable,
     CatalogReferenceMissing,
+    DisputeConflict,
     ModelCodeTaken,
     PartnersOverlap,
     PlanNotActive,
     PlanVersionFrozen,
 )
-from services.pricing.domain.prices import Flat, Graduated, Price, Tier
+from services.pricing.domain.models.dynamic import Dynamic
+from services.pricing.domain.models.flat import Flat
+from services.pricing.domain.models.graduated import Graduated
+from services.pricing.domain.models.matrix import Matrix
+from services.pricing.domain.models.percentage import Percentage
+from services.pricing.domain.models.table import MODELS
+from services.pricing.domain.models.tiers import Tier
+from services.pricing.domain.pairs import TAKES
+from services.pricing.domain.prices import Price
 from services.pricing.domain.values import BEGINNING, document
 from services.runtime.errors import CurrencyMismatch, InvalidField, UnknownCurrency
 
@@ -183,6 +205,67 @@ def test_active_partners_of_one_organisation_never_overlap() -> None:
         assert len(decide(Catalog(partners_of_record=records), known, NOW)) == len(records)
 
 
+DISPUTE = Dispute("d-1", JANUARY, evidence=(Evidence("contract 7"),))
+
+
+def test_disputed_records_that_earn_do_not_overlap_with_others() -> None:
+    partners = (Partner("north", "gold"), Partner("south", "gold"))
+    known = shelf(*partners, PartnerOfRecord("acme", "north", JANUARY))
+    south = PartnerOfRecord("acme", "south", NOW, None, RecordStatus.DISPUTED, DISPUTE)
+    with pytest.raises(PartnersOverlap):
+        decide(Catalog(partners_of_record=(south,)), known, NOW)
+
+
+def test_a_dispute_stays_on_record_and_ends_once() -> None:
+    north = PartnerOfRecord("acme", "north", JANUARY, None, RecordStatus.DISPUTED, DISPUTE)
+    ended = replace(north, dispute=replace(DISPUTE, resolution=Resolution(NOW, "south")))
+    partners = (Partner("north", "gold"), Partner("south", "gold"))
+    known = shelf(*partners, north)
+    for after in (
+        ended,
+        replace(north, end_at=NOW),
+        replace(north, dispute=replace(DISPUTE, evidence=())),
+        replace(ended, status=RecordStatus.EXPIRED),
+    ):
+        assert len(decide(Catalog(partners_of_record=(after,)), known, NOW)) == 1
+    for before, after in (
+        (north, replace(north, dispute=None)),
+        (north, replace(north, dispute=replace(DISPUTE, dispute_id="d-2"))),
+        (ended, north),
+        (ended, replace(ended, dispute=replace(DISPUTE, resolution=Resolution(NOW, "north")))),
+    ):
+        with pytest.raises(DisputeConflict) as caught:
+            decide(Catalog(partners_of_record=(after,)), shelf(*partners, before), NOW)
+        assert caught.value.metadata == {
+            "dispute_id": "d-1",
+            "record": "acme/north/2026-01-01T00:00:00Z",
+        }
+
+
+def test_a_dispute_is_about_one_record_and_ends_for_a_partner_there_is() -> None:
+    north = PartnerOfRecord("acme", "north", JANUARY, None, RecordStatus.DISPUTED, DISPUTE)
+    known = shelf(Partner("north", "gold"), north)
+    with pytest.raises(DisputeConflict):
+        decide(Catalog(partners_of_record=(replace(north, org_id="beta"),)), known, NOW)
+    west = replace(north, dispute=replace(DISPUTE, resolution=Resolution(NOW, "west")))
+    with pytest.raises(CatalogReferenceMissing) as caught:
+        decide(Catalog(partners_of_record=(west,)), known, NOW)
+    assert caught.value.metadata["missing"] == "partner:west"
+    nobody = replace(north, dispute=replace(DISPUTE, resolution=Resolution(NOW)))
+    assert len(decide(Catalog(partners_of_record=(nobody,)), known, NOW)) == 1
+
+
+def test_faults_of_a_dispute_are_named() -> None:
+    early = replace(DISPUTE, opened_at=NOW, resolution=Resolution(JANUARY))
+    north = PartnerOfRecord("acme", "north", JANUARY, None, RecordStatus.ACTIVE, early)
+    with pytest.raises(InvalidField) as caught:
+        check(Catalog(partners_of_record=(north,)))
+    assert [each.field for each in caught.value.fields] == [
+        "catalog.partners_of_record[0].dispute",
+        "catalog.partners_of_record[0].dispute.resolution.resolved_at",
+    ]
+
+
 def test_every_fault_is_named() -> None:
     tiers = Price(graduated=Graduated((Tier(D(5)), Tier(D(4)))))
     catalog = Catalog(
@@ -226,3 +309,63 @@ def test_ids_join_the_parts_of_a_key() -> None:
 
 def test_empty_notes_of_a_sku_survive() -> None:
     assert document(Sku("fee", metadata={"k": ""}))["metadata"] == {"k": ""}
+
+
+PERCENTAGE = Price(percentage=Percentage(D(2)))
+
+
+def test_a_pair_that_cannot_work_is_refused_wherever_it_is_declared() -> None:
+    counted = Sku("fee", aggregation=Aggregation.COUNT)
+    listed = (PlanPrice("fee", PERCENTAGE),)
+    bad = [
+        Catalog(skus=(counted,), plans=(replace(PLAN, prices=listed),)),
+        Catalog(skus=(counted,), entitlements=(Entitlement("acme", "p", listed),)),
+    ]
+    for catalog in bad:
+        with pytest.raises(AggregationNotPriceable) as caught:
+            decide(catalog, shelf(PUBLISHED), NOW)
+        assert caught.value.metadata == {
+            "sku": "fee",
+            "aggregation": "COUNT",
+            "model": "percentage",
+        }
+    with pytest.raises(AggregationNotPriceable):
+        decide(Catalog(plans=(replace(PLAN, prices=listed),)), shelf(counted), NOW)
+    assert decide(Catalog(plans=(replace(PLAN, prices=listed),)), shelf(SKU), NOW)
+
+
+@pytest.mark.parametrize("aggregation", Aggregation)
+@pytest.mark.parametrize("name", ["percentage", "dynamic", "matrix"])
+def test_prices_that_need_events_or_parts_take_no_aggregate_of_another_kind(
+    name: str, aggregation: Aggregation
+) -> None:
+    priced = {
+        "percentage": PERCENTAGE,
+        "dynamic": Price(dynamic=Dynamic()),
+        "matrix": Price(matrix=Matrix("region", {}, D(1))),
+    }[name]
+    catalog = Catalog(
+        skus=(Sku("fee", aggregation=aggregation),),
+        plans=(replace(PLAN, prices=(PlanPrice("fee", priced),)),),
+    )
+    if aggregation in TAKES[name]:
+        assert decide(catalog, {}, NOW)
+        return
+    with pytest.raises(AggregationNotPriceable) as caught:
+        decide(catalog, {}, NOW)
+    assert caught.value.metadata["aggregation"] == aggregation.value.removeprefix("AGGREGATION_")
+
+
+def test_a_sku_whose_aggregation_changes_must_fit_the_prices_that_are_stored() -> None:
+    counted = Catalog(skus=(Sku("fee", aggregation=Aggregation.COUNT),))
+    assert reaggregated(counted, shelf(SKU)) == {"fee"}
+    assert reaggregated(counted, shelf(*counted.skus)) == reaggregated(counted, {}) == set()
+    fits = PricedAt("plan p version 1", "fee", price("1"))
+    assert decide(counted, shelf(SKU), NOW, [fits])
+    with pytest.raises(AggregationNotPriceable, match="plan p version 1"):
+        decide(counted, shelf(SKU), NOW, [fits, replace(fits, price=PERCENTAGE)])
+
+
+def test_every_pair_is_allowed_or_refused_by_one_table() -> None:
+    assert TAKES.keys() == MODELS.keys()
+    assert all(Aggregation.SUM in takes for takes in TAKES.values())

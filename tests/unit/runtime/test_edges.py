@@ -8,7 +8,7 @@ from datetime import datetime
 import grpc
 import pytest
 
-from services.runtime.edge.paging import _seal, decode_token, encode_token
+from services.runtime.edge.paging import Int32, _seal, decode_token, encode_token
 from services.runtime.edge.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.errors import DomainError, InvalidPageToken, NotFound, Unauthenticated
 from services.runtime.events.bus import EventBus
@@ -32,6 +32,7 @@ def test_a_forged_page_token_is_refused(body: bytes) -> None:
         *((str, value) for value in ("1", "null", "[]", '"\\u0000"', '"\\ud800"', "true")),
         *((int, value) for value in ('"1"', "true", "1.5", "1e3", "NaN", "null")),
         *((int, value) for value in (str(2**63), str(-(2**63) - 1), "9" * 5000)),
+        *((Int32, value) for value in (str(2**31), str(-(2**31) - 1), str(2**62), "true", '"1"')),
         *((datetime, value) for value in ("1", "null", '"yesterday"', '"2026-01-01"', '""')),
         *((datetime, value) for value in ('"2026-01-01T00:00:00"', '"0001-01-01T00:00:00+14:00"')),
         (datetime, '"9999-12-31T23:59:59-14:00"'),

@@ -28,6 +28,7 @@ class Place:
     told: dict[str, bool] = field(default_factory=dict)
     changes: int = 0
     conditions: Conditions = field(default_factory=Conditions)
+    ledger_taken: bool = False
 
     async def set_serving(self, name: str, serving: bool) -> None:
         self.told[name] = serving
@@ -46,6 +47,7 @@ class Place:
             conditions=self.conditions,
             feed=feed,
             timers_stalled_seconds=lambda: self.timers_stalled,
+            outlasting={LEDGER: lambda: self.ledger_taken},
             clock=lambda: self.now,
         )
 
@@ -158,3 +160,17 @@ def test_an_empty_path_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     monkeypatch.setenv(name, "")
     settings: Any = Settings.load()
     assert getattr(settings, name.removeprefix("TOLLMESH_").lower()) is None
+
+
+async def test_a_service_whose_calls_are_taken_all_the_same_outlasts_the_database() -> None:
+    place = Place(gone="refused", ledger_taken=True)
+    readiness = place.readiness()
+    with capture_logs():
+        await readiness.look()
+        assert readiness.states == {ALL: False, TIMERS: False, LEDGER: True, EVENTS: False}
+        place.ledger_taken = False
+        await readiness.look()
+        assert not readiness.states[LEDGER]
+        place.gone = ""
+        await readiness.look()
+    assert readiness.states[LEDGER]

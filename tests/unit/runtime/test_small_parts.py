@@ -248,7 +248,11 @@ def claims_but(**changed: Any) -> dict[str, Any]:
         {"sub": 7},
         {"sub": "x" * 5000},
         {"correlation": 5},
+        {"correlation": "a\0b"},
+        {"correlation": "\ud800"},
+        {"correlation": "x" * 300},
         {"causation": {"a": "b"}},
+        {"causation": "\n"},
     ],
 )
 def test_a_signed_token_with_odd_claims_is_refused(changed: dict[str, Any]) -> None:
@@ -360,7 +364,7 @@ def test_patterns_are_said_in_words(message: Message, said: str) -> None:
 
 def test_batches_have_bounds() -> None:
     with pytest.raises(BatchTooLarge) as caught:
-        validation.check_batch([0] * 11, 10)
+        validation.check_batch([0] * 11, 10, field="events")
     assert caught.value.metadata == {"items": "11", "items_max": "10"}
     with pytest.raises(InvalidField) as empty:
         validation.check_batch([], 10, field="events")
@@ -384,3 +388,26 @@ def test_logs_outlive_the_standard_error_they_began_with(monkeypatch: pytest.Mon
     first.close()
     logger.warning("still here")
     assert "still here" in second.getvalue()
+
+
+def test_a_statement_goes_on_with_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "lab_of_statements"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "good.sql").write_text(
+        "-- @one\nSELECT 1 AS n;\n-- @two\nSELECT 2 AS n\n-- @all over found of one, two\nSELECT n FROM found;\n"
+        "-- @sum over every of all_of_two\nSELECT sum(n) FROM every;\n"
+    )
+    (folder / "odd.sql").write_text("-- @all over found of none\nSELECT n FROM found;\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = sql.load("lab_of_statements", "good.sql")
+    assert sorted(found) == ["all_of_one", "all_of_two", "one", "sum_of_all_of_two", "two"]
+    assert found["all_of_two"].endswith("SELECT 2 AS n)\nSELECT n FROM found")
+    assert found["all_of_two"].startswith("/* lab_of_statements.all_of_two */ WITH found AS (")
+    # All in one WITH.
+    assert found["sum_of_all_of_two"] == (
+        "/* lab_of_statements.sum_of_all_of_two */ WITH found AS (/* lab_of_statements.two */ SELECT 2 AS n),"
+        " every AS (/* lab_of_statements.all_of_two */ SELECT n FROM found)\nSELECT sum(n) FROM every"
+    )
+    with pytest.raises(KeyError, match="none"):
+        sql.load("lab_of_statements", "odd.sql")

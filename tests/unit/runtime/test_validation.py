@@ -91,9 +91,11 @@ async def test_a_list_that_is_too_long_is_told_before_its_items_are_looked_at() 
     ("message", "field", "allowed"),
     [
         (
-            declaration({"skus": [{"sku": "a", "aggregation": 5}]}),
+            declaration({"skus": [{"sku": "a", "aggregation": 99}]}),
             "catalog.skus[0].aggregation",
-            "must be one of AGGREGATION_SUM, AGGREGATION_COUNT",
+            "must be one of AGGREGATION_SUM, AGGREGATION_COUNT, AGGREGATION_MAX, AGGREGATION_MIN, AGGREGATION_AVG,"
+            " AGGREGATION_LATEST, AGGREGATION_UNIQUE, AGGREGATION_WEIGHTED_SUM, AGGREGATION_P50, AGGREGATION_P95,"
+            " AGGREGATION_P99",
         ),
         *(
             (

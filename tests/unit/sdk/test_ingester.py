@@ -109,6 +109,7 @@ class Mesh:
                 duplicate=count(Outcome.DUPLICATE),
                 conflict=count(Outcome.CONFLICT),
                 rejected=count(Outcome.REJECTED),
+                enqueued=count(Outcome.ENQUEUED),
                 receipt_id="rcp_1",
                 problems=problems,
             )
@@ -116,6 +117,8 @@ class Mesh:
     def _verdict(self, event: UsageEvent) -> Outcome:
         if event.sku == "unknown":
             return Outcome.REJECTED
+        if event.sku == "held":
+            return Outcome.ENQUEUED
         before = self.stored.setdefault(event.request_id, event)
         if before is event:
             return Outcome.ACCEPTED
@@ -219,6 +222,18 @@ def test_what_the_mesh_does_not_accept_is_told_event_by_event(
     assert mesh.stored.keys() == ids(0, 3) | ids(4, 4) | ids(9, 4)
     counts = (stats.accepted, stats.duplicate, stats.conflict, stats.rejected, stats.failed)
     assert (counts, stats.pending, stats.trouble) == ((11, 1, 1, 1, 1), 0, None)
+
+
+def test_what_the_mesh_holds_is_delivered_and_has_no_verdict(mesh: Mesh) -> None:
+    told: list[Verdict] = []
+    receipts: list[Any] = []
+    with ingesting(mesh, on_verdict=told.append, on_receipt=receipts.append) as ingester:
+        ingester.add_many(events(0, 3, sku="held"))
+        ingester.flush(SECONDS)
+        stats = ingester.stats
+    assert (stats.enqueued, stats.accepted, stats.pending, stats.trouble) == (3, 0, 0, None)
+    assert sum(receipt.enqueued for receipt in receipts) == 3
+    assert told == []
 
 
 def test_without_a_callback_they_are_logged(mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, timedelta
 from decimal import Decimal
+from enum import IntEnum
 from typing import Any
 
 import betterproto2
@@ -474,3 +475,25 @@ def test_what_is_no_instant_is_told_in_plain_words(value: Any, told: str) -> Non
 def test_zones_that_there_are_not_are_refused(zone: str) -> None:
     with pytest.raises(FieldMisfit, match="RFC 3339"):
         UsageEvent.from_json(f'{{"time": "2026-01-01T00:00:00{zone}"}}')
+
+
+class Odd(IntEnum):
+    """An enum of another kind than any field's."""
+
+    ONE = 1
+
+
+def test_an_enum_of_another_kind_does_not_leave_for_any_field() -> None:
+    seen = 0
+    for name, field in integer_fields():
+        element = field
+        if field.message_type is not None:
+            element = field.message_type.fields_by_name["value"]
+        if element.enum_type is None:
+            continue
+        message = SDK_TYPES[name]()
+        assign(message, field, Odd.ONE)
+        with pytest.raises(FieldMisfit, match="is needed, not"):
+            bytes(message)
+        seen += 1
+    assert seen > 20

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import betterproto2
@@ -81,16 +82,22 @@ def durations(draw: st.DrawFn) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=sign * seconds, nanos=sign * nanos)
 
 
-@st.composite
-def structs(draw: st.DrawFn) -> struct_pb2.Struct:
-    leaf = st.one_of(st.none(), st.booleans(), TEXT, SCALARS[FieldDescriptor.TYPE_DOUBLE])
-    value = st.recursive(
-        leaf,
+# Made once, as all strategies here: Hypothesis looks each through before the first draw from it.
+OBJECTS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    TEXT,
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), TEXT, SCALARS[FieldDescriptor.TYPE_DOUBLE]),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
         max_leaves=6,
-    )
+    ),
+    max_size=3,
+)
+
+
+@st.composite
+def structs(draw: st.DrawFn) -> struct_pb2.Struct:
     message = struct_pb2.Struct()
-    message.update(draw(st.dictionaries(TEXT, value, max_size=3)))
+    message.update(draw(OBJECTS))
     return message
 
 
@@ -102,14 +109,16 @@ def anys(draw: st.DrawFn) -> any_pb2.Any:
     return packed
 
 
-WELL_KNOWN: dict[str, Callable[[], st.SearchStrategy[Message]]] = {
-    "google.protobuf.Timestamp": timestamps,
-    "google.protobuf.Duration": durations,
-    "google.protobuf.Struct": structs,
-    "google.protobuf.Any": anys,
+WELL_KNOWN: dict[str, st.SearchStrategy[Message]] = {
+    "google.protobuf.Timestamp": timestamps(),
+    "google.protobuf.Duration": durations(),
+    "google.protobuf.Struct": structs(),
+    "google.protobuf.Any": anys(),
 }
+IS_FILLED = st.booleans()
 
 
+@cache
 def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
     """Values of one element of a field."""
     if field.message_type is not None:
@@ -119,19 +128,32 @@ def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
     return SCALARS[field.type]
 
 
+@cache
+def lists(field: FieldDescriptor, depth: int) -> st.SearchStrategy[list[Any]]:
+    """Values of a repeated field."""
+    return st.lists(values(field, depth), max_size=2)
+
+
+@cache
+def maps(field: FieldDescriptor, depth: int) -> st.SearchStrategy[dict[Any, Any]]:
+    """Values of a map."""
+    assert field.message_type is not None
+    key, value = field.message_type.fields_by_name.values()
+    return st.dictionaries(values(key, depth), values(value, depth), max_size=2)
+
+
 def fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int) -> None:
     """Give a field a drawn value."""
     target = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        key, value = field.message_type.fields_by_name.values()
-        drawn = draw(st.dictionaries(values(key, depth), values(value, depth), max_size=2))
-        for name, item in drawn.items():
+        _, value = field.message_type.fields_by_name.values()
+        for name, item in draw(maps(field, depth)).items():
             if value.message_type is not None:
                 target[name].CopyFrom(item)
             else:
                 target[name] = item
     elif field.is_repeated:
-        target.extend(draw(st.lists(values(field, depth), max_size=2)))
+        target.extend(draw(lists(field, depth)))
     elif field.message_type is not None:
         target.CopyFrom(draw(values(field, depth)))
     else:
@@ -142,13 +164,13 @@ def fill(draw: st.DrawFn, message: Message, field: FieldDescriptor, depth: int) 
 def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 0) -> Message:
     """Any message of a type: each field absent or filled, one member of each oneof at most."""
     if descriptor.full_name in WELL_KNOWN:
-        return draw(WELL_KNOWN[descriptor.full_name]())
+        return draw(WELL_KNOWN[descriptor.full_name])
     message = message_factory.GetMessageClass(descriptor)()
     for field in descriptor.fields:
         if field.message_type is not None and depth >= DEPTH_MAX:
             continue
         taken = field.containing_oneof and message.WhichOneof(field.containing_oneof.name)
-        if not taken and draw(st.booleans()):
+        if not taken and draw(IS_FILLED):
             fill(draw, message, field, depth)
     return message
 

@@ -86,6 +86,6 @@ def test_no_types_without_a_module(tmp_path: Path) -> None:
 
 
 def test_a_refusal_of_buf_is_an_error_with_its_words(tmp_path: Path) -> None:
-    broken = Part("no-such-template.yaml", (), generate.leave)
+    broken = Part("no-such-template.yaml", (), generate.finish_jsonschema)
     with pytest.raises(GenerationFailed, match=r"no-such-template\.yaml"):
         generate.generate(broken, tmp_path)

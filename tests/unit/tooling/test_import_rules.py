@@ -21,7 +21,7 @@ ROOMS = "Rooms of a service depend downwards"
 WORDS = "Use cases speak the words of the domain"
 # Rule, file and import that breaks it.
 PLANTS = [
-    (SIDE_BY_SIDE, "pricing/app.py", "from services.ledger import store as planted"),
+    (SIDE_BY_SIDE, "pricing/app/pricing.py", "from services.ledger import store as planted"),
     (SIDE_BY_SIDE, "runtime/clock.py", "from services.ledger import domain as planted"),
     (SIDE_BY_SIDE, "runtime/process/node.py", "from services.local import postgres as planted"),
     (SIDE_BY_SIDE, "local/mesh.py", "from services.cli import errors as planted"),
@@ -41,7 +41,7 @@ PLANTS = [
         "runtime/database.py",
         "from payments.events.v1 import ledger_events_pb2 as planted",
     ),
-    (ROOMS, "metering/store.py", "from services.metering.app import late as planted"),
+    (ROOMS, "metering/store/usage.py", "from services.metering.app import late as planted"),
     (
         ROOMS,
         "orchestration/messages/payments.py",
@@ -52,7 +52,7 @@ PLANTS = [
     (WORDS, "events/app/feed.py", "from services.events.messages import feed as planted"),
     (
         "Domain rules do no I/O, read no clock and see no protobuf",
-        "metering/domain.py",
+        "metering/domain/usage.py",
         "import sqlalchemy as planted",
     ),
     (KNOWN_BY_MANIFEST, "cli/output.py", "from services.metering import app as planted"),
@@ -151,6 +151,6 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 
 @pytest.mark.parametrize("statement", ["import random", "from services.runtime import database"])
 def test_the_domain_has_neither_chance_nor_database(tree: Tree, statement: str) -> None:
-    code, printed = tree.lint_with("metering/domain.py", statement)
+    code, printed = tree.lint_with("metering/domain/usage.py", statement)
     assert code == 1
     assert "Domain rules do no I/O, read no clock and see no protobuf BROKEN" in printed

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from .charge import AsyncChargeService, ChargeService
     from .contract_monitor import AsyncContractMonitorService, ContractMonitorService
     from .event import AsyncEventService, EventService
+    from .guardrail import AsyncGuardrailService, GuardrailService
     from .ledger import AsyncLedgerService, LedgerService
     from .merchant_config import AsyncMerchantConfigService, MerchantConfigService
     from .metering import AsyncMeteringService, MeteringService
     from .payment import AsyncPaymentService, PaymentService
+    from .payout import AsyncPayoutService, PayoutService
     from .pricing import AsyncPricingService, PricingService
+    from .settlement import AsyncSettlementService, SettlementService
 
 __all__ = ("AsyncServices", "Services")
 
@@ -68,6 +71,13 @@ class Services:
         return EventService(self._caller)
 
     @cached_property
+    def guardrail(self) -> GuardrailService:
+        """GuardrailService."""
+        from .guardrail import GuardrailService  # noqa: PLC0415
+
+        return GuardrailService(self._caller)
+
+    @cached_property
     def ledger(self) -> LedgerService:
         """LedgerService."""
         from .ledger import LedgerService  # noqa: PLC0415
@@ -96,11 +106,25 @@ class Services:
         return PaymentService(self._caller)
 
     @cached_property
+    def payout(self) -> PayoutService:
+        """PayoutService."""
+        from .payout import PayoutService  # noqa: PLC0415
+
+        return PayoutService(self._caller)
+
+    @cached_property
     def pricing(self) -> PricingService:
         """PricingService."""
         from .pricing import PricingService  # noqa: PLC0415
 
         return PricingService(self._caller)
+
+    @cached_property
+    def settlement(self) -> SettlementService:
+        """SettlementService."""
+        from .settlement import SettlementService  # noqa: PLC0415
+
+        return SettlementService(self._caller)
 
 
 class AsyncServices:
@@ -149,6 +173,13 @@ class AsyncServices:
         return AsyncEventService(self._caller)
 
     @cached_property
+    def guardrail(self) -> AsyncGuardrailService:
+        """GuardrailService."""
+        from .guardrail import AsyncGuardrailService  # noqa: PLC0415
+
+        return AsyncGuardrailService(self._caller)
+
+    @cached_property
     def ledger(self) -> AsyncLedgerService:
         """LedgerService."""
         from .ledger import AsyncLedgerService  # noqa: PLC0415
@@ -177,8 +208,22 @@ class AsyncServices:
         return AsyncPaymentService(self._caller)
 
     @cached_property
+    def payout(self) -> AsyncPayoutService:
+        """PayoutService."""
+        from .payout import AsyncPayoutService  # noqa: PLC0415
+
+        return AsyncPayoutService(self._caller)
+
+    @cached_property
     def pricing(self) -> AsyncPricingService:
         """PricingService."""
         from .pricing import AsyncPricingService  # noqa: PLC0415
 
         return AsyncPricingService(self._caller)
+
+    @cached_property
+    def settlement(self) -> AsyncSettlementService:
+        """SettlementService."""
+        from .settlement import AsyncSettlementService  # noqa: PLC0415
+
+        return AsyncSettlementService(self._caller)

@@ -33,6 +33,13 @@ _REVOKE_API_KEY = Method(
     repeatable=True,
     has_request_id=True,
 )
+_LIST_AUDIT_ENTRIES = Method(
+    "/payments.access.v1.AccessService/ListAuditEntries",
+    access_v1.ListAuditEntriesRequest,
+    access_v1.ListAuditEntriesResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class AccessService:
@@ -76,9 +83,33 @@ class AccessService:
     ) -> access_v1.RevokeApiKeyResponse:
         """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those
         that these made, and so on, of whichever tenant: `keys_ended` tells how many. Streams that
-        they opened end too. Revoking it again changes nothing.
+        they opened end too. Revoking it again ends only what was kept the first time
+        (`keep_made_keys`), for a key that turns out to have leaked.
         """
         return self._caller.unary(_REVOKE_API_KEY, request, timeout)
+
+    def list_audit_entries(
+        self, request: access_v1.ListAuditEntriesRequest, *, timeout: float | None = None
+    ) -> access_v1.ListAuditEntriesResponse:
+        """ListAuditEntries pages through what was changed in configuration and reference data of the
+        tenant, the newest first: who changed what, when, and its content before and after. An entry
+        is written in the transaction of its change, so that there is neither one without the other.
+        Entries are those of the database that the answering process uses.
+        """
+        return self._caller.unary(_LIST_AUDIT_ENTRIES, request, timeout)
+
+    def all_audit_entries(
+        self, request: access_v1.ListAuditEntriesRequest, *, timeout: float | None = None
+    ) -> Iterator[access_v1.AuditEntry]:
+        """Yield the entries of all pages of list_audit_entries, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: access_v1.ListAuditEntriesRequest) -> access_v1.ListAuditEntriesResponse:
+            return self.list_audit_entries(asked, timeout=timeout)
+
+        return items(page, request, "entries", BY_TOKEN)
 
 
 class AsyncAccessService:
@@ -122,6 +153,30 @@ class AsyncAccessService:
     ) -> access_v1.RevokeApiKeyResponse:
         """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those
         that these made, and so on, of whichever tenant: `keys_ended` tells how many. Streams that
-        they opened end too. Revoking it again changes nothing.
+        they opened end too. Revoking it again ends only what was kept the first time
+        (`keep_made_keys`), for a key that turns out to have leaked.
         """
         return await self._caller.unary(_REVOKE_API_KEY, request, timeout)
+
+    async def list_audit_entries(
+        self, request: access_v1.ListAuditEntriesRequest, *, timeout: float | None = None
+    ) -> access_v1.ListAuditEntriesResponse:
+        """ListAuditEntries pages through what was changed in configuration and reference data of the
+        tenant, the newest first: who changed what, when, and its content before and after. An entry
+        is written in the transaction of its change, so that there is neither one without the other.
+        Entries are those of the database that the answering process uses.
+        """
+        return await self._caller.unary(_LIST_AUDIT_ENTRIES, request, timeout)
+
+    def all_audit_entries(
+        self, request: access_v1.ListAuditEntriesRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[access_v1.AuditEntry]:
+        """Yield the entries of all pages of list_audit_entries, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: access_v1.ListAuditEntriesRequest) -> access_v1.ListAuditEntriesResponse:
+            return await self.list_audit_entries(asked, timeout=timeout)
+
+        return items_async(page, request, "entries", BY_TOKEN)

@@ -83,7 +83,7 @@ class ChargeService:
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
         already, CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the
-        recipe, and those of PricingService.RateUsage, such as NO_PLAN.
+        recipe, and those of PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
         """
         return self._caller.unary(_CREATE_CHARGE, request, timeout)
 
@@ -131,7 +131,9 @@ class ChargeService:
     def list_charges(
         self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
     ) -> billing_v1.ListChargesResponse:
-        """ListCharges lists charges, the latest period first."""
+        """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names
+        no charge.
+        """
         return self._caller.unary(_LIST_CHARGES, request, timeout)
 
     def all_charges(
@@ -176,7 +178,7 @@ class AsyncChargeService:
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say
         otherwise, CHARGE_OVERLAPS when a charge of the organisation covers part of the period
         already, CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the
-        recipe, and those of PricingService.RateUsage, such as NO_PLAN.
+        recipe, and those of PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
         """
         return await self._caller.unary(_CREATE_CHARGE, request, timeout)
 
@@ -224,7 +226,9 @@ class AsyncChargeService:
     async def list_charges(
         self, request: billing_v1.ListChargesRequest, *, timeout: float | None = None
     ) -> billing_v1.ListChargesResponse:
-        """ListCharges lists charges, the latest period first."""
+        """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names
+        no charge.
+        """
         return await self._caller.unary(_LIST_CHARGES, request, timeout)
 
     def all_charges(

@@ -248,7 +248,8 @@ class LedgerService:
         transfer.
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
-        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or
+        recipes have reversed a part of it.
         """
         return self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
@@ -307,7 +308,7 @@ class LedgerService:
     ) -> ledger_v1.ListBalanceMonitorsResponse:
         """ListBalanceMonitors lists monitors, by monitor_id.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
         """
         return self._caller.unary(_LIST_BALANCE_MONITORS, request, timeout)
 
@@ -417,7 +418,7 @@ class LedgerService:
         account, a code or a time, oldest first unless asked otherwise: by recorded_at and the place
         in the books; those of a reference by the place alone. An answer looks at 5,000 transfers at
         most, so one may come without any, and others follow all the same. INVALID_FIELD for half a
-        reference.
+        reference, NOT_FOUND for an account that there is none of.
         """
         return self._caller.unary(_LIST_TRANSFERS, request, timeout)
 
@@ -665,7 +666,8 @@ class AsyncLedgerService:
         transfer.
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for
-        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        what voided one; TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or
+        recipes have reversed a part of it.
         """
         return await self._caller.unary(_REVERSE_TRANSFER, request, timeout)
 
@@ -724,7 +726,7 @@ class AsyncLedgerService:
     ) -> ledger_v1.ListBalanceMonitorsResponse:
         """ListBalanceMonitors lists monitors, by monitor_id.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
         """
         return await self._caller.unary(_LIST_BALANCE_MONITORS, request, timeout)
 
@@ -834,7 +836,7 @@ class AsyncLedgerService:
         account, a code or a time, oldest first unless asked otherwise: by recorded_at and the place
         in the books; those of a reference by the place alone. An answer looks at 5,000 transfers at
         most, so one may come without any, and others follow all the same. INVALID_FIELD for half a
-        reference.
+        reference, NOT_FOUND for an account that there is none of.
         """
         return await self._caller.unary(_LIST_TRANSFERS, request, timeout)
 

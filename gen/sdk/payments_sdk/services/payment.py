@@ -19,6 +19,27 @@ _CREATE_PAYMENT = Method(
     repeatable=True,
     has_request_id=True,
 )
+_CAPTURE_PAYMENT = Method(
+    "/payments.orchestration.v1.PaymentService/CapturePayment",
+    orchestration_v1.CapturePaymentRequest,
+    orchestration_v1.CapturePaymentResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_VOID_PAYMENT = Method(
+    "/payments.orchestration.v1.PaymentService/VoidPayment",
+    orchestration_v1.VoidPaymentRequest,
+    orchestration_v1.VoidPaymentResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_REFUND_PAYMENT = Method(
+    "/payments.orchestration.v1.PaymentService/RefundPayment",
+    orchestration_v1.RefundPaymentRequest,
+    orchestration_v1.RefundPaymentResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _PLAN_PAYMENT = Method(
     "/payments.orchestration.v1.PaymentService/PlanPayment",
     orchestration_v1.PlanPaymentRequest,
@@ -57,8 +78,44 @@ class PaymentService:
         beyond doubt gets a REFUSED payment, not an error. The same key and body again give the same
         payment, another body is refused. A payment that was REFUSED for the merchant's
         configuration alone is planned again by the same call, and keeps its id.
+
+        Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
         """
         return self._caller.unary(_CREATE_PAYMENT, request, timeout)
+
+    def capture_payment(
+        self, request: orchestration_v1.CapturePaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.CapturePaymentResponse:
+        """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It
+        answers in the state that was reached within the call's deadline; what is still PENDING then
+        goes on without the caller. What a processor refuses is an answer, not an error: see the
+        instruction's status. One instruction is carried out at a time.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
+        moment).
+        """
+        return self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
+
+    def void_payment(
+        self, request: orchestration_v1.VoidPaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.VoidPaymentResponse:
+        """VoidPayment lets go what a payment has authorised and not captured. It answers as
+        CapturePayment does.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        """
+        return self._caller.unary(_VOID_PAYMENT, request, timeout)
+
+    def refund_payment(
+        self, request: orchestration_v1.RefundPaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.RefundPaymentResponse:
+        """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It
+        answers as CapturePayment does. Refunds never exceed what was taken, however many come at
+        once.
+
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        """
+        return self._caller.unary(_REFUND_PAYMENT, request, timeout)
 
     def plan_payment(
         self, request: orchestration_v1.PlanPaymentRequest, *, timeout: float | None = None
@@ -109,8 +166,44 @@ class AsyncPaymentService:
         beyond doubt gets a REFUSED payment, not an error. The same key and body again give the same
         payment, another body is refused. A payment that was REFUSED for the merchant's
         configuration alone is planned again by the same call, and keeps its id.
+
+        Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
         """
         return await self._caller.unary(_CREATE_PAYMENT, request, timeout)
+
+    async def capture_payment(
+        self, request: orchestration_v1.CapturePaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.CapturePaymentResponse:
+        """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It
+        answers in the state that was reached within the call's deadline; what is still PENDING then
+        goes on without the caller. What a processor refuses is an answer, not an error: see the
+        instruction's status. One instruction is carried out at a time.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
+        moment).
+        """
+        return await self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
+
+    async def void_payment(
+        self, request: orchestration_v1.VoidPaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.VoidPaymentResponse:
+        """VoidPayment lets go what a payment has authorised and not captured. It answers as
+        CapturePayment does.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        """
+        return await self._caller.unary(_VOID_PAYMENT, request, timeout)
+
+    async def refund_payment(
+        self, request: orchestration_v1.RefundPaymentRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.RefundPaymentResponse:
+        """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It
+        answers as CapturePayment does. Refunds never exceed what was taken, however many come at
+        once.
+
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        """
+        return await self._caller.unary(_REFUND_PAYMENT, request, timeout)
 
     async def plan_payment(
         self, request: orchestration_v1.PlanPaymentRequest, *, timeout: float | None = None

@@ -33,6 +33,13 @@ _RATE_USAGE = Method(
     repeatable=True,
     has_request_id=False,
 )
+_CALCULATE_TAX = Method(
+    "/payments.pricing.v1.PricingService/CalculateTax",
+    pricing_v1.CalculateTaxRequest,
+    pricing_v1.CalculateTaxResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class PricingService:
@@ -44,10 +51,11 @@ class PricingService:
     def evaluate_price(
         self, request: pricing_v1.EvaluatePriceRequest, *, timeout: float | None = None
     ) -> pricing_v1.EvaluatePriceResponse:
-        """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+        """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package),
-        UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input
+        that the price does not read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING,
+        DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
         return self._caller.unary(_EVALUATE_PRICE, request, timeout)
 
@@ -55,10 +63,12 @@ class PricingService:
         self, request: pricing_v1.EstimateRequest, *, timeout: float | None = None
     ) -> pricing_v1.EstimateResponse:
         """Estimate previews a period of an organisation on the plan that it is on now, by the rules
-        that charges follow.
+        that charges follow; or, with `period`, on the plans that it is on then, its usage spread
+        evenly over the period.
 
-        Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18
-        places), AMOUNT_OVERFLOW.
+        Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by
+        events or values), INVALID_FIELD (a product of uses and leads beyond 18 places),
+        AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
         return self._caller.unary(_ESTIMATE, request, timeout)
 
@@ -69,11 +79,27 @@ class PricingService:
         are rated in the order of their ids, each from where the one before it left the tiers, so
         that the lines of a SKU sum to the price of the whole.
 
-        The plan, its version, and the partner of record are those in force at the period's start.
-        Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart),
-        USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+        The plan and its version are those in force at the period's start. Each line is shared out
+        over the stretches of the period in which different partners earn, whatever the plan: the
+        lines of all stretches sum exactly to what the organisation pays without partners. Where the
+        organisation moves to other terms inside the period, each part is rated by those at its own
+        start, as the plans' `proration` says; its lines and proofs name the part. Errors: NO_PLAN,
+        SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is prorated, or the parts
+        are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+        USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
         return self._caller.unary(_RATE_USAGE, request, timeout)
+
+    def calculate_tax(
+        self, request: pricing_v1.CalculateTaxRequest, *, timeout: float | None = None
+    ) -> pricing_v1.CalculateTaxResponse:
+        """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules
+        that charges follow; all items are one document.
+
+        Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY,
+        AMOUNT_OVERFLOW.
+        """
+        return self._caller.unary(_CALCULATE_TAX, request, timeout)
 
 
 class AsyncPricingService:
@@ -85,10 +111,11 @@ class AsyncPricingService:
     async def evaluate_price(
         self, request: pricing_v1.EvaluatePriceRequest, *, timeout: float | None = None
     ) -> pricing_v1.EvaluatePriceResponse:
-        """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+        """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package),
-        UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input
+        that the price does not read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING,
+        DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
         return await self._caller.unary(_EVALUATE_PRICE, request, timeout)
 
@@ -96,10 +123,12 @@ class AsyncPricingService:
         self, request: pricing_v1.EstimateRequest, *, timeout: float | None = None
     ) -> pricing_v1.EstimateResponse:
         """Estimate previews a period of an organisation on the plan that it is on now, by the rules
-        that charges follow.
+        that charges follow; or, with `period`, on the plans that it is on then, its usage spread
+        evenly over the period.
 
-        Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18
-        places), AMOUNT_OVERFLOW.
+        Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by
+        events or values), INVALID_FIELD (a product of uses and leads beyond 18 places),
+        AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
         return await self._caller.unary(_ESTIMATE, request, timeout)
 
@@ -110,8 +139,24 @@ class AsyncPricingService:
         are rated in the order of their ids, each from where the one before it left the tiers, so
         that the lines of a SKU sum to the price of the whole.
 
-        The plan, its version, and the partner of record are those in force at the period's start.
-        Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart),
-        USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+        The plan and its version are those in force at the period's start. Each line is shared out
+        over the stretches of the period in which different partners earn, whatever the plan: the
+        lines of all stretches sum exactly to what the organisation pays without partners. Where the
+        organisation moves to other terms inside the period, each part is rated by those at its own
+        start, as the plans' `proration` says; its lines and proofs name the part. Errors: NO_PLAN,
+        SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is prorated, or the parts
+        are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+        USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
         return await self._caller.unary(_RATE_USAGE, request, timeout)
+
+    async def calculate_tax(
+        self, request: pricing_v1.CalculateTaxRequest, *, timeout: float | None = None
+    ) -> pricing_v1.CalculateTaxResponse:
+        """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules
+        that charges follow; all items are one document.
+
+        Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY,
+        AMOUNT_OVERFLOW.
+        """
+        return await self._caller.unary(_CALCULATE_TAX, request, timeout)

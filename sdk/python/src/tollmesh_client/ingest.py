@@ -102,6 +102,8 @@ class Receipt:
     Attributes:
         receipt_id: of the mesh.
         accepted, duplicate, conflict, rejected: events by verdict.
+        enqueued: events that the mesh holds, durably, because its database is away. They get their verdicts once it is
+            back: `GetSpooledBatch` tells them by the receipt_id.
     """
 
     receipt_id: str
@@ -109,6 +111,7 @@ class Receipt:
     duplicate: int
     conflict: int
     rejected: int
+    enqueued: int = 0
 
 
 @dataclasses.dataclass
@@ -117,6 +120,7 @@ class Stats:
 
     Attributes:
         accepted, duplicate, conflict, rejected: events by the mesh's verdict.
+        enqueued: events that the mesh holds until its database is back; it has them for good.
         failed: events that the mesh does not take even alone.
         pending: taken over, and not answered yet.
         batches: answered calls.
@@ -128,6 +132,7 @@ class Stats:
     duplicate: int = 0
     conflict: int = 0
     rejected: int = 0
+    enqueued: int = 0
     failed: int = 0
     pending: int = 0
     batches: int = 0
@@ -407,6 +412,7 @@ class UsageIngester:
             with self._state:
                 self._calls.discard(call)
         told = answer.accepted + answer.duplicate + answer.conflict + answer.rejected
+        told += answer.enqueued
         if told != len(rows) or any(at.index >= len(rows) for at in answer.problems):
             raise TollmeshError(f"the mesh answered for {told} of {len(rows)} events")
         return answer
@@ -428,6 +434,8 @@ class UsageIngester:
 
     def _judge(self, rows: Sequence[bytes], answer: IngestEventsResponse) -> None:
         for problem in answer.problems:
+            if problem.outcome == Outcome.ENQUEUED:
+                continue  # it has no verdict yet
             verdict = Verdict(
                 problem.request_id,
                 Outcome(problem.outcome).name or str(int(problem.outcome)),
@@ -437,14 +445,16 @@ class UsageIngester:
             )
             self._tell(self._on_verdict, verdict)
         counts = (answer.accepted, answer.duplicate, answer.conflict, answer.rejected)
+        enqueued = answer.enqueued
         with self._state:
             self._stats.accepted += answer.accepted
             self._stats.duplicate += answer.duplicate
             self._stats.conflict += answer.conflict
             self._stats.rejected += answer.rejected
+            self._stats.enqueued += enqueued
             self._stats.batches += 1
             self._stats.trouble = None
-        self._tell(self._on_receipt, Receipt(answer.receipt_id, *counts))
+        self._tell(self._on_receipt, Receipt(answer.receipt_id, *counts, enqueued))
 
     def _trouble(self, error: Exception) -> None:
         with self._state:

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/status"
+
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 )
 
@@ -35,4 +37,18 @@ func BenchmarkDecodeIngest(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N*events)/b.Elapsed().Seconds(), "events/s")
+}
+
+func TestAnAnswerHasTheSameBytesInEveryBuild(t *testing.T) {
+	if got := string(compact([]byte(`{"a": 1, "b":[ "x y" ]}`))); got != `{"a":1,"b":["x y"]}` {
+		t.Fatalf("written as %s", got)
+	}
+	answer := &status.Status{Code: 3, Message: "a text, with spaces"}
+	text, err := newCodec().Marshal(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"code":3,"message":"a text, with spaces","details":[]}`; string(text) != want {
+		t.Fatalf("written as %s, not %s", text, want)
+	}
 }

@@ -37,6 +37,9 @@ func quoteDecimals(text []byte, message protoreflect.MessageDescriptor) ([]byte,
 	if err := walk.value(message, nil, 0); err != nil {
 		return nil, err
 	}
+	if at := behindSpace(text, int(decoder.InputOffset())); at < len(text) {
+		return nil, fmt.Errorf("not valid JSON: at byte %d, behind its end, it goes on", at+1)
+	}
 	return walk.apply(text), nil
 }
 

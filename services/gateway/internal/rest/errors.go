@@ -150,7 +150,7 @@ func render(s *status.Status) []byte {
 		// Text that is no UTF-8 is all that is left to fail.
 		return []byte(fmt.Sprintf(`{"code": %d, "message": "the error cannot be shown", "details": []}`, s.Code()))
 	}
-	return text
+	return compact(text)
 }
 
 // reasonOf is the reason of a status' ErrorInfo; empty without one.

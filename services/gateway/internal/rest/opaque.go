@@ -1,6 +1,8 @@
 package rest
 
 import (
+	"bytes"
+	"encoding/json"
 	"reflect"
 	"strings"
 
@@ -32,7 +34,7 @@ func (o opaqueTypes) FindMessageByURL(url string) (protoreflect.MessageType, err
 func (c *codec) Marshal(answer any) ([]byte, error) {
 	text, err := c.JSONPb.Marshal(answer)
 	if err == nil {
-		return text, nil
+		return compact(text), nil
 	}
 	opaque := opaqueTypes{protoregistry.GlobalTypes, map[string]bool{}}
 	eachAny(reflect.ValueOf(answer), func(found *anypb.Any) {
@@ -50,7 +52,18 @@ func (c *codec) Marshal(answer any) ([]byte, error) {
 	})
 	tolerant := c.JSONPb
 	tolerant.MarshalOptions.Resolver = opaque
-	return tolerant.Marshal(answer)
+	text, err = tolerant.Marshal(answer)
+	return compact(text), err
+}
+
+// compact takes the spaces out of JSON: protojson sets them or not by a hash of the program, so that the same answer would
+// have other bytes in each build.
+func compact(text []byte) []byte {
+	var short bytes.Buffer
+	if err := json.Compact(&short, text); err != nil {
+		return text // an answer that failed has no text
+	}
+	return short.Bytes()
 }
 
 // eachAny visits the Any messages of what the generated handlers answer with: a message, a list of them, or the result

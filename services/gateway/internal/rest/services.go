@@ -26,6 +26,7 @@ import (
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
 	pricingv1 "tollmesh.dev/gen/go/payments/pricing/v1"
+	settlementv1 "tollmesh.dev/gen/go/payments/settlement/v1"
 )
 
 // registrations add each service's routes. A test compares them with the schemas. The imports also
@@ -36,11 +37,14 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	contractsv1.RegisterContractMonitorServiceHandler,
 	eventsv1.RegisterEventServiceHandler,
 	ledgerv1.RegisterLedgerServiceHandler,
+	meteringv1.RegisterGuardrailServiceHandler,
 	meteringv1.RegisterMeteringServiceHandler,
 	orchestrationv1.RegisterMerchantConfigServiceHandler,
 	orchestrationv1.RegisterPaymentServiceHandler,
 	pricingv1.RegisterCatalogServiceHandler,
 	pricingv1.RegisterPricingServiceHandler,
+	settlementv1.RegisterPayoutServiceHandler,
+	settlementv1.RegisterSettlementServiceHandler,
 }
 
 // rawPaths are the routes whose body travels untouched, as `POST /v1/payments`, with the bytes that it may have.

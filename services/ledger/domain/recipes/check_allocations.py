@@ -35,43 +35,53 @@ def faults(recipe: Recipe) -> Iterator[Fault]:
     """List what is wrong with the allocations; none of them goes round in circles."""
     for at, allocation in enumerate(recipe.allocations):
         place = f"allocations[{at}]"
-        if allocation.for_each:
-            listed = {each.name: each for each in recipe.parameters}.get(allocation.for_each)
-            if listed is None or listed.type is not _T.LIST:
-                yield Fault(f"{place}.for_each", f"there is no list {allocation.for_each!r}")
-                continue
-        whole = amount_kind(recipe, allocation.of, allocation.for_each)
-        if isinstance(whole, str):
-            yield Fault(f"{place}.of", whole)
-            continue
-        scope = recipe.in_scope(allocation.for_each)
-        for inner, part in enumerate(allocation.parts):
-            if fault := _part_fault(part, whole, scope):
-                yield Fault(f"{place}.parts[{inner}]", fault)
+        yield from _sizes(recipe, allocation, place)
         yield from _residual(allocation, place)
         yield from _sum(allocation, place)
 
 
-def _part_fault(part: Part, whole: AmountKind, scope: Mapping[str, Parameter]) -> str:
+def _sizes(recipe: Recipe, allocation: Allocation, place: str) -> Iterator[Fault]:
+    """What is split, and how large the parts are; for a whole that there is not, what does not hang on it."""
+    listed = {each.name: each for each in recipe.parameters}.get(allocation.for_each)
+    if allocation.for_each and (listed is None or listed.type is not _T.LIST):
+        # Which parameters it sees nobody can tell.
+        yield Fault(f"{place}.for_each", f"there is no list {allocation.for_each!r}")
+        return
+    whole = amount_kind(recipe, allocation.of, allocation.for_each)
+    if isinstance(whole, str):
+        yield Fault(f"{place}.of", whole)
+    known = None if isinstance(whole, str) else whole
+    scope = recipe.in_scope(allocation.for_each)
+    for inner, part in enumerate(allocation.parts):
+        for fault in _part_faults(part, known, scope):
+            yield Fault(f"{place}.parts[{inner}]", fault)
+
+
+def _part_faults(
+    part: Part, whole: AmountKind | None, scope: Mapping[str, Parameter]
+) -> Iterator[str]:
     if part.kind is ShareKind.REST:
-        return ""
+        return
     if part.kind is ShareKind.PERCENT:
-        return "" if 0 < Decimal(part.share) <= _WHOLE else "must be above 0 and up to 100 percent"
+        if not 0 < Decimal(part.share) <= _WHOLE:
+            yield "must be above 0 and up to 100 percent"
+        return
     parameter = scope.get(part.share)
     if parameter is None:
-        return f"there is no parameter {part.share!r} here"
+        yield f"there is no parameter {part.share!r} here"
+        return
     is_amount = part.kind is ShareKind.AMOUNT
-    faults = (
-        (parameter.optional, f"{part.share!r} may be missing: a part needs a size"),
-        (not is_amount and parameter.type is not _T.RATE, f"{part.share!r} is no rate"),
-        (is_amount and not parameter.type.is_amount, f"{part.share!r} is no amount"),
-        (
-            is_amount and currency_key(parameter) != whole.currency,
+    if parameter.optional:
+        yield f"{part.share!r} may be missing: a part needs a size"
+    if not is_amount and parameter.type is not _T.RATE:
+        yield f"{part.share!r} is no rate"
+    elif is_amount and not parameter.type.is_amount:
+        yield f"{part.share!r} is no amount"
+    elif is_amount and whole and currency_key(parameter) != whole.currency:
+        yield (
             f"the currency of {part.share!r} can differ from that of the whole: it needs same_currency_as"
-            f" {whole.currency!r}",
-        ),
-    )
-    return next((fault for is_so, fault in faults if is_so), "")
+            f" {whole.currency!r}"
+        )
 
 
 def _residual(allocation: Allocation, place: str) -> Iterator[Fault]:

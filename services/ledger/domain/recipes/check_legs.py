@@ -32,21 +32,48 @@ class _Leg:
         self.suspends = recipe.on_refusal is OnRefusal.SUSPENSE
 
     def faults(self) -> Iterator[Fault]:
-        """List what is wrong with it."""
+        """List what is wrong with it. What cannot be judged for another fault is left out."""
         leg = self.leg
-        if leg.for_each:
-            listed = self.own.get(leg.for_each)
-            if listed is None or listed.type is not _T.LIST:
-                yield self._fault("for_each", f"there is no list {leg.for_each!r}")
-                return
+        yield from self._shape()
+        listed = self.own.get(leg.for_each)
+        if leg.for_each and (listed is None or listed.type is not _T.LIST):
+            # Which parameters it sees nobody can tell.
+            yield self._fault("for_each", f"there is no list {leg.for_each!r}")
+            yield from self._names()
+            return
         for which, name in (("when", leg.when), ("unless", leg.unless)):
             if name and name not in self.scope:
                 yield self._fault(which, f"there is no parameter {name!r} here")
+        yield from self._names()
+        if leg.amount:
+            yield from self._amount()
+        yield from self._guarded()
+
+    def _shape(self) -> Iterator[Fault]:
+        """What its kind needs, and what it has none of."""
+        leg = self.leg
         if leg.kind.ends_hold:
             yield from self._ends_hold()
         else:
-            yield from self._moves()
-        yield from self._guarded()
+            if leg.hold is not None:
+                yield self._fault("hold", f"is given for a leg of {leg.kind.name}, which ends none")
+            yield from self._sides()
+            if not leg.amount:
+                yield self._fault("amount", "is required: what moves")
+        if leg.kind is not Kind.PENDING and (leg.timeout_ms or leg.multi_capture):
+            yield self._fault("kind", "only a hold has a timeout, or is posted in several parts")
+
+    def _amount(self) -> Iterator[Fault]:
+        """What moves, and what must be of its currency; of a bad one, what does not hang on it."""
+        kind = amount_kind(self.recipe, self.leg.amount, self.leg.for_each)
+        if isinstance(kind, str):
+            yield self._fault("amount", kind)
+        elif self.leg.kind.ends_hold and kind.is_signed:
+            yield self._fault("amount", "may be negative, which no hold is ended by")
+        known = None if isinstance(kind, str) else kind
+        if not self.leg.kind.ends_hold:
+            yield from self._currencies(known)
+            yield from self._sources(known)
 
     def _fault(self, field: str, description: str) -> Fault:
         return Fault(f"{self.place}.{field}", description)
@@ -61,33 +88,6 @@ class _Leg:
             )
         if any(leg.accounts) or leg.reverses:
             yield self._fault("hold", "gives the accounts: the leg has none of its own")
-        yield from self._no_hold_options()
-        if leg.amount:
-            kind = amount_kind(self.recipe, leg.amount, leg.for_each)
-            if isinstance(kind, str):
-                yield self._fault("amount", kind)
-            elif kind.is_signed:
-                yield self._fault("amount", "may be negative, which no hold is ended by")
-
-    def _no_hold_options(self) -> Iterator[Fault]:
-        if self.leg.kind is not Kind.PENDING and (self.leg.timeout_ms or self.leg.multi_capture):
-            yield self._fault("kind", "only a hold has a timeout, or is posted in several parts")
-
-    def _moves(self) -> Iterator[Fault]:
-        leg = self.leg
-        if leg.hold is not None:
-            yield self._fault("hold", f"is given for a leg of {leg.kind.name}, which ends none")
-        yield from self._no_hold_options()
-        yield from self._sides()
-        if not leg.amount:
-            yield self._fault("amount", "is required: what moves")
-            return
-        kind = amount_kind(self.recipe, leg.amount, leg.for_each)
-        if isinstance(kind, str):
-            yield self._fault("amount", kind)
-            return
-        yield from self._currencies(kind)
-        yield from self._sources(kind)
 
     def _sides(self) -> Iterator[Fault]:
         leg = self.leg
@@ -111,21 +111,36 @@ class _Leg:
         if leg.debit and leg.debit == leg.credit:
             yield self._fault("credit", "must be another account than the debited one")
 
-    def _currencies(self, kind: AmountKind) -> Iterator[Fault]:
+    def _named(self) -> Iterator[tuple[str, str]]:
         leg = self.leg
-        for field, name in (
-            ("debit", leg.debit),
-            ("credit", leg.credit),
-            *(("debit_from", source.account) for source in leg.debit_from),
-            *(("credit_from", source.account) for source in leg.credit_from),
-        ):
-            account = self.accounts.get(name)
-            if name and account is None:
+        yield from (("debit", leg.debit), ("credit", leg.credit))
+        yield from (("debit_from", source.account) for source in leg.debit_from)
+        yield from (("credit_from", source.account) for source in leg.credit_from)
+
+    def _names(self) -> Iterator[Fault]:
+        """Accounts that there are not, or that stand in it twice."""
+        if self.leg.kind.ends_hold:
+            return
+        for field, name in self._named():
+            if name and name not in self.accounts:
                 yield self._fault(field, f"there is no account {name!r}")
-            elif account is not None:
+        names = [source.account for source in self.leg.sources]
+        if len(set(names)) < len(names) or {self.leg.debit, self.leg.credit} & set(names):
+            yield self._fault(self._side_of_sources, "an account stands twice in the leg")
+
+    @property
+    def _side_of_sources(self) -> str:
+        return "debit_from" if self.leg.debit_from else "credit_from"
+
+    def _currencies(self, kind: AmountKind | None) -> Iterator[Fault]:
+        for field, name in self._named():
+            account = self.accounts.get(name)
+            if account is not None:
                 yield from self._account(field, account, kind)
 
-    def _account(self, field: str, account: AccountTemplate, kind: AmountKind) -> Iterator[Fault]:
+    def _account(
+        self, field: str, account: AccountTemplate, kind: AmountKind | None
+    ) -> Iterator[Fault]:
         unseen = sorted(
             {
                 place.name
@@ -139,17 +154,16 @@ class _Leg:
                 field,
                 f"account {account.name!r} needs {', '.join(unseen)}, which the leg does not see",
             )
-        elif currency_of_account(account, self.scope) != kind.currency:
+        elif kind and currency_of_account(account, self.scope) != kind.currency:
             yield self._fault(
                 field,
                 f"the currency of account {account.name!r} can differ from that of the amount: {account.currency}"
                 f" beside {{{kind.currency}.currency}}",
             )
 
-    def _sources(self, kind: AmountKind) -> Iterator[Fault]:
-        sources = self.leg.sources
-        field = "debit_from" if self.leg.debit_from else "credit_from"
-        if sources and kind.is_signed:
+    def _sources(self, kind: AmountKind | None) -> Iterator[Fault]:
+        sources, field = self.leg.sources, self._side_of_sources
+        if sources and kind and kind.is_signed:
             yield self._fault("amount", "may be negative, and cannot be taken from sources then")
         for at, source in enumerate(sources):
             if source.unbounded and not source.up_to and at < len(sources) - 1:
@@ -158,23 +172,21 @@ class _Leg:
                 )
             if source.up_to:
                 yield from self._cap(f"{field}[{at}].up_to", source, kind)
-        names = [source.account for source in sources]
-        if len(set(names)) < len(names) or {self.leg.debit, self.leg.credit} & set(names):
-            yield self._fault(field, "an account stands twice in the leg")
         if sources and self.suspends and (not sources[-1].unbounded or sources[-1].up_to):
             yield self._fault(
                 field, "the last source must be unbounded: what has happened cannot be refused"
             )
 
-    def _cap(self, field: str, source: Source, kind: AmountKind) -> Iterator[Fault]:
+    def _cap(self, field: str, source: Source, kind: AmountKind | None) -> Iterator[Fault]:
         cap = amount_kind(self.recipe, source.up_to, self.leg.for_each)
         if isinstance(cap, str):
             yield self._fault(field, cap)
-        elif cap.currency != kind.currency:
+            return
+        if kind and cap.currency != kind.currency:
             yield self._fault(field, "its currency can differ from that of the amount")
-        elif cap.is_signed:
+        if cap.is_signed:
             yield self._fault(field, "may be negative, which no cap is")
-        elif self.scope[cap.root].optional:
+        if self.scope[cap.root].optional:
             yield self._fault(field, f"{cap.root!r} may be missing: a cap needs a size")
 
     def _guarded(self) -> Iterator[Fault]:

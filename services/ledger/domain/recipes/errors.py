@@ -8,17 +8,21 @@ from typing import Self
 from uuid import UUID
 
 from services.ledger.domain.transfers import Reference
-from services.runtime.errors import Code, DomainError, FieldViolation
+from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
 
 # Results of a refusal that no transfer and no account has.
 SOURCES_EXHAUSTED = "SOURCES_EXHAUSTED"
 EARLIER_LEG_NOT_FOUND = "EARLIER_LEG_NOT_FOUND"
 EARLIER_LEG_OF_SEVERAL = "EARLIER_LEG_OF_SEVERAL"
+EXCEEDS_EARLIER_LEG = "EXCEEDS_EARLIER_LEG"
 # What to do where no account is at fault.
 _ADVICE = {
     EARLIER_LEG_NOT_FOUND: "post what it refers to, then repeat the same call",
     EARLIER_LEG_OF_SEVERAL: (
         "the leg that it refers to took from several sources: end or reverse each of its transfers by itself"
+    ),
+    EXCEEDS_EARLIER_LEG: (
+        "with what was reversed before it would be more than was posted: post what is left of it at most"
     ),
     "ACCOUNTS_MUST_BE_DIFFERENT": "its two accounts are one for these parameters: post it with others",
     "EFFECTIVE_AT_IN_CLOSED_PERIOD": "post it with a later effective_at, or reopen the period first",
@@ -101,6 +105,12 @@ class PostingExists(DomainError):
             reference=str(reference),
             posting_id=str(posting_id),
         )
+
+
+class FactUnfit(InvalidField):
+    """A fact is not what its recipe takes as it stands now: a newer version, or an earlier posting, may take it."""
+
+    state_dependent = True
 
 
 class RecipeRefused(DomainError):

@@ -24,7 +24,7 @@ from services.ledger.domain.recipes.recipe import (
 )
 from services.ledger.domain.recipes.splitting import split
 from services.ledger.domain.recipes.templates import Scope, places
-from services.ledger.domain.transfers import Reference, Transfer
+from services.ledger.domain.transfers import Reference, Transfer, moved
 from services.runtime.errors import InvalidField
 from services.runtime.ids import derived_uuid
 from services.runtime.money import Money
@@ -89,6 +89,21 @@ class Tender:
 
 
 @dataclass(frozen=True, slots=True)
+class Reversing:
+    """What a move takes back.
+
+    Attributes:
+        transfer_id: of the transfer that it reverses.
+        posted_minor: what that moved.
+        amount_minor: what is taken back of it; below zero where it goes the same way again.
+    """
+
+    transfer_id: UUID
+    posted_minor: int
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One transfer to make, or one a source.
 
@@ -98,7 +113,7 @@ class Move:
             for the side of the sources.
         tenders: the sources, in their order; empty where the accounts are named.
         amount: more than zero; None for all of a hold.
-        reverses: the accounts are those that an earlier leg came to, whatever their types are.
+        reverses: the earlier leg whose accounts these are, whatever their types are; None for none.
     """
 
     leg: Leg
@@ -109,7 +124,7 @@ class Move:
     metadata: Mapping[str, str]
     tenders: tuple[Tender, ...] = ()
     pending_id: UUID | None = None
-    reverses: bool = False
+    reverses: Reversing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,11 @@ class Plan:
     fact: Fact
     moves: tuple[Move, ...]
     values: Values = field(default_factory=dict)
+
+    @property
+    def reverses(self) -> set[UUID]:
+        """The transfers that are reversed."""
+        return {move.reverses.transfer_id for move in self.moves if move.reverses is not None}
 
     @property
     def accounts(self) -> Iterator[Account]:
@@ -169,15 +189,20 @@ def bound(recipe: Recipe, fact: Fact) -> dict[str, Value]:
     return bind(recipe.parameters, fact.parameters)
 
 
-def evaluate(recipe: Recipe, fact: Fact, values: Values, posted: Posted) -> Plan:
+def evaluate(
+    recipe: Recipe, fact: Fact, values: Values, posted: Posted, *, cuts: bool = False
+) -> Plan:
     """Return what a recipe makes of a fact whose parameters are bound.
 
+    `cuts` is for what an earlier release may have posted: it cut metadata that is too long.
+
     Raises:
-        InvalidField: the parameters cannot be split as the recipe says, or make more transfers than a posting has.
+        InvalidField: the parameters cannot be split as the recipe says, make more transfers than a posting has, or
+            longer metadata than a transfer has.
         RecipeRefused: an earlier leg that it depends on is not in the books.
     """
     moves: list[Move] = []
-    for leg, scope, group in _instances(recipe, fact, values):
+    for leg, scope, group in _instances(recipe, fact, values, cuts=cuts):
         move = _Instance(recipe, fact, leg, scope, group, posted).move()
         if move is not None:
             moves.append(move)
@@ -188,7 +213,9 @@ def evaluate(recipe: Recipe, fact: Fact, values: Values, posted: Posted) -> Plan
     return Plan(recipe, fact, tuple(moves), values)
 
 
-def _instances(recipe: Recipe, fact: Fact, values: Values) -> Iterator[tuple[Leg, Scope, int]]:
+def _instances(
+    recipe: Recipe, fact: Fact, values: Values, *, cuts: bool = False
+) -> Iterator[tuple[Leg, Scope, int]]:
     """Go through the legs that are made, group by group where neighbours are made for each group of one list."""
     at = 0
     while at < len(recipe.legs):
@@ -197,7 +224,7 @@ def _instances(recipe: Recipe, fact: Fact, values: Values) -> Iterator[tuple[Leg
         while listed and stop < len(recipe.legs) and recipe.legs[stop].for_each == listed:
             stop += 1
         parameters = recipe.in_scope(listed)
-        for group, scope in enumerate(_scopes(fact, parameters, values, listed)):
+        for group, scope in enumerate(_scopes(fact, parameters, values, listed, cuts=cuts)):
             for leg in recipe.legs[at:stop]:
                 if _is_made(leg, scope):
                     yield leg, scope, group
@@ -205,15 +232,15 @@ def _instances(recipe: Recipe, fact: Fact, values: Values) -> Iterator[tuple[Leg
 
 
 def _scopes(
-    fact: Fact, parameters: Mapping[str, Parameter], values: Values, listed: str
+    fact: Fact, parameters: Mapping[str, Parameter], values: Values, listed: str, *, cuts: bool
 ) -> Iterator[Scope]:
     if not listed:
-        yield Scope(fact.reference, parameters, values)
+        yield Scope(fact.reference, parameters, values, cuts=cuts)
         return
     groups = values.get(listed, ())
     assert isinstance(groups, tuple)
     for group in groups:
-        yield Scope(fact.reference, parameters, values, group)
+        yield Scope(fact.reference, parameters, values, group, cuts)
 
 
 def _is_made(leg: Leg, scope: Scope) -> bool:
@@ -265,6 +292,10 @@ class _Instance:
         assert amount is not None, "checked when the recipe was stored"
         reversed_ = self._earlier(leg.reverses)
         debits, credits = self._sides(amount, reversed_)
+        reverses = None
+        if reversed_ is not None:
+            posted_minor = moved(reversed_)
+            reverses = Reversing(reversed_.transfer_id, posted_minor, amount.minor_units)
         if amount.minor_units < 0:
             debits, credits, amount = credits, debits, -amount
         tenders = tuple(self._tender(source) for source in leg.sources)
@@ -276,7 +307,7 @@ class _Instance:
             amount,
             metadata,
             tenders,
-            reverses=reversed_ is not None,
+            reverses=reverses,
         )
 
     def _sides(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -72,7 +73,12 @@ def posted(judged: Judged, now: datetime) -> PostingView:
 def transfers_of(posting: PostingView) -> Posted:
     """Return the transfers that later postings may refer to, by leg and group; None for a leg that made several."""
     earlier = EarlierPosting(posting.recipe, posting.reference)
+    return by_leg(earlier, ((leg.leg, leg.group, leg.view.transfer) for leg in posting.legs))
+
+
+def by_leg(earlier: EarlierPosting, made: Iterable[tuple[str, int, Transfer]]) -> Posted:
+    """Return the transfers of a posting, each with its leg and group, as `transfers_of` does."""
     found: dict[tuple[EarlierPosting, str, int], list[Transfer]] = {}
-    for leg in posting.legs:
-        found.setdefault((earlier, leg.leg, leg.group), []).append(leg.view.transfer)
-    return {key: made[0] if len(made) == 1 else None for key, made in found.items()}
+    for leg, group, transfer in made:
+        found.setdefault((earlier, leg, group), []).append(transfer)
+    return {key: several[0] if len(several) == 1 else None for key, several in found.items()}

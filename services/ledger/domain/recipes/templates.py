@@ -72,12 +72,14 @@ class Scope:
         parameters: those of the recipe and of the group, by name.
         values: those of the recipe.
         group: those of the group; empty outside of one.
+        cuts: metadata that is too long is cut, as earlier releases did, instead of refused.
     """
 
     reference: Reference
     parameters: Mapping[str, Parameter]
     values: Values
     group: Values = field(default_factory=dict)
+    cuts: bool = False
 
     def value(self, name: str) -> Value | None:
         """Return the value of a parameter, of the group first; None where it is not given."""
@@ -101,11 +103,24 @@ class Scope:
         return "".join(filled)
 
     def metadata(self, templates: Mapping[str, str]) -> dict[str, str]:
-        """Fill metadata; an entry with a parameter that is not given is left out."""
+        """Fill metadata; an entry with a parameter that is not given is left out.
+
+        Raises:
+            InvalidField: parameters make an entry longer than metadata is.
+        """
         filled = {name: self.in_text(template) for name, template in templates.items()}
-        return {
-            name: text[:METADATA_CHARS_MAX] for name, text in filled.items() if text is not None
-        }
+        found = {name: text for name, text in filled.items() if text is not None}
+        for name, text in found.items():
+            if len(text) > METADATA_CHARS_MAX and not self.cuts:
+                raise self._too_long(name, templates[name], text)
+        return {name: text[:METADATA_CHARS_MAX] for name, text in found.items()}
+
+    def _too_long(self, name: str, template: str, text: str) -> InvalidField:
+        longest = max(places(template), key=lambda place: len(self._written(place) or ""))
+        return InvalidField.one(
+            f"parameters.{longest.name}",
+            f"makes metadata {name!r} {len(text)} characters long; {METADATA_CHARS_MAX} is the limit",
+        )
 
     def _named(self, place: Place) -> str:
         text = self._written(place)

@@ -5,8 +5,8 @@ site's stream; sources of other sites take them into their own logs, from where 
 Postgres stays the log of record at both ends: the stream is transport and can be made again by a replay.
 """
 
-from services.runtime.events.jetstream.look import look_at
+from services.runtime.events.jetstream.look import look_at, look_at_spool
 from services.runtime.events.jetstream.options import Options
 from services.runtime.events.jetstream.transport import Transport
 
-__all__ = ["Options", "Transport", "look_at"]
+__all__ = ["Options", "Transport", "look_at", "look_at_spool"]

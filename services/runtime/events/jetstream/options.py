@@ -59,12 +59,38 @@ class Options:
         if not urls:
             return None
         sources = _listed(settings.nats_from)
-        for name, sites in (("SITE", (settings.nats_site,)), ("FROM", sources)):
-            for site in sites:
-                _check_site(name, site)
         if settings.nats_site in sources:
             raise SettingsUnfit("TOLLMESH_NATS_FROM: a site cannot receive events from itself")
-        _check_urls(urls)
+        for site in sources:
+            _check_site("FROM", site)
+        return cls._joined(
+            settings, "NATS_URL", urls, sources=sources, bytes_max=settings.nats_stream_bytes_max
+        )
+
+    @classmethod
+    def of_spool(cls, settings: Settings) -> Self | None:
+        """Read how the spool of usage is reached; None when there is none.
+
+        Raises:
+            SettingsUnfit: names the variable at fault.
+        """
+        urls = _listed(settings.spool_url.get_secret_value())
+        if not urls:
+            return None
+        return cls._joined(settings, "SPOOL_URL", urls, bytes_max=settings.spool_bytes_max)
+
+    @classmethod
+    def _joined(
+        cls,
+        settings: Settings,
+        name: str,
+        urls: tuple[str, ...],
+        *,
+        sources: tuple[str, ...] = (),
+        bytes_max: int,
+    ) -> Self:
+        _check_site("SITE", settings.nats_site)
+        _check_urls(name, urls)
         files = (settings.nats_creds_file, settings.nats_ca_file, settings.nats_cert_file)
         for path in (*files, settings.nats_key_file):
             if path is not None and not path.is_file():
@@ -78,7 +104,7 @@ class Options:
             cert_file=settings.nats_cert_file,
             key_file=settings.nats_key_file,
             replicas=settings.nats_replicas,
-            stream_bytes_max=settings.nats_stream_bytes_max,
+            stream_bytes_max=bytes_max,
         )
 
     def tls(self) -> ssl.SSLContext | None:
@@ -125,7 +151,7 @@ def _check_site(name: str, site: str) -> None:
         )
 
 
-def _check_urls(urls: tuple[str, ...]) -> None:
+def _check_urls(name: str, urls: tuple[str, ...]) -> None:
     for url in urls:
         try:
             parts = urlsplit(url)
@@ -135,4 +161,4 @@ def _check_urls(urls: tuple[str, ...]) -> None:
             fit = False
         if not fit:
             # Not the URL itself: it may hold a password.
-            raise SettingsUnfit("TOLLMESH_NATS_URL: write nats://host:4222 or tls://host:4222")
+            raise SettingsUnfit(f"TOLLMESH_{name}: write nats://host:4222 or tls://host:4222")

@@ -517,6 +517,46 @@ def test_every_fault_is_told_at_once() -> None:
     assert refused.value.metadata["place"] == "legs[0].debit"
 
 
+def test_a_bad_amount_hides_no_other_fault() -> None:
+    leg = {
+        "name": "moved",
+        "debit": "nowhere",
+        "credit_from": [
+            {"account": "from", "unbounded": True},
+            {"account": "from", "up_to": "ghost"},
+        ],
+        "amount": "note",
+    }
+    document = moving(
+        parameters=[AMOUNT, parameter("note", "TEXT")],
+        accounts=[account("from")],
+        legs=[leg, {**leg, "name": "other", "for_each": "rows"}],
+        allocations=[
+            {
+                "name": "parts",
+                "of": "note",
+                "parts": [{"name": "a", "rest": True}, {"name": "b", "rest": True}],
+                "residual_owner": "c",
+            }
+        ],
+        on_refusal="ON_REFUSAL_SUSPENSE",
+    )
+    places = [fault.place for fault in faults(recipe(document))]
+    of_amount = ["amount", "credit_from[0]", "credit_from[1].up_to", "credit_from"]
+    assert places == [
+        "allocations[0].of",
+        "allocations[0].residual_owner",
+        "allocations[0].parts",
+        "legs[0].debit",
+        "legs[0].credit_from",
+        *(f"legs[0].{field}" for field in of_amount),
+        "legs[1].for_each",
+        "legs[1].debit",
+        "legs[1].credit_from",
+        *["allocations[0].parts"] * 2,
+    ]
+
+
 SHARE = parameter("fee", "AMOUNT", same_currency_as="amount")
 IN_PARTS = [{"name": "a", "rest": True}, {"name": "b", "amount": "fee"}]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 
 from services.ledger.domain.accounts import AccountType, Flags, Limits
 from services.ledger.domain.holds import HoldState
+from services.ledger.domain.posting import Books, Evaluation, evaluate
+from services.ledger.domain.recipes import judging
 from services.ledger.domain.recipes.errors import RecipeRefused
 from services.ledger.domain.recipes.evaluation import EarlierPosting, Fact, Posted, bound
 from services.ledger.domain.recipes.judging import OpenBooks, Suspended, told
@@ -184,14 +188,14 @@ def test_metadata_holds_what_is_given() -> None:
     made_by = recipe(moving(parameters=[AMOUNT, *declared], legs=[{**MOVED, "metadata": texts}]))
     values: dict[str, Value] = {
         "amount": usd(1050),
-        "note": "x" * 600,
+        "note": "x" * 510,
         "rate": Decimal("0.10"),
         "flag": True,
         "currency": "EUR",
     }
     (transfer,) = transfers(post(made_by, values))
     assert dict(transfer.metadata) == {
-        "note": "<" + "x" * 511,
+        "note": f"<{'x' * 510}>",
         "rate": "<0.1>",
         "flag": "<true>",
         "currency": "<EUR>",
@@ -199,6 +203,32 @@ def test_metadata_holds_what_is_given() -> None:
     }
     (transfer,) = transfers(post(made_by, {"amount": usd(1)}))
     assert dict(transfer.metadata) == {"amount": "0.01 USD USD"}
+    with pytest.raises(InvalidField) as refused:
+        post(made_by, {**values, "note": "x" * 511})
+    (field,) = refused.value.fields
+    assert field.field == "parameters.note"
+    assert "metadata 'note' 513 characters long; 512 is the limit" in field.description
+
+
+@pytest.mark.parametrize("where", ["legs", "accounts"])
+@pytest.mark.parametrize("on_refusal", ["ON_REFUSAL_REFUSE", "ON_REFUSAL_SUSPENSE"])
+def test_metadata_that_several_texts_make_too_long_is_refused_and_never_cut(
+    where: str, on_refusal: str
+) -> None:
+    entry = {"metadata": {"both": "{reference.id}{one}{other}"}}
+    declared = [AMOUNT, parameter("one", "TEXT"), parameter("other", "TEXT")]
+    accounts = [account("from"), {**account("to"), **(entry if where == "accounts" else {})}]
+    legs = [{**MOVED, **(entry if where == "legs" else {})}]
+    made_by = recipe(
+        moving(parameters=declared, accounts=accounts, legs=legs, on_refusal=on_refusal)
+    )
+    values: dict[str, Value] = {"amount": usd(1), "one": "x" * 209, "other": "y" * 300}
+    (made,) = post(made_by, values).made
+    filled = f"o-1{'x' * 209}{'y' * 300}"
+    assert made.asked.metadata == ({"both": filled} if where == "legs" else {})
+    with pytest.raises(InvalidField) as refused:
+        post(made_by, {**values, "one": "x" * 210})
+    assert [field.field for field in refused.value.fields] == ["parameters.other"]
 
 
 def test_a_recipe_is_posted_for_references_of_its_kind() -> None:
@@ -523,6 +553,74 @@ def test_legs_before_the_refusal_stay_where_they_are() -> None:
     ]
 
 
+def judged_transfers(accounts: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Post to so many accounts that all refuse; returns how many transfers were judged for it."""
+    made_by = suspending(
+        parameters=[
+            parameter(
+                "lines", "LIST", group=[parameter("to", "NAME"), parameter("price", "AMOUNT")]
+            )
+        ],
+        accounts=[
+            account("to", account_id="to:{to}", currency="{price.currency}"),
+            account("from", account_id="from", currency="{price.currency}"),
+        ],
+        legs=[{**MOVED, "for_each": "lines", "amount": "price"}],
+    )
+    lines: Value = tuple({"to": f"n{at}", "price": usd(1)} for at in range(accounts))
+    count = 0
+
+    def counted(batch: Sequence[Transfer], on: Books, contents: Sequence[bytes]) -> Evaluation:
+        nonlocal count
+        count += len(batch)
+        return evaluate(batch, on, contents)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(judging, "evaluate", counted)
+        closed = [balance(f"to:n{at}", closed=True) for at in range(accounts)]
+        judged = post(made_by, {"lines": lines}, books(*closed))
+    assert [each.account_id for each in judged.suspended] == [each.account_id for each in closed]
+    assert {each.resolved.debit_account_id for each in judged.made} == {
+        f"suspense:{each.account_id}" for each in closed
+    }
+    return count
+
+
+def test_work_grows_with_the_legs_however_many_accounts_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, many = (judged_transfers(accounts, monkeypatch) for accounts in (40, 400))
+    assert (few, many) == (80, 800), "each leg once for the account, once for its stand-in"
+
+
+def test_a_refusal_behind_what_was_posted_leaves_the_books_as_they_were() -> None:
+    second = {**MOVED, "name": "again"}
+    held = post(HOLD, {"amount": usd(10)}, on := books())
+    limited = balance(
+        "from:USD", credits_pending=10, flags=Flags(debits_must_not_exceed_credits=True)
+    )
+    on.balances["from:USD"] = limited
+    end = {"name": "end", "kind": "KIND_VOID_PENDING", "hold": {"recipe": "hold", "leg": "held"}}
+    turned = {**MOVED, "name": "turned", "debit": "from", "credit": "spare", "amount": "large"}
+    made_by = recipe(
+        moving(
+            parameters=[AMOUNT, parameter("large", "AMOUNT", same_currency_as="amount")],
+            accounts=[account("to"), account("from"), account("spare")],
+            legs=[end, MOVED, second, turned],
+        )
+    )
+    before = deepcopy(on)
+    with pytest.raises(RecipeRefused) as refused:
+        post(
+            made_by,
+            {"amount": usd(3), "large": usd(7)},
+            on,
+            posted=earlier_of(held.made[0].asked),
+        )
+    assert refused.value.metadata["leg"] == "turned"
+    assert on == before
+
+
 def test_a_source_that_refuses_is_stood_in_for_where_it_is_unbounded() -> None:
     made_by = recipe(
         moving(
@@ -634,6 +732,59 @@ def test_a_reversal_goes_between_the_accounts_that_the_leg_came_to() -> None:
     judged = post(reversing(), {"amount": usd(4)}, on, posted=earlier)
     assert moves(judged) == [("back", "elsewhere", "suspense:to:USD", 4)]
     assert judged.missing == ()
+
+
+def test_no_more_is_reversed_than_was_posted() -> None:
+    earlier = earlier_of(Transfer(uuid4(), "to:USD", "from:USD", "USD", 10))
+    on = books(balance("to:USD"), balance("from:USD"))
+    for amount, back in ((7, True), (4, False), (3, True), (1, False)):
+        if back:
+            post(reversing(), {"amount": usd(amount)}, on, posted=earlier)
+            continue
+        with pytest.raises(RecipeRefused, match="more than was posted") as refused:
+            post(reversing(), {"amount": usd(amount)}, on, posted=earlier)
+        assert refused.value.metadata["result"] == "EXCEEDS_EARLIER_LEG"
+    assert net(on.balances.values()) == {"to:USD": -10, "from:USD": 10}
+
+
+def test_legs_of_one_posting_share_what_is_left_and_a_refusal_takes_nothing_of_it() -> None:
+    leg = {"amount": "amount", "reverses": {"recipe": "hold", "leg": "held"}}
+    legs = [{**leg, "name": "one"}, {**leg, "name": "two"}]
+    twice = recipe(moving(name="back", legs=legs, accounts=[]))
+    earlier = earlier_of(Transfer(uuid4(), "to:USD", "from:USD", "USD", 10))
+    on = books(balance("to:USD"), balance("from:USD"))
+    with pytest.raises(RecipeRefused) as refused:
+        post(twice, {"amount": usd(6)}, on, posted=earlier)
+    assert refused.value.metadata["leg"] == "two"
+    assert len(post(twice, {"amount": usd(5)}, on, posted=earlier).made) == 2
+
+
+def test_what_goes_the_same_way_again_can_be_reversed_again() -> None:
+    leg = {"name": "back", "amount": "amount", "reverses": {"recipe": "hold", "leg": "held"}}
+    signed = recipe(
+        moving(parameters=[parameter("amount", "SIGNED_AMOUNT")], legs=[leg], accounts=[])
+    )
+    earlier = earlier_of(Transfer(uuid4(), "to:USD", "from:USD", "USD", 10))
+    on = books(balance("to:USD"), balance("from:USD"))
+    for amount in (10, -4, 4):
+        post(signed, {"amount": usd(amount)}, on, posted=earlier)
+    with pytest.raises(RecipeRefused):
+        post(signed, {"amount": usd(1)}, on, posted=earlier)
+    assert net(on.balances.values()) == {"to:USD": -10, "from:USD": 10}
+
+
+def test_what_was_given_back_beyond_what_was_posted_is_booked_in_suspense() -> None:
+    back = suspending(name="back", legs=[{**MOVED, "reverses": {"recipe": "hold", "leg": "held"}}])
+    earlier = earlier_of(Transfer(uuid4(), "a", "b", "USD", 10))
+    on = books(balance("a"), balance("b"))
+    assert moves(post(back, {"amount": usd(8)}, on, posted=earlier)) == [("moved", "b", "a", 8)]
+    beyond = post(back, {"amount": usd(3)}, on, posted=earlier)
+    assert moves(beyond) == [("moved", "suspense:b", "suspense:a", 3)]
+    assert [made.reverses for made in beyond.made] == [None], "nothing of it was taken back"
+    assert told(beyond.suspended).startswith(
+        "leg moved is booked on suspense:b, since account b is given back more than was posted on it"
+    )
+    assert moves(post(back, {"amount": usd(2)}, on, posted=earlier)) == [("moved", "b", "a", 2)]
 
 
 def test_a_reversal_of_nothing_is_refused_or_goes_where_it_says() -> None:

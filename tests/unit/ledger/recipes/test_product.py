@@ -39,6 +39,8 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 RELEASED: dict[tuple[str, int], str] = {
     ("cash-received", 1): "6c1c28172ee62801",
     ("charge", 1): "f104b931dc9e15ef",
+    ("charge", 2): "0def06cf48bdb78b",
+    ("charge", 3): "5e57a2a848d9bbf5",
     ("chargeback", 1): "7a496c1fa523193e",
     ("chargeback-lost", 1): "b42af86970c8a180",
     ("chargeback-won", 1): "103da82249976e07",
@@ -51,6 +53,9 @@ RELEASED: dict[tuple[str, int], str] = {
     ("payment-received", 1): "51a2b6eb62a9f0d3",
     ("payment-refunded", 1): "6f2b0a74381b6cc7",
     ("payment-refunded", 2): "4ac1c6da75bd094c",
+    ("payout-claim", 1): "d450f554550a8eaa",
+    ("payout-paid", 1): "5c725affe5c06ddb",
+    ("payout-returned", 1): "0b7f0634b84ceaed",
     ("processor-fee", 1): "343dfe1623976f66",
     ("tax", 1): "b835cb9f1a5ad49e",
     ("write-off", 1): "6a87c9512da05753",
@@ -193,17 +198,37 @@ def lines(draw: st.DrawFn, currency: str = "USD") -> Line:
         partner,
         Decimal(1) if partner else None,
         b"",
+        draw(st.one_of(st.just(""), name)) if partner else "",
     )
     return Line(draw(name), rated, share, amount - share)
 
 
 @settings(max_examples=60)
-@given(st.lists(lines(), max_size=6, unique_by=lambda line: line.line_id))
-def test_what_a_charge_moves(charged: list[Line]) -> None:
-    """Of each line what is owed becomes revenue, and the partner's share an expense that is owed to the partner."""
+@given(
+    st.lists(lines(), max_size=6, unique_by=lambda line: line.line_id),
+    st.lists(st.tuples(st.sampled_from(["CA", "CA-QC"]), st.integers(-(10**6), 10**6)), max_size=4),
+)
+def test_what_a_charge_moves(charged: list[Line], taxes: list[tuple[str, int]]) -> None:
+    """Of each line what is owed becomes revenue, and the partner's share an expense: owed to the partner, or held.
+
+    Each tax is owed by the organisation and to its authority.
+    """
     values: dict[str, Value] = {"org": "acme", "lines": tuple(group(line) for line in charged)}
+    if taxes:
+        values["taxes"] = tuple(
+            {"line": "1", "tax": "GST", "authority": authority, "amount": Money("USD", minor)}
+            for authority, minor in taxes
+        )
     judged = post(PRODUCT["charge"], values, reference=Reference("charge", "chg_1"))
     wanted = [moved for line in charged for moved in moves_of(line)]
+    metadata = {"charge_id": "chg_1", "line_id": "1", "tax": "GST"}
+    wanted += [
+        moved
+        for authority, minor in taxes
+        for moved in moved_by(
+            [("receivable:acme:USD", f"tax:{authority}:USD", Money("USD", minor), 1004)], metadata
+        )
+    ]
     assert [same(transfer) for transfer in transfers(judged)] == wanted
     kinds = {
         "receivable": ("ASSET", "acme"),
@@ -212,7 +237,8 @@ def test_what_a_charge_moves(charged: list[Line]) -> None:
     }
     for account in judged.missing:
         head, *rest = account.account_id.split(":")
-        partner = ":".join(rest[1:-1])
+        # Taxes are owed to who the account names, and so are shares of partners.
+        partner = "" if head == "held" else ":".join(rest[head != "tax" : -1])
         assert (account.type.name, account.owner) == kinds.get(head, ("LIABILITY", partner))
     named = {name for move in wanted for name in move[:2]}
     assert {account.account_id for account in judged.missing} == named
@@ -222,9 +248,18 @@ def moves_of(line: Line) -> list[tuple[Any, ...]]:
     """What a line moves: nothing for zero, and the other way for less."""
     rated, metadata = line.rated, {"charge_id": "chg_1", "line_id": line.line_id}
     legs = [("receivable:acme:USD", f"revenue:{rated.sku}:USD", rated.amount, 1001)]
-    if rated.partner_id:
+    if rated.dispute_id:
+        held = f"held:commission:{rated.dispute_id}:USD"
+        legs.append(("commission:USD", held, line.partner_amount, 1003))
+    elif rated.partner_id:
         payable = f"payable:partner:{rated.partner_id}:USD"
         legs.append(("commission:USD", payable, line.partner_amount, 1002))
+    return moved_by(legs, metadata)
+
+
+def moved_by(
+    legs: list[tuple[str, str, Money, int]], metadata: dict[str, str]
+) -> list[tuple[Any, ...]]:
     return [
         (
             *((debit, credit) if amount.minor_units > 0 else (credit, debit)),
@@ -237,6 +272,8 @@ def moves_of(line: Line) -> list[tuple[Any, ...]]:
 
 def group(line: Line) -> dict[str, Value]:
     shared: dict[str, Value] = {"partner": line.rated.partner_id, "share": line.partner_amount}
+    if line.rated.dispute_id:
+        shared = {"dispute": line.rated.dispute_id, "held": line.partner_amount}
     return {
         "line": line.line_id,
         "sku": line.rated.sku,
@@ -320,6 +357,21 @@ CASES: dict[str, tuple[dict[str, Value], list[tuple[str, str, str, int]]]] = {
     "check-received": (
         {"debtor": "acme", "bank": "first", "amount": USD5},
         [("received", "checks:first:USD", "receivable:acme:USD", 500)],
+    ),
+    "payout-claim": (
+        {"party": "north", "amount": USD5},
+        [("claim", "payable:partner:north:USD", "transit:payout:north:USD", 500)],
+    ),
+    "payout-paid": (
+        {"party": "north", "amount": USD5},
+        [("paid", "transit:payout:north:USD", "bank:payouts:USD", 500)],
+    ),
+    "payout-returned": (
+        {"party": "north", "amount": USD5, "paid": True},
+        [
+            ("back", "bank:payouts:USD", "transit:payout:north:USD", 500),
+            ("owed", "transit:payout:north:USD", "payable:partner:north:USD", 500),
+        ],
     ),
 }
 

@@ -11,6 +11,7 @@ package accessv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -170,11 +171,120 @@ func (x *ApiKey) GetKeysEnded() int64 {
 	return 0
 }
 
+// AuditEntry is one change of configuration or reference data.
+type AuditEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, a UUID.
+	AuditId string `protobuf:"bytes,1,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	// What kind of thing was changed, e.g. `plan`, `entitlement`, `commission_rate`, `api_key`.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Key of the thing; parts are joined by `/`.
+	SubjectId string `protobuf:"bytes,3,opt,name=subject_id,json=subjectId,proto3" json:"subject_id,omitempty"`
+	// Who changed it: a key, a service, or a reaction.
+	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Its content before; unset for one that is new.
+	Before *structpb.Struct `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
+	// Its content now; unset for one that was removed.
+	After *structpb.Struct `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	// Id of the call that changed it, as it stands in logs; empty where there was none.
+	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// When it was written, by the clock of the database.
+	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_payments_access_v1_access_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_access_v1_access_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_payments_access_v1_access_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AuditEntry) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetSubjectId() string {
+	if x != nil {
+		return x.SubjectId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetBefore() *structpb.Struct {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetAfter() *structpb.Struct {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *AuditEntry) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AuditEntry) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
 var File_payments_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_payments_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n" +
+	"\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n" +
 	"\x06ApiKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12\x16\n" +
@@ -193,7 +303,20 @@ const file_payments_access_v1_access_proto_rawDesc = "" +
 	" \x01(\tR\vparentKeyId\x12-\n" +
 	"\x13revoked_with_key_id\x18\v \x01(\tR\x10revokedWithKeyId\x12\x1d\n" +
 	"\n" +
-	"keys_ended\x18\f \x01(\x03R\tkeysEndedB\xc0\x01\n" +
+	"keys_ended\x18\f \x01(\x03R\tkeysEnded\"\xac\x02\n" +
+	"\n" +
+	"AuditEntry\x12\x19\n" +
+	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1d\n" +
+	"\n" +
+	"subject_id\x18\x03 \x01(\tR\tsubjectId\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12/\n" +
+	"\x06before\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x06before\x12-\n" +
+	"\x05after\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05after\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12;\n" +
+	"\vrecorded_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAtB\xc0\x01\n" +
 	"\x16com.payments.access.v1B\vAccessProtoP\x01Z/tollmesh.dev/gen/go/payments/access/v1;accessv1\xa2\x02\x03PAX\xaa\x02\x12Payments.Access.V1\xca\x02\x12Payments\\Access\\V1\xe2\x02\x1ePayments\\Access\\V1\\GPBMetadata\xea\x02\x14Payments::Access::V1b\x06proto3"
 
 var (
@@ -208,20 +331,25 @@ func file_payments_access_v1_access_proto_rawDescGZIP() []byte {
 	return file_payments_access_v1_access_proto_rawDescData
 }
 
-var file_payments_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_payments_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_payments_access_v1_access_proto_goTypes = []any{
 	(*ApiKey)(nil),                // 0: payments.access.v1.ApiKey
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*AuditEntry)(nil),            // 1: payments.access.v1.AuditEntry
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 3: google.protobuf.Struct
 }
 var file_payments_access_v1_access_proto_depIdxs = []int32{
-	1, // 0: payments.access.v1.ApiKey.created_at:type_name -> google.protobuf.Timestamp
-	1, // 1: payments.access.v1.ApiKey.expires_at:type_name -> google.protobuf.Timestamp
-	1, // 2: payments.access.v1.ApiKey.revoked_at:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 0: payments.access.v1.ApiKey.created_at:type_name -> google.protobuf.Timestamp
+	2, // 1: payments.access.v1.ApiKey.expires_at:type_name -> google.protobuf.Timestamp
+	2, // 2: payments.access.v1.ApiKey.revoked_at:type_name -> google.protobuf.Timestamp
+	3, // 3: payments.access.v1.AuditEntry.before:type_name -> google.protobuf.Struct
+	3, // 4: payments.access.v1.AuditEntry.after:type_name -> google.protobuf.Struct
+	2, // 5: payments.access.v1.AuditEntry.recorded_at:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_payments_access_v1_access_proto_init() }
@@ -235,7 +363,7 @@ func file_payments_access_v1_access_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_access_v1_access_proto_rawDesc), len(file_payments_access_v1_access_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -15,6 +15,7 @@ import (
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
 	_ "tollmesh.dev/gen/go/payments/options/v1"
+	v1 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -384,11 +385,158 @@ func (x *RevokeApiKeyResponse) GetApiKey() *ApiKey {
 	return nil
 }
 
+// ListAuditEntriesRequest asks for a page of audit entries. Filters narrow it together.
+type ListAuditEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only of these kinds of things, e.g. `plan`, `entitlement`, `commission_rate`, `api_key`; empty: all. A kind
+	// that nothing has is refused.
+	Kinds []string `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	// Only of the thing with this key, e.g. `acme/2026-01-01T00:00:00Z` of an entitlement.
+	SubjectId string `protobuf:"bytes,2,opt,name=subject_id,json=subjectId,proto3" json:"subject_id,omitempty"`
+	// Only what this key, service or reaction changed.
+	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Only what was recorded within.
+	Period *v1.Period `protobuf:"bytes,4,opt,name=period,proto3" json:"period,omitempty"`
+	// Entries a page; 0 means 100. A page of large ones ends sooner.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEntriesRequest) Reset() {
+	*x = ListAuditEntriesRequest{}
+	mi := &file_payments_access_v1_access_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEntriesRequest) ProtoMessage() {}
+
+func (x *ListAuditEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_access_v1_access_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListAuditEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_access_v1_access_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListAuditEntriesRequest) GetKinds() []string {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesRequest) GetSubjectId() string {
+	if x != nil {
+		return x.SubjectId
+	}
+	return ""
+}
+
+func (x *ListAuditEntriesRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ListAuditEntriesRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAuditEntriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListAuditEntriesResponse is a page of audit entries, the newest first.
+type ListAuditEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entries.
+	Entries []*AuditEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAuditEntriesResponse) Reset() {
+	*x = ListAuditEntriesResponse{}
+	mi := &file_payments_access_v1_access_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAuditEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAuditEntriesResponse) ProtoMessage() {}
+
+func (x *ListAuditEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_access_v1_access_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAuditEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListAuditEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_access_v1_access_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListAuditEntriesResponse) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListAuditEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_access_v1_access_service_proto protoreflect.FileDescriptor
 
 const file_payments_access_v1_access_service_proto_rawDesc = "" +
 	"\n" +
-	"'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\"\xb9\x02\n" +
+	"'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb9\x02\n" +
 	"\x13CreateApiKeyRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n" +
@@ -413,14 +561,30 @@ const file_payments_access_v1_access_service_proto_rawDesc = "" +
 	"\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x152\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n" +
 	"\x0ekeep_made_keys\x18\x03 \x01(\bR\fkeepMadeKeys\"K\n" +
 	"\x14RevokeApiKeyResponse\x123\n" +
-	"\aapi_key\x18\x01 \x01(\v2\x1a.payments.access.v1.ApiKeyR\x06apiKey2\xdf\x03\n" +
+	"\aapi_key\x18\x01 \x01(\v2\x1a.payments.access.v1.ApiKeyR\x06apiKey\"\x9b\x02\n" +
+	"\x17ListAuditEntriesRequest\x123\n" +
+	"\x05kinds\x18\x01 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x102\"\x13r\x112\x0f^[a-z_.]{1,64}$R\x05kinds\x12'\n" +
+	"\n" +
+	"subject_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tsubjectId\x12\x1e\n" +
+	"\x05actor\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05actor\x120\n" +
+	"\x06period\x18\x04 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12'\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"|\n" +
+	"\x18ListAuditEntriesResponse\x128\n" +
+	"\aentries\x18\x01 \x03(\v2\x1e.payments.access.v1.AuditEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfa\x04\n" +
 	"\rAccessService\x12\x93\x01\n" +
 	"\fCreateApiKey\x12'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\"0\x8a\xe7\x18\x12\n" +
 	"\faccess:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/access/keys\x12\x88\x01\n" +
 	"\vListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n" +
 	"\vaccess:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xac\x01\n" +
 	"\fRevokeApiKey\x12'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"I\x8a\xe7\x18\x12\n" +
-	"\faccess:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-:\x01*b\aapi_key\"\x1f/v1/access/keys/{key_id}:revokeB\xc7\x01\n" +
+	"\faccess:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-:\x01*b\aapi_key\"\x1f/v1/access/keys/{key_id}:revoke\x12\x98\x01\n" +
+	"\x10ListAuditEntries\x12+.payments.access.v1.ListAuditEntriesRequest\x1a,.payments.access.v1.ListAuditEntriesResponse\")\x8a\xe7\x18\f\n" +
+	"\n" +
+	"audit:read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entriesB\xc7\x01\n" +
 	"\x16com.payments.access.v1B\x12AccessServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/access/v1;accessv1\xa2\x02\x03PAX\xaa\x02\x12Payments.Access.V1\xca\x02\x12Payments\\Access\\V1\xe2\x02\x1ePayments\\Access\\V1\\GPBMetadata\xea\x02\x14Payments::Access::V1b\x06proto3"
 
 var (
@@ -435,33 +599,41 @@ func file_payments_access_v1_access_service_proto_rawDescGZIP() []byte {
 	return file_payments_access_v1_access_service_proto_rawDescData
 }
 
-var file_payments_access_v1_access_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_payments_access_v1_access_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_payments_access_v1_access_service_proto_goTypes = []any{
-	(*CreateApiKeyRequest)(nil),  // 0: payments.access.v1.CreateApiKeyRequest
-	(*CreateApiKeyResponse)(nil), // 1: payments.access.v1.CreateApiKeyResponse
-	(*ListApiKeysRequest)(nil),   // 2: payments.access.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),  // 3: payments.access.v1.ListApiKeysResponse
-	(*RevokeApiKeyRequest)(nil),  // 4: payments.access.v1.RevokeApiKeyRequest
-	(*RevokeApiKeyResponse)(nil), // 5: payments.access.v1.RevokeApiKeyResponse
-	(*durationpb.Duration)(nil),  // 6: google.protobuf.Duration
-	(*ApiKey)(nil),               // 7: payments.access.v1.ApiKey
+	(*CreateApiKeyRequest)(nil),      // 0: payments.access.v1.CreateApiKeyRequest
+	(*CreateApiKeyResponse)(nil),     // 1: payments.access.v1.CreateApiKeyResponse
+	(*ListApiKeysRequest)(nil),       // 2: payments.access.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),      // 3: payments.access.v1.ListApiKeysResponse
+	(*RevokeApiKeyRequest)(nil),      // 4: payments.access.v1.RevokeApiKeyRequest
+	(*RevokeApiKeyResponse)(nil),     // 5: payments.access.v1.RevokeApiKeyResponse
+	(*ListAuditEntriesRequest)(nil),  // 6: payments.access.v1.ListAuditEntriesRequest
+	(*ListAuditEntriesResponse)(nil), // 7: payments.access.v1.ListAuditEntriesResponse
+	(*durationpb.Duration)(nil),      // 8: google.protobuf.Duration
+	(*ApiKey)(nil),                   // 9: payments.access.v1.ApiKey
+	(*v1.Period)(nil),                // 10: payments.type.v1.Period
+	(*AuditEntry)(nil),               // 11: payments.access.v1.AuditEntry
 }
 var file_payments_access_v1_access_service_proto_depIdxs = []int32{
-	6, // 0: payments.access.v1.CreateApiKeyRequest.lifetime:type_name -> google.protobuf.Duration
-	7, // 1: payments.access.v1.CreateApiKeyResponse.api_key:type_name -> payments.access.v1.ApiKey
-	7, // 2: payments.access.v1.ListApiKeysResponse.api_keys:type_name -> payments.access.v1.ApiKey
-	7, // 3: payments.access.v1.RevokeApiKeyResponse.api_key:type_name -> payments.access.v1.ApiKey
-	0, // 4: payments.access.v1.AccessService.CreateApiKey:input_type -> payments.access.v1.CreateApiKeyRequest
-	2, // 5: payments.access.v1.AccessService.ListApiKeys:input_type -> payments.access.v1.ListApiKeysRequest
-	4, // 6: payments.access.v1.AccessService.RevokeApiKey:input_type -> payments.access.v1.RevokeApiKeyRequest
-	1, // 7: payments.access.v1.AccessService.CreateApiKey:output_type -> payments.access.v1.CreateApiKeyResponse
-	3, // 8: payments.access.v1.AccessService.ListApiKeys:output_type -> payments.access.v1.ListApiKeysResponse
-	5, // 9: payments.access.v1.AccessService.RevokeApiKey:output_type -> payments.access.v1.RevokeApiKeyResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	8,  // 0: payments.access.v1.CreateApiKeyRequest.lifetime:type_name -> google.protobuf.Duration
+	9,  // 1: payments.access.v1.CreateApiKeyResponse.api_key:type_name -> payments.access.v1.ApiKey
+	9,  // 2: payments.access.v1.ListApiKeysResponse.api_keys:type_name -> payments.access.v1.ApiKey
+	9,  // 3: payments.access.v1.RevokeApiKeyResponse.api_key:type_name -> payments.access.v1.ApiKey
+	10, // 4: payments.access.v1.ListAuditEntriesRequest.period:type_name -> payments.type.v1.Period
+	11, // 5: payments.access.v1.ListAuditEntriesResponse.entries:type_name -> payments.access.v1.AuditEntry
+	0,  // 6: payments.access.v1.AccessService.CreateApiKey:input_type -> payments.access.v1.CreateApiKeyRequest
+	2,  // 7: payments.access.v1.AccessService.ListApiKeys:input_type -> payments.access.v1.ListApiKeysRequest
+	4,  // 8: payments.access.v1.AccessService.RevokeApiKey:input_type -> payments.access.v1.RevokeApiKeyRequest
+	6,  // 9: payments.access.v1.AccessService.ListAuditEntries:input_type -> payments.access.v1.ListAuditEntriesRequest
+	1,  // 10: payments.access.v1.AccessService.CreateApiKey:output_type -> payments.access.v1.CreateApiKeyResponse
+	3,  // 11: payments.access.v1.AccessService.ListApiKeys:output_type -> payments.access.v1.ListApiKeysResponse
+	5,  // 12: payments.access.v1.AccessService.RevokeApiKey:output_type -> payments.access.v1.RevokeApiKeyResponse
+	7,  // 13: payments.access.v1.AccessService.ListAuditEntries:output_type -> payments.access.v1.ListAuditEntriesResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_payments_access_v1_access_service_proto_init() }
@@ -476,7 +648,7 @@ func file_payments_access_v1_access_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_access_v1_access_service_proto_rawDesc), len(file_payments_access_v1_access_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AccessService_CreateApiKey_FullMethodName = "/payments.access.v1.AccessService/CreateApiKey"
-	AccessService_ListApiKeys_FullMethodName  = "/payments.access.v1.AccessService/ListApiKeys"
-	AccessService_RevokeApiKey_FullMethodName = "/payments.access.v1.AccessService/RevokeApiKey"
+	AccessService_CreateApiKey_FullMethodName     = "/payments.access.v1.AccessService/CreateApiKey"
+	AccessService_ListApiKeys_FullMethodName      = "/payments.access.v1.AccessService/ListApiKeys"
+	AccessService_RevokeApiKey_FullMethodName     = "/payments.access.v1.AccessService/RevokeApiKey"
+	AccessService_ListAuditEntries_FullMethodName = "/payments.access.v1.AccessService/ListAuditEntries"
 )
 
 // AccessServiceClient is the client API for AccessService service.
@@ -40,8 +41,12 @@ type AccessServiceClient interface {
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
 	// RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
 	// and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-	// again changes nothing.
+	// again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
 	RevokeApiKey(ctx context.Context, in *RevokeApiKeyRequest, opts ...grpc.CallOption) (*RevokeApiKeyResponse, error)
+	// ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+	// who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+	// that there is neither one without the other. Entries are those of the database that the answering process uses.
+	ListAuditEntries(ctx context.Context, in *ListAuditEntriesRequest, opts ...grpc.CallOption) (*ListAuditEntriesResponse, error)
 }
 
 type accessServiceClient struct {
@@ -82,6 +87,16 @@ func (c *accessServiceClient) RevokeApiKey(ctx context.Context, in *RevokeApiKey
 	return out, nil
 }
 
+func (c *accessServiceClient) ListAuditEntries(ctx context.Context, in *ListAuditEntriesRequest, opts ...grpc.CallOption) (*ListAuditEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAuditEntriesResponse)
+	err := c.cc.Invoke(ctx, AccessService_ListAuditEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AccessServiceServer is the server API for AccessService service.
 // All implementations must embed UnimplementedAccessServiceServer
 // for forward compatibility.
@@ -98,8 +113,12 @@ type AccessServiceServer interface {
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
 	// RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
 	// and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-	// again changes nothing.
+	// again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
 	RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*RevokeApiKeyResponse, error)
+	// ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+	// who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+	// that there is neither one without the other. Entries are those of the database that the answering process uses.
+	ListAuditEntries(context.Context, *ListAuditEntriesRequest) (*ListAuditEntriesResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }
 
@@ -118,6 +137,9 @@ func (UnimplementedAccessServiceServer) ListApiKeys(context.Context, *ListApiKey
 }
 func (UnimplementedAccessServiceServer) RevokeApiKey(context.Context, *RevokeApiKeyRequest) (*RevokeApiKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeApiKey not implemented")
+}
+func (UnimplementedAccessServiceServer) ListAuditEntries(context.Context, *ListAuditEntriesRequest) (*ListAuditEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAuditEntries not implemented")
 }
 func (UnimplementedAccessServiceServer) mustEmbedUnimplementedAccessServiceServer() {}
 func (UnimplementedAccessServiceServer) testEmbeddedByValue()                       {}
@@ -194,6 +216,24 @@ func _AccessService_RevokeApiKey_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccessService_ListAuditEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAuditEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccessServiceServer).ListAuditEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccessService_ListAuditEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccessServiceServer).ListAuditEntries(ctx, req.(*ListAuditEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AccessService_ServiceDesc is the grpc.ServiceDesc for AccessService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -212,6 +252,10 @@ var AccessService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeApiKey",
 			Handler:    _AccessService_RevokeApiKey_Handler,
+		},
+		{
+			MethodName: "ListAuditEntries",
+			Handler:    _AccessService_ListAuditEntries_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

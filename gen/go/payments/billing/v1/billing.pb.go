@@ -155,7 +155,7 @@ type Charge struct {
 	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
 	// The lines, by SKU and project.
 	Lines []*ChargeLine `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
-	// Sum of amount_gross of all lines.
+	// Sum of amount_gross of all lines: with taxes that prices hold, without others.
 	Total *v1.Money `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
 	// How far it has come.
 	Status ChargeStatus `protobuf:"varint,6,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
@@ -172,7 +172,7 @@ type Charge struct {
 	PlanId string `protobuf:"bytes,11,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
 	// Version of the plan's price list.
 	PlanVersion int32 `protobuf:"varint,12,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
-	// Sum of partner_amount of all lines.
+	// Sum of partner_amount of all lines, with what is held under disputes.
 	PartnerTotal *v1.Money `protobuf:"bytes,13,opt,name=partner_total,json=partnerTotal,proto3" json:"partner_total,omitempty"`
 	// When its transfers were known to be in the ledger; absent while it is PENDING.
 	SettledAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
@@ -184,8 +184,18 @@ type Charge struct {
 	Reason string `protobuf:"bytes,17,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The charge that took this one back; empty unless it is REVERSED.
 	ReversedByChargeId string `protobuf:"bytes,18,opt,name=reversed_by_charge_id,json=reversedByChargeId,proto3" json:"reversed_by_charge_id,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Ordinal of the usage that was seen: what becomes visible later for its period has a greater one; absent when it is not known.
+	UsageOrdinal *int64 `protobuf:"varint,19,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	// What the taxes of all lines come to, each at each rate; of a correction, the difference. Empty: nothing is taxed.
+	Taxes []*v11.TaxTotal `protobuf:"bytes,20,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// Sum of all taxes; unset while nothing is taxed.
+	TaxTotal *v1.Money `protobuf:"bytes,21,opt,name=tax_total,json=taxTotal,proto3" json:"tax_total,omitempty"`
+	// What the organisation owes: the total and the taxes that it does not hold; unset while nothing is taxed.
+	TotalWithTax *v1.Money `protobuf:"bytes,22,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	// The total without the taxes that it holds; unset while nothing is taxed.
+	TotalWithoutTax *v1.Money `protobuf:"bytes,23,opt,name=total_without_tax,json=totalWithoutTax,proto3" json:"total_without_tax,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Charge) Reset() {
@@ -344,7 +354,42 @@ func (x *Charge) GetReversedByChargeId() string {
 	return ""
 }
 
-// ChargeLine is what the usage of one SKU in one project costs.
+func (x *Charge) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
+}
+
+func (x *Charge) GetTaxes() []*v11.TaxTotal {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *Charge) GetTaxTotal() *v1.Money {
+	if x != nil {
+		return x.TaxTotal
+	}
+	return nil
+}
+
+func (x *Charge) GetTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithTax
+	}
+	return nil
+}
+
+func (x *Charge) GetTotalWithoutTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithoutTax
+	}
+	return nil
+}
+
+// ChargeLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns.
 type ChargeLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the line within its charge: `1`, `2`, …
@@ -357,15 +402,15 @@ type ChargeLine struct {
 	Quantity string `protobuf:"bytes,4,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Amount before rounding, a decimal with 18 places.
 	ExactAmount string `protobuf:"bytes,5,opt,name=exact_amount,json=exactAmount,proto3" json:"exact_amount,omitempty"`
-	// What the organisation pays: exact_amount rounded once, half up.
+	// What the organisation pays, but for taxes that are added to it: exact_amount rounded once, half up.
 	AmountGross *v1.Money `protobuf:"bytes,6,opt,name=amount_gross,json=amountGross,proto3" json:"amount_gross,omitempty"`
 	// Partner that earns on the line; empty if there is none.
 	PartnerId string `protobuf:"bytes,7,opt,name=partner_id,json=partnerId,proto3" json:"partner_id,omitempty"`
-	// The partner's share of amount_gross in per cent, a decimal; empty without a partner.
+	// The partner's share of amount_gross without taxes that it holds, in per cent, a decimal; empty without a partner.
 	PartnerPct string `protobuf:"bytes,8,opt,name=partner_pct,json=partnerPct,proto3" json:"partner_pct,omitempty"`
 	// The partner's share, rounded; an exact half goes to us. Zero without a partner.
 	PartnerAmount *v1.Money `protobuf:"bytes,9,opt,name=partner_amount,json=partnerAmount,proto3" json:"partner_amount,omitempty"`
-	// What stays with us: amount_gross minus partner_amount.
+	// What stays with us: amount_gross minus taxes that it holds, minus partner_amount.
 	Net *v1.Money `protobuf:"bytes,10,opt,name=net,proto3" json:"net,omitempty"`
 	// How far the line has come.
 	Status ChargeStatus `protobuf:"varint,11,opt,name=status,proto3,enum=payments.billing.v1.ChargeStatus" json:"status,omitempty"`
@@ -373,9 +418,19 @@ type ChargeLine struct {
 	Proof *v11.LineProof `protobuf:"bytes,12,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
 	// partner_amount and net say the difference. Absent in a charge of usage.
-	Correction    *Correction `protobuf:"bytes,13,opt,name=correction,proto3" json:"correction,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Correction *Correction `protobuf:"bytes,13,opt,name=correction,proto3" json:"correction,omitempty"`
+	// Dispute under which the partner's share is held, in an account of its own; empty: it is the partner's.
+	DisputeId string `protobuf:"bytes,14,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// Its taxes, in the order in which they are computed; of a line of a correction, the difference. Empty: it bears none.
+	Taxes []*v11.TaxLine `protobuf:"bytes,15,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// Sum of its taxes; unset without.
+	AmountTax *v1.Money `protobuf:"bytes,16,opt,name=amount_tax,json=amountTax,proto3" json:"amount_tax,omitempty"`
+	// What the organisation owes for it: amount_gross and the taxes that it does not hold; unset without taxes.
+	AmountWithTax *v1.Money `protobuf:"bytes,17,opt,name=amount_with_tax,json=amountWithTax,proto3" json:"amount_with_tax,omitempty"`
+	// amount_gross without the taxes that it holds; unset without taxes.
+	AmountWithoutTax *v1.Money `protobuf:"bytes,18,opt,name=amount_without_tax,json=amountWithoutTax,proto3" json:"amount_without_tax,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ChargeLine) Reset() {
@@ -499,6 +554,41 @@ func (x *ChargeLine) GetCorrection() *Correction {
 	return nil
 }
 
+func (x *ChargeLine) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *ChargeLine) GetTaxes() []*v11.TaxLine {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *ChargeLine) GetAmountTax() *v1.Money {
+	if x != nil {
+		return x.AmountTax
+	}
+	return nil
+}
+
+func (x *ChargeLine) GetAmountWithTax() *v1.Money {
+	if x != nil {
+		return x.AmountWithTax
+	}
+	return nil
+}
+
+func (x *ChargeLine) GetAmountWithoutTax() *v1.Money {
+	if x != nil {
+		return x.AmountWithoutTax
+	}
+	return nil
+}
+
 // Correction is what one line of a correction stands between.
 type Correction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -618,8 +708,14 @@ type ChargeExplanation struct {
 	AdjustsChargeId string `protobuf:"bytes,11,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
 	// The charge that took this one back; empty unless it is REVERSED.
 	ReversedByChargeId string `protobuf:"bytes,12,opt,name=reversed_by_charge_id,json=reversedByChargeId,proto3" json:"reversed_by_charge_id,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Which correction of that charge it is, from 1; 0 for a charge of usage.
+	CorrectionNo int32 `protobuf:"varint,13,opt,name=correction_no,json=correctionNo,proto3" json:"correction_no,omitempty"`
+	// What the taxes of all lines come to, as in Charge.
+	Taxes []*v11.TaxTotal `protobuf:"bytes,14,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// What the organisation owes with all taxes, as in Charge.
+	TotalWithTax  *v1.Money `protobuf:"bytes,15,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChargeExplanation) Reset() {
@@ -734,6 +830,27 @@ func (x *ChargeExplanation) GetReversedByChargeId() string {
 		return x.ReversedByChargeId
 	}
 	return ""
+}
+
+func (x *ChargeExplanation) GetCorrectionNo() int32 {
+	if x != nil {
+		return x.CorrectionNo
+	}
+	return 0
+}
+
+func (x *ChargeExplanation) GetTaxes() []*v11.TaxTotal {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *ChargeExplanation) GetTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithTax
+	}
+	return nil
 }
 
 // LineExplanation follows one line from the metered events to the ledger.
@@ -886,7 +1003,7 @@ var File_payments_billing_v1_billing_proto protoreflect.FileDescriptor
 
 const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\n" +
-	"!payments/billing/v1/billing.proto\x12\x13payments.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\x9a\x06\n" +
+	"!payments/billing/v1/billing.proto\x12\x13payments.billing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\xc5\b\n" +
 	"\x06Charge\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -908,7 +1025,13 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x04kind\x18\x0f \x01(\x0e2\x1f.payments.billing.v1.ChargeKindR\x04kind\x12#\n" +
 	"\rcorrection_no\x18\x10 \x01(\x05R\fcorrectionNo\x12\x16\n" +
 	"\x06reason\x18\x11 \x01(\tR\x06reason\x121\n" +
-	"\x15reversed_by_charge_id\x18\x12 \x01(\tR\x12reversedByChargeId\"\xae\x04\n" +
+	"\x15reversed_by_charge_id\x18\x12 \x01(\tR\x12reversedByChargeId\x12(\n" +
+	"\rusage_ordinal\x18\x13 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x123\n" +
+	"\x05taxes\x18\x14 \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x124\n" +
+	"\ttax_total\x18\x15 \x01(\v2\x17.payments.type.v1.MoneyR\btaxTotal\x12=\n" +
+	"\x0etotal_with_tax\x18\x16 \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTax\x12C\n" +
+	"\x11total_without_tax\x18\x17 \x01(\v2\x17.payments.type.v1.MoneyR\x0ftotalWithoutTaxB\x10\n" +
+	"\x0e_usage_ordinal\"\xc1\x06\n" +
 	"\n" +
 	"ChargeLine\x12\x17\n" +
 	"\aline_id\x18\x01 \x01(\tR\x06lineId\x12\x10\n" +
@@ -929,7 +1052,14 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x05proof\x18\f \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\x12?\n" +
 	"\n" +
 	"correction\x18\r \x01(\v2\x1f.payments.billing.v1.CorrectionR\n" +
-	"correction\"\xee\x02\n" +
+	"correction\x12\x1d\n" +
+	"\n" +
+	"dispute_id\x18\x0e \x01(\tR\tdisputeId\x122\n" +
+	"\x05taxes\x18\x0f \x03(\v2\x1c.payments.pricing.v1.TaxLineR\x05taxes\x126\n" +
+	"\n" +
+	"amount_tax\x18\x10 \x01(\v2\x17.payments.type.v1.MoneyR\tamountTax\x12?\n" +
+	"\x0famount_with_tax\x18\x11 \x01(\v2\x17.payments.type.v1.MoneyR\ramountWithTax\x12E\n" +
+	"\x12amount_without_tax\x18\x12 \x01(\v2\x17.payments.type.v1.MoneyR\x10amountWithoutTax\"\xee\x02\n" +
 	"\n" +
 	"Correction\x12'\n" +
 	"\x0fquantity_before\x18\x01 \x01(\tR\x0equantityBefore\x12%\n" +
@@ -937,7 +1067,7 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\ramount_before\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\famountBefore\x12:\n" +
 	"\famount_after\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\vamountAfter\x12K\n" +
 	"\x15partner_amount_before\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x13partnerAmountBefore\x12I\n" +
-	"\x14partner_amount_after\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyR\x12partnerAmountAfter\"\x91\x04\n" +
+	"\x14partner_amount_after\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyR\x12partnerAmountAfter\"\xaa\x05\n" +
 	"\x11ChargeExplanation\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -952,7 +1082,10 @@ const file_payments_billing_v1_billing_proto_rawDesc = "" +
 	"\x04kind\x18\n" +
 	" \x01(\x0e2\x1f.payments.billing.v1.ChargeKindR\x04kind\x12*\n" +
 	"\x11adjusts_charge_id\x18\v \x01(\tR\x0fadjustsChargeId\x121\n" +
-	"\x15reversed_by_charge_id\x18\f \x01(\tR\x12reversedByChargeId\"\x9a\x01\n" +
+	"\x15reversed_by_charge_id\x18\f \x01(\tR\x12reversedByChargeId\x12#\n" +
+	"\rcorrection_no\x18\r \x01(\x05R\fcorrectionNo\x123\n" +
+	"\x05taxes\x18\x0e \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n" +
+	"\x0etotal_with_tax\x18\x0f \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTax\"\x9a\x01\n" +
 	"\x0fLineExplanation\x123\n" +
 	"\x04line\x18\x01 \x01(\v2\x1f.payments.billing.v1.ChargeLineR\x04line\x12\x14\n" +
 	"\x05steps\x18\x02 \x03(\tR\x05steps\x12<\n" +
@@ -1003,7 +1136,9 @@ var file_payments_billing_v1_billing_proto_goTypes = []any{
 	(*v1.Period)(nil),             // 8: payments.type.v1.Period
 	(*v1.Money)(nil),              // 9: payments.type.v1.Money
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v11.LineProof)(nil),         // 11: payments.pricing.v1.LineProof
+	(*v11.TaxTotal)(nil),          // 11: payments.pricing.v1.TaxTotal
+	(*v11.LineProof)(nil),         // 12: payments.pricing.v1.LineProof
+	(*v11.TaxLine)(nil),           // 13: payments.pricing.v1.TaxLine
 }
 var file_payments_billing_v1_billing_proto_depIdxs = []int32{
 	8,  // 0: payments.billing.v1.Charge.period:type_name -> payments.type.v1.Period
@@ -1014,29 +1149,39 @@ var file_payments_billing_v1_billing_proto_depIdxs = []int32{
 	9,  // 5: payments.billing.v1.Charge.partner_total:type_name -> payments.type.v1.Money
 	10, // 6: payments.billing.v1.Charge.settled_at:type_name -> google.protobuf.Timestamp
 	1,  // 7: payments.billing.v1.Charge.kind:type_name -> payments.billing.v1.ChargeKind
-	9,  // 8: payments.billing.v1.ChargeLine.amount_gross:type_name -> payments.type.v1.Money
-	9,  // 9: payments.billing.v1.ChargeLine.partner_amount:type_name -> payments.type.v1.Money
-	9,  // 10: payments.billing.v1.ChargeLine.net:type_name -> payments.type.v1.Money
-	0,  // 11: payments.billing.v1.ChargeLine.status:type_name -> payments.billing.v1.ChargeStatus
-	11, // 12: payments.billing.v1.ChargeLine.proof:type_name -> payments.pricing.v1.LineProof
-	4,  // 13: payments.billing.v1.ChargeLine.correction:type_name -> payments.billing.v1.Correction
-	9,  // 14: payments.billing.v1.Correction.amount_before:type_name -> payments.type.v1.Money
-	9,  // 15: payments.billing.v1.Correction.amount_after:type_name -> payments.type.v1.Money
-	9,  // 16: payments.billing.v1.Correction.partner_amount_before:type_name -> payments.type.v1.Money
-	9,  // 17: payments.billing.v1.Correction.partner_amount_after:type_name -> payments.type.v1.Money
-	8,  // 18: payments.billing.v1.ChargeExplanation.period:type_name -> payments.type.v1.Period
-	9,  // 19: payments.billing.v1.ChargeExplanation.total:type_name -> payments.type.v1.Money
-	0,  // 20: payments.billing.v1.ChargeExplanation.status:type_name -> payments.billing.v1.ChargeStatus
-	6,  // 21: payments.billing.v1.ChargeExplanation.lines:type_name -> payments.billing.v1.LineExplanation
-	1,  // 22: payments.billing.v1.ChargeExplanation.kind:type_name -> payments.billing.v1.ChargeKind
-	3,  // 23: payments.billing.v1.LineExplanation.line:type_name -> payments.billing.v1.ChargeLine
-	7,  // 24: payments.billing.v1.LineExplanation.postings:type_name -> payments.billing.v1.LinePosting
-	9,  // 25: payments.billing.v1.LinePosting.amount:type_name -> payments.type.v1.Money
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	11, // 8: payments.billing.v1.Charge.taxes:type_name -> payments.pricing.v1.TaxTotal
+	9,  // 9: payments.billing.v1.Charge.tax_total:type_name -> payments.type.v1.Money
+	9,  // 10: payments.billing.v1.Charge.total_with_tax:type_name -> payments.type.v1.Money
+	9,  // 11: payments.billing.v1.Charge.total_without_tax:type_name -> payments.type.v1.Money
+	9,  // 12: payments.billing.v1.ChargeLine.amount_gross:type_name -> payments.type.v1.Money
+	9,  // 13: payments.billing.v1.ChargeLine.partner_amount:type_name -> payments.type.v1.Money
+	9,  // 14: payments.billing.v1.ChargeLine.net:type_name -> payments.type.v1.Money
+	0,  // 15: payments.billing.v1.ChargeLine.status:type_name -> payments.billing.v1.ChargeStatus
+	12, // 16: payments.billing.v1.ChargeLine.proof:type_name -> payments.pricing.v1.LineProof
+	4,  // 17: payments.billing.v1.ChargeLine.correction:type_name -> payments.billing.v1.Correction
+	13, // 18: payments.billing.v1.ChargeLine.taxes:type_name -> payments.pricing.v1.TaxLine
+	9,  // 19: payments.billing.v1.ChargeLine.amount_tax:type_name -> payments.type.v1.Money
+	9,  // 20: payments.billing.v1.ChargeLine.amount_with_tax:type_name -> payments.type.v1.Money
+	9,  // 21: payments.billing.v1.ChargeLine.amount_without_tax:type_name -> payments.type.v1.Money
+	9,  // 22: payments.billing.v1.Correction.amount_before:type_name -> payments.type.v1.Money
+	9,  // 23: payments.billing.v1.Correction.amount_after:type_name -> payments.type.v1.Money
+	9,  // 24: payments.billing.v1.Correction.partner_amount_before:type_name -> payments.type.v1.Money
+	9,  // 25: payments.billing.v1.Correction.partner_amount_after:type_name -> payments.type.v1.Money
+	8,  // 26: payments.billing.v1.ChargeExplanation.period:type_name -> payments.type.v1.Period
+	9,  // 27: payments.billing.v1.ChargeExplanation.total:type_name -> payments.type.v1.Money
+	0,  // 28: payments.billing.v1.ChargeExplanation.status:type_name -> payments.billing.v1.ChargeStatus
+	6,  // 29: payments.billing.v1.ChargeExplanation.lines:type_name -> payments.billing.v1.LineExplanation
+	1,  // 30: payments.billing.v1.ChargeExplanation.kind:type_name -> payments.billing.v1.ChargeKind
+	11, // 31: payments.billing.v1.ChargeExplanation.taxes:type_name -> payments.pricing.v1.TaxTotal
+	9,  // 32: payments.billing.v1.ChargeExplanation.total_with_tax:type_name -> payments.type.v1.Money
+	3,  // 33: payments.billing.v1.LineExplanation.line:type_name -> payments.billing.v1.ChargeLine
+	7,  // 34: payments.billing.v1.LineExplanation.postings:type_name -> payments.billing.v1.LinePosting
+	9,  // 35: payments.billing.v1.LinePosting.amount:type_name -> payments.type.v1.Money
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_payments_billing_v1_billing_proto_init() }
@@ -1044,6 +1189,7 @@ func file_payments_billing_v1_billing_proto_init() {
 	if File_payments_billing_v1_billing_proto != nil {
 		return
 	}
+	file_payments_billing_v1_billing_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

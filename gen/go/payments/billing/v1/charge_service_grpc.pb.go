@@ -46,7 +46,7 @@ type ChargeServiceClient interface {
 	// Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
 	// CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
 	// CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-	// PricingService.RateUsage, such as NO_PLAN.
+	// PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
 	CreateCharge(ctx context.Context, in *CreateChargeRequest, opts ...grpc.CallOption) (*CreateChargeResponse, error)
 	// PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
 	// Its errors are those of CreateCharge.
@@ -67,7 +67,7 @@ type ChargeServiceClient interface {
 	ReverseCharge(ctx context.Context, in *ReverseChargeRequest, opts ...grpc.CallOption) (*ReverseChargeResponse, error)
 	// GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id.
 	GetCharge(ctx context.Context, in *GetChargeRequest, opts ...grpc.CallOption) (*GetChargeResponse, error)
-	// ListCharges lists charges, the latest period first.
+	// ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge.
 	ListCharges(ctx context.Context, in *ListChargesRequest, opts ...grpc.CallOption) (*ListChargesResponse, error)
 	// ExplainCharge shows for each line the events, meter, price version, tiers and rounding behind it, and
 	// the transfers that it made; NOT_FOUND when there is no charge of that id.
@@ -168,7 +168,7 @@ type ChargeServiceServer interface {
 	// Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
 	// CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
 	// CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-	// PricingService.RateUsage, such as NO_PLAN.
+	// PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
 	CreateCharge(context.Context, *CreateChargeRequest) (*CreateChargeResponse, error)
 	// PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
 	// Its errors are those of CreateCharge.
@@ -189,7 +189,7 @@ type ChargeServiceServer interface {
 	ReverseCharge(context.Context, *ReverseChargeRequest) (*ReverseChargeResponse, error)
 	// GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id.
 	GetCharge(context.Context, *GetChargeRequest) (*GetChargeResponse, error)
-	// ListCharges lists charges, the latest period first.
+	// ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge.
 	ListCharges(context.Context, *ListChargesRequest) (*ListChargesResponse, error)
 	// ExplainCharge shows for each line the events, meter, price version, tiers and rounding behind it, and
 	// the transfers that it made; NOT_FOUND when there is no charge of that id.

@@ -27,6 +27,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Capture is when the amount of a payment is taken.
+type Capture int32
+
+const (
+	// Not said, or not known to this reader.
+	Capture_CAPTURE_UNSPECIFIED Capture = 0
+	// At once.
+	Capture_CAPTURE_AUTOMATIC Capture = 1
+	// It is authorised, and taken by CapturePayment.
+	Capture_CAPTURE_MANUAL Capture = 2
+)
+
+// Enum value maps for Capture.
+var (
+	Capture_name = map[int32]string{
+		0: "CAPTURE_UNSPECIFIED",
+		1: "CAPTURE_AUTOMATIC",
+		2: "CAPTURE_MANUAL",
+	}
+	Capture_value = map[string]int32{
+		"CAPTURE_UNSPECIFIED": 0,
+		"CAPTURE_AUTOMATIC":   1,
+		"CAPTURE_MANUAL":      2,
+	}
+)
+
+func (x Capture) Enum() *Capture {
+	p := new(Capture)
+	*p = x
+	return p
+}
+
+func (x Capture) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Capture) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (Capture) Type() protoreflect.EnumType {
+	return &file_payments_config_v1_config_proto_enumTypes[0]
+}
+
+func (x Capture) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Capture.Descriptor instead.
+func (Capture) EnumDescriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+}
+
 // MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
 // it was planned with; a later version changes nothing about it.
 type MerchantConfig struct {
@@ -47,7 +100,9 @@ type MerchantConfig struct {
 	// When the version was stored. Output only.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// Principal who stored the version. Output only.
-	CreatedBy     string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	CreatedBy string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	// When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC.
+	Capture       Capture `protobuf:"varint,9,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +191,13 @@ func (x *MerchantConfig) GetCreatedBy() string {
 		return x.CreatedBy
 	}
 	return ""
+}
+
+func (x *MerchantConfig) GetCapture() Capture {
+	if x != nil {
+		return x.Capture
+	}
+	return Capture_CAPTURE_UNSPECIFIED
 }
 
 // MethodConfig says through which processors a payment method is charged.
@@ -309,7 +371,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xc7\x03\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x88\x04\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -322,7 +384,8 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12'\n" +
 	"\n" +
-	"created_by\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\"\xf6\x02\n" +
+	"created_by\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n" +
+	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\"\xf6\x02\n" +
 	"\fMethodConfig\x125\n" +
 	"\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n" +
 	"\n" +
@@ -333,7 +396,11 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\vRetryPolicy\x12F\n" +
 	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
 	"\bTimeouts\x12O\n" +
-	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeoutB\xc0\x01\n" +
+	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*M\n" +
+	"\aCapture\x12\x17\n" +
+	"\x13CAPTURE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11CAPTURE_AUTOMATIC\x10\x01\x12\x12\n" +
+	"\x0eCAPTURE_MANUAL\x10\x02B\xc0\x01\n" +
 	"\x16com.payments.config.v1B\vConfigProtoP\x01Z/tollmesh.dev/gen/go/payments/config/v1;configv1\xa2\x02\x03PCX\xaa\x02\x12Payments.Config.V1\xca\x02\x12Payments\\Config\\V1\xe2\x02\x1ePayments\\Config\\V1\\GPBMetadata\xea\x02\x14Payments::Config::V1b\x06proto3"
 
 var (
@@ -348,28 +415,31 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_payments_config_v1_config_proto_rawDescData
 }
 
+var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_payments_config_v1_config_proto_goTypes = []any{
-	(*MerchantConfig)(nil),        // 0: payments.config.v1.MerchantConfig
-	(*MethodConfig)(nil),          // 1: payments.config.v1.MethodConfig
-	(*RetryPolicy)(nil),           // 2: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 3: payments.config.v1.Timeouts
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 5: payments.type.v1.Money
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
+	(Capture)(0),                  // 0: payments.config.v1.Capture
+	(*MerchantConfig)(nil),        // 1: payments.config.v1.MerchantConfig
+	(*MethodConfig)(nil),          // 2: payments.config.v1.MethodConfig
+	(*RetryPolicy)(nil),           // 3: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 4: payments.config.v1.Timeouts
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*v1.Money)(nil),              // 6: payments.type.v1.Money
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	1, // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	2, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	3, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	4, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
-	5, // 4: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	6, // 5: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	3, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	4, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	5, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	0, // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
+	6, // 5: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	7, // 6: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -382,13 +452,14 @@ func file_payments_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_payments_config_v1_config_proto_goTypes,
 		DependencyIndexes: file_payments_config_v1_config_proto_depIdxs,
+		EnumInfos:         file_payments_config_v1_config_proto_enumTypes,
 		MessageInfos:      file_payments_config_v1_config_proto_msgTypes,
 	}.Build()
 	File_payments_config_v1_config_proto = out.File

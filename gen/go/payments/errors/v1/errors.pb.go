@@ -173,8 +173,8 @@ const (
 	//
 	//	{"reason": "KEEP_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {"key_id": "key_0190b2e4-7f1a-7c3e-9a55-0c6c5f4f2a10"}}
 	ErrorReason_ERROR_REASON_KEEP_NOT_ALLOWED ErrorReason = 101
-	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage,
-	// name one that it has.
+	// The catalogue has no such SKU. Apply a catalogue that has it, then send the event again; or, of a question for usage
+	// and of a budget, name one that it has.
 	//
 	// Metadata: `sku`.
 	//
@@ -214,11 +214,11 @@ const (
 	//
 	//	{"reason": "UNKNOWN_TIME_ZONE", "domain": "tollmesh.dev", "metadata": {"time_zone": "Europe/Berlino"}}
 	ErrorReason_ERROR_REASON_UNKNOWN_TIME_ZONE ErrorReason = 205
-	// Usage cannot be aggregated this way yet.
+	// Usage is asked for by an aggregation that this release does not know, and a later one may.
 	//
 	// Metadata: `aggregation`, `supported`.
 	//
-	//	{"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P95", "supported": "SUM,COUNT"}}
+	//	{"reason": "AGGREGATION_UNSUPPORTED", "domain": "tollmesh.dev", "metadata": {"aggregation": "P90", "supported": "SUM,COUNT,MAX,MIN,AVG,LATEST,UNIQUE,WEIGHTED_SUM,P50,P95,P99"}}
 	ErrorReason_ERROR_REASON_AGGREGATION_UNSUPPORTED ErrorReason = 206
 	// The answer would have more windows or rows than one call may carry; ask for a shorter period, a longer
 	// window or fewer SKUs.
@@ -227,6 +227,118 @@ const (
 	//
 	//	{"reason": "USAGE_TOO_WIDE", "domain": "tollmesh.dev", "metadata": {"limit": "10000"}}
 	ErrorReason_ERROR_REASON_USAGE_TOO_WIDE ErrorReason = 207
+	// Usage is asked for as of an ordinal that nothing has yet.
+	//
+	// Metadata: `at_ordinal`, `last_ordinal`.
+	//
+	//	{"reason": "USAGE_ORDINAL_AHEAD", "domain": "tollmesh.dev", "metadata": {"at_ordinal": "17", "last_ordinal": "16"}}
+	ErrorReason_ERROR_REASON_USAGE_ORDINAL_AHEAD ErrorReason = 208
+	// No event with the id that a correction names was stored.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "EVENT_NOT_FOUND", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_EVENT_NOT_FOUND ErrorReason = 209
+	// The event that an amendment names was cancelled, which is final. Usage that is to count needs a new id.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "EVENT_CANCELLED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_EVENT_CANCELLED ErrorReason = 210
+	// The event, or the correction, is of a period that a charge has closed, and the tenant's ingest settings reject late
+	// usage. The message names the charge.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "PERIOD_CLOSED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_PERIOD_CLOSED ErrorReason = 211
+	// The event has a key in its metadata that the tenant's ingest settings do not allow. The message names the keys. Send
+	// it without them, or replay it with `drop_metadata`; or allow the keys, then replay it.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "METADATA_NOT_ALLOWED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_METADATA_NOT_ALLOWED ErrorReason = 212
+	// A receipt is to be proven in a head of the log that was closed before the receipt came. Ask for a newer head.
+	//
+	// Metadata: `receipt_id`, `tree_size`, `ordinal`.
+	//
+	//	{"reason": "RECEIPT_BEHIND_HEAD", "domain": "tollmesh.dev", "metadata": {"receipt_id": "rcp_0198c5a2-7d1e-7c55-9f3e-3d2b8a0c4e11", "tree_size": "16", "ordinal": "17"}}
+	ErrorReason_ERROR_REASON_RECEIPT_BEHIND_HEAD ErrorReason = 213
+	// The event is held in the spool, because the database is away; nothing is wrong. GetSpooledBatch tells its verdict.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "EVENT_ENQUEUED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_EVENT_ENQUEUED ErrorReason = 214
+	// The event was held in the spool, and the key that it was sent with had been revoked, or had ended, before that. Replay
+	// it with a key that works, if it should count.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "EVENT_KEY_ENDED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_EVENT_KEY_ENDED ErrorReason = 215
+	// The event was held in the spool, and its batch failed again and again when it was to be stored. The message says how.
+	// Replay it once the cause is mended.
+	// No call is answered with this: it is the reason of an EventProblem.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "EVENT_NOT_STORED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_EVENT_NOT_STORED ErrorReason = 216
+	// The database is away, and the spool cannot hold the batch now: NATS is away too, the spool is full, or the batch is
+	// larger than a message may be. Nothing was acknowledged; send the same batch again.
+	//
+	// Metadata: `batch_bytes` (optional), `batch_bytes_max` (optional).
+	//
+	//	{"reason": "SPOOL_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_SPOOL_UNAVAILABLE ErrorReason = 217
+	// A correction names an event that is not stored, and batches of the tenant are held in the spool: the event may be
+	// among theirs. Repeat the same call once they are drained.
+	//
+	// Metadata: none.
+	//
+	//	{"reason": "SPOOL_NOT_DRAINED", "domain": "tollmesh.dev", "metadata": {}}
+	ErrorReason_ERROR_REASON_SPOOL_NOT_DRAINED ErrorReason = 218
+	// A hard budget has not as much free as is asked for. Ask for less, wait until holds end or the period does, or raise the
+	// limit. Of usage events it is the reason of an EventProblem.
+	//
+	// Metadata: `budget_id`, `limit`, `used`, `held`, `asked`.
+	//
+	//	{"reason": "BUDGET_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"budget_id": "tokens:acme", "limit": "1000", "used": "900", "held": "60", "asked": "50"}}
+	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 250
+	// A budget of this name exists and differs in what a budget cannot change: delete it and put another, or use another
+	// name.
+	//
+	// Metadata: `budget_id`, `field`.
+	//
+	//	{"reason": "BUDGET_FIXED", "domain": "tollmesh.dev", "metadata": {"budget_id": "tokens:acme", "field": "period"}}
+	ErrorReason_ERROR_REASON_BUDGET_FIXED ErrorReason = 251
+	// The tenant has as many budgets as it may; delete one first.
+	//
+	// Metadata: `budgets_max`.
+	//
+	//	{"reason": "BUDGETS_FULL", "domain": "tollmesh.dev", "metadata": {"budgets_max": "10000"}}
+	ErrorReason_ERROR_REASON_BUDGETS_FULL ErrorReason = 252
+	// A hold is not open any more: it was committed or released, or its time is over. Make another.
+	//
+	// Metadata: `hold_id`, `status`.
+	//
+	//	{"reason": "HOLD_ENDED", "domain": "tollmesh.dev", "metadata": {"hold_id": "hold_0190c1de-0000-7000-8000-000000000000", "status": "EXPIRED"}}
+	ErrorReason_ERROR_REASON_HOLD_ENDED ErrorReason = 253
+	// Budgets in money were put, or events were corrected, again and again while a use was rated for them. Repeat the same
+	// call.
+	//
+	// Metadata: `budget_id`.
+	//
+	//	{"reason": "BUDGETS_CHANGING", "domain": "tollmesh.dev", "metadata": {"budget_id": "spend:acme"}}
+	ErrorReason_ERROR_REASON_BUDGETS_CHANGING ErrorReason = 254
 	// A catalogue names something that neither it nor what is stored declares; fields names each place.
 	//
 	// Metadata: `missing`.
@@ -239,7 +351,7 @@ const (
 	//
 	//	{"reason": "PLAN_VERSION_FROZEN", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "version": "2", "newest_version": "2"}}
 	ErrorReason_ERROR_REASON_PLAN_VERSION_FROZEN ErrorReason = 301
-	// A deprecated plan takes nobody new.
+	// A plan that is deprecated or archived takes nobody new, a draft nobody at all, and an archived plan no new list.
 	//
 	// Metadata: `plan_id`.
 	//
@@ -269,7 +381,9 @@ const (
 	//
 	//	{"reason": "SKU_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"skus": "llm.images,llm.tokens", "plan_id": "standard-usd", "plan_version": "1"}}
 	ErrorReason_ERROR_REASON_SKU_NOT_PRICED ErrorReason = 306
-	// The organisation moves to other prices inside the period: rate the parts before and after apart.
+	// The organisation moves to other prices inside the period: rate the parts before and after apart. So too where plans
+	// say how the period is shared out, if both parts have usage of a SKU whose aggregation does not add up over parts of a
+	// period (all but SUM, COUNT and WEIGHTED_SUM).
 	//
 	// Metadata: `org_id`, `change_at`.
 	//
@@ -281,15 +395,101 @@ const (
 	//
 	//	{"reason": "USAGE_NOT_RATEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "llm.tokens", "project_id": "p1", "quantity": "-5"}}
 	ErrorReason_ERROR_REASON_USAGE_NOT_RATEABLE ErrorReason = 308
+	// A part of a period has no price of its own: price the whole period.
+	//
+	// Metadata: `model`.
+	//
+	//	{"reason": "PRICE_NOT_SPLITTABLE", "domain": "tollmesh.dev", "metadata": {"model": "volume"}}
+	ErrorReason_ERROR_REASON_PRICE_NOT_SPLITTABLE ErrorReason = 309
+	// The price is applied to amounts of events, or to quantities by value, and there is one quantity only.
+	//
+	// Metadata: `model`, `needs`, `sku` (optional).
+	//
+	//	{"reason": "PRICE_INPUT_MISSING", "domain": "tollmesh.dev", "metadata": {"model": "matrix", "needs": "quantities", "sku": "compute"}}
+	ErrorReason_ERROR_REASON_PRICE_INPUT_MISSING ErrorReason = 310
+	// A price cannot be applied to what the SKU's aggregation makes of usage: use another model, or another SKU over the same
+	// events.
+	//
+	// Metadata: `sku`, `aggregation`, `model`.
+	//
+	//	{"reason": "AGGREGATION_NOT_PRICEABLE", "domain": "tollmesh.dev", "metadata": {"sku": "payments", "aggregation": "COUNT", "model": "percentage"}}
+	ErrorReason_ERROR_REASON_AGGREGATION_NOT_PRICEABLE ErrorReason = 311
+	// There is usage of values of a dimension that the price has no amount for, and nothing guesses money: add them to the
+	// price, or a default.
+	//
+	// Metadata: `dimension`, `values`, `sku` (optional).
+	//
+	//	{"reason": "DIMENSION_NOT_PRICED", "domain": "tollmesh.dev", "metadata": {"dimension": "region", "values": "'eu'", "sku": "compute"}}
+	ErrorReason_ERROR_REASON_DIMENSION_NOT_PRICED ErrorReason = 312
+	// Usage became visible between the readings that one rating is made of, each time that it was tried: try again.
+	//
+	// Metadata: `org_id`, `sku`.
+	//
+	//	{"reason": "USAGE_MOVED", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "sku": "compute"}}
+	ErrorReason_ERROR_REASON_USAGE_MOVED ErrorReason = 313
+	// Of earlier versions, which could not price event by event: free events, fixed amounts and limits per event.
+	//
+	// Metadata: `sku`.
+	//
+	//	{"reason": "EVENT_AMOUNTS_UNAVAILABLE", "domain": "tollmesh.dev", "metadata": {"sku": "payments"}}
+	//
+	// Deprecated: Marked as deprecated in payments/errors/v1/errors.proto.
+	ErrorReason_ERROR_REASON_EVENT_AMOUNTS_UNAVAILABLE ErrorReason = 314
+	// A plan was to be archived that somebody is on, or will be, or that a business model gives by default. `user` names one
+	// of them: an organisation, or the business model.
+	//
+	// Metadata: `plan_id`, `user`.
+	//
+	//	{"reason": "PLAN_IN_USE", "domain": "tollmesh.dev", "metadata": {"plan_id": "standard-usd", "user": "acme"}}
+	ErrorReason_ERROR_REASON_PLAN_IN_USE ErrorReason = 315
+	// A dispute about a partner of record would be about a second one too, vanish from its record, or end in another way than
+	// it did: give each an id of its own, and end the record instead.
+	//
+	// Metadata: `dispute_id`, `record`.
+	//
+	//	{"reason": "DISPUTE_CONFLICT", "domain": "tollmesh.dev", "metadata": {"dispute_id": "d-7", "record": "acme/north/2026-01-01T00:00:00Z"}}
+	ErrorReason_ERROR_REASON_DISPUTE_CONFLICT ErrorReason = 316
+	// An organisation is to be taxed, and the catalogue does not say where: declare a tax profile that holds then, or a tax
+	// policy that leaves such organisations untaxed.
+	//
+	// Metadata: `org_id`, `taxed_at`.
+	//
+	//	{"reason": "TAX_PROFILE_MISSING", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "taxed_at": "2026-10-31T23:59:59.999999Z"}}
+	ErrorReason_ERROR_REASON_TAX_PROFILE_MISSING ErrorReason = 317
+	// What is sold is to be taxed, and no tax rate is in force for its tax code where the organisation is: declare one, be it
+	// OUT_OF_SCOPE, or a tax policy that leaves such lines untaxed.
+	//
+	// Metadata: `org_id`, `jurisdiction`, `tax_codes`, `taxed_at`.
+	//
+	//	{"reason": "TAX_RATE_MISSING", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "jurisdiction": "CA-QC", "tax_codes": "saas", "taxed_at": "2026-10-31T23:59:59.999999Z"}}
+	ErrorReason_ERROR_REASON_TAX_RATE_MISSING ErrorReason = 318
+	// A jurisdiction would have more taxes, of different names, than it may: use the names that it has.
+	//
+	// Metadata: `jurisdiction`, `taxes`, `taxes_max`.
+	//
+	//	{"reason": "TAXES_TOO_MANY", "domain": "tollmesh.dev", "metadata": {"jurisdiction": "CA-QC", "taxes": "5", "taxes_max": "4"}}
+	ErrorReason_ERROR_REASON_TAXES_TOO_MANY ErrorReason = 319
+	// Two billing accounts would pay for an organisation at the same time.
+	//
+	// Metadata: `org_id`, `billing_account_id`, `other_billing_account_id`.
+	//
+	//	{"reason": "BILLING_ACCOUNTS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"org_id": "acme", "billing_account_id": "group-1", "other_billing_account_id": "group-2"}}
+	ErrorReason_ERROR_REASON_BILLING_ACCOUNTS_OVERLAP ErrorReason = 330
+	// A billing account would have two active partners at the same time.
+	//
+	// Metadata: `billing_account_id`, `partner_id`, `other_partner_id`.
+	//
+	//	{"reason": "ACCOUNT_PARTNERS_OVERLAP", "domain": "tollmesh.dev", "metadata": {"billing_account_id": "group-1", "partner_id": "north", "other_partner_id": "south"}}
+	ErrorReason_ERROR_REASON_ACCOUNT_PARTNERS_OVERLAP ErrorReason = 331
 	// A charge of the organisation covers part of the period already; GetCharge shows it.
 	//
 	// Metadata: `charge_id`, `org_id`.
 	//
 	//	{"reason": "CHARGE_OVERLAPS", "domain": "tollmesh.dev", "metadata": {"charge_id": "chg_0190c1de", "org_id": "acme"}}
 	ErrorReason_ERROR_REASON_CHARGE_OVERLAPS ErrorReason = 400
-	// The usage of the period makes more lines, or longer proofs, than one charge may have.
+	// The usage of the period makes more lines, longer proofs, or more taxes on its lines than one charge may have.
 	//
-	// Metadata: `lines`, `lines_max`, `proof_bytes`, `proof_bytes_max`.
+	// Metadata: `lines`, `lines_max`, `proof_bytes`, `proof_bytes_max`, `taxes` (optional), `postings_max` (optional).
 	//
 	//	{"reason": "CHARGE_TOO_LARGE", "domain": "tollmesh.dev", "metadata": {"lines": "3000", "lines_max": "2000", "proof_bytes": "2100000", "proof_bytes_max": "1500000"}}
 	ErrorReason_ERROR_REASON_CHARGE_TOO_LARGE ErrorReason = 401
@@ -341,8 +541,8 @@ const (
 	//
 	//	{"reason": "TRANSFER_ALREADY_REVERSED", "domain": "tollmesh.dev", "metadata": {"transfer_id": "019ca1d0-0000-7000-8000-000000000001", "reversal_id": "6f1c2c64-93d1-5c8a-9e0a-5a1d4a1f3b11"}}
 	ErrorReason_ERROR_REASON_TRANSFER_ALREADY_REVERSED ErrorReason = 502
-	// The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would. Nothing was posted; once the
-	// accounts take it, the same call posts it.
+	// The accounts refuse the opposite of the transfer: `result` says why, as PostTransfers would, or REVERSED_IN_PART where
+	// recipes have reversed a part of it. Nothing was posted; once the accounts take it, the same call posts it.
 	//
 	// Metadata: `transfer_id`, `result`.
 	//
@@ -370,8 +570,9 @@ const (
 	ErrorReason_ERROR_REASON_POSTING_EXISTS ErrorReason = 506
 	// An account does not take a leg of the posting: `result` says why, as PostTransfers or CreateAccounts would, or
 	// SOURCES_EXHAUSTED where the sources of the leg do not hold its amount, EARLIER_LEG_NOT_FOUND where the leg that it
-	// reverses or ends is not in the books, or EARLIER_LEG_OF_SEVERAL where that leg took from several sources, so that no
-	// single transfer stands for it. Nothing was posted; once the account was put right, the same call posts it.
+	// reverses or ends is not in the books, EARLIER_LEG_OF_SEVERAL where that leg took from several sources, so that no
+	// single transfer stands for it, or EXCEEDS_EARLIER_LEG where more would be reversed of that leg than was posted. Nothing
+	// was posted; once the account was put right, the same call posts it.
 	//
 	// Metadata: `recipe`, `leg`, `account_id`, `result`.
 	//
@@ -430,6 +631,57 @@ const (
 	//
 	//	{"reason": "UNKNOWN_PROCESSOR", "domain": "tollmesh.dev", "metadata": {"processor_id": "acme-card", "method": "card"}}
 	ErrorReason_ERROR_REASON_UNKNOWN_PROCESSOR ErrorReason = 600
+	// With this payment an order would be paid beyond the limit that the call gives it. `open_minor` is left of it in minor
+	// units of `currency_code`; see what the order's payments took, and pay the rest.
+	//
+	// Metadata: `order_id`, `open_minor`, `currency_code`.
+	//
+	//	{"reason": "ORDER_LIMIT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "o-1", "open_minor": "400", "currency_code": "USD"}}
+	ErrorReason_ERROR_REASON_ORDER_LIMIT_EXCEEDED ErrorReason = 601
+	// Nothing of the payment is authorised, so there is nothing to capture or to let go: it was charged at once, captured or
+	// let go before, or failed. See its status.
+	//
+	// Metadata: `payment_id`, `status`.
+	//
+	//	{"reason": "PAYMENT_NOT_AUTHORIZED", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "SUCCEEDED"}}
+	ErrorReason_ERROR_REASON_PAYMENT_NOT_AUTHORIZED ErrorReason = 602
+	// The payment holds no money that could be given back. See its amounts.
+	//
+	// Metadata: `payment_id`, `status`.
+	//
+	//	{"reason": "NOTHING_TO_REFUND", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "FAILED"}}
+	ErrorReason_ERROR_REASON_NOTHING_TO_REFUND ErrorReason = 603
+	// More is to be captured or given back than is left: `left_minor`, in minor units of `currency_code`. Ask for that much, or
+	// leave the amount out. What a processor has not answered yet is not left.
+	//
+	// Metadata: `payment_id`, `left_minor`, `currency_code`.
+	//
+	//	{"reason": "AMOUNT_EXCEEDS_LEFT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "left_minor": "500", "currency_code": "USD"}}
+	ErrorReason_ERROR_REASON_AMOUNT_EXCEEDS_LEFT ErrorReason = 604
+	// The payment is being worked on: it has not come to rest, or carries out another instruction. Repeat the same call.
+	//
+	// Metadata: `payment_id`, `status`.
+	//
+	//	{"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
+	ErrorReason_ERROR_REASON_PAYMENT_UNDER_WAY ErrorReason = 605
+	// A payout is greater than what the party is owed in its currency. `carried_minor` says how much that is, in minor units.
+	//
+	// Metadata: `party`, `currency_code`, `carried_minor`.
+	//
+	//	{"reason": "PAYOUT_EXCEEDS_BALANCE", "domain": "tollmesh.dev", "metadata": {"party": "north", "currency_code": "AUD", "carried_minor": "4200"}}
+	ErrorReason_ERROR_REASON_PAYOUT_EXCEEDS_BALANCE ErrorReason = 750
+	// A payout has not come as far as the call needs, or further; `status` says how far.
+	//
+	// Metadata: `payout_id`, `status`.
+	//
+	//	{"reason": "PAYOUT_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"payout_id": "po_0190c1de", "status": "RETURNED"}}
+	ErrorReason_ERROR_REASON_PAYOUT_STATUS_CONFLICT ErrorReason = 751
+	// The ledger takes no posting of a payout; `result` says why. It is tried again by itself.
+	//
+	// Metadata: `payout_id`, `recipe`, `result`.
+	//
+	//	{"reason": "PAYOUT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"payout_id": "po_0190c1de", "recipe": "payout-claim", "result": "RECIPE_REFUSED"}}
+	ErrorReason_ERROR_REASON_PAYOUT_NOT_BOOKABLE ErrorReason = 752
 	// The payload of an event is larger than one may be: publish a reference instead of the detail.
 	//
 	// Metadata: `subject`, `bytes`, `bytes_max`, `pointer` (optional).
@@ -662,6 +914,22 @@ var (
 		205: "ERROR_REASON_UNKNOWN_TIME_ZONE",
 		206: "ERROR_REASON_AGGREGATION_UNSUPPORTED",
 		207: "ERROR_REASON_USAGE_TOO_WIDE",
+		208: "ERROR_REASON_USAGE_ORDINAL_AHEAD",
+		209: "ERROR_REASON_EVENT_NOT_FOUND",
+		210: "ERROR_REASON_EVENT_CANCELLED",
+		211: "ERROR_REASON_PERIOD_CLOSED",
+		212: "ERROR_REASON_METADATA_NOT_ALLOWED",
+		213: "ERROR_REASON_RECEIPT_BEHIND_HEAD",
+		214: "ERROR_REASON_EVENT_ENQUEUED",
+		215: "ERROR_REASON_EVENT_KEY_ENDED",
+		216: "ERROR_REASON_EVENT_NOT_STORED",
+		217: "ERROR_REASON_SPOOL_UNAVAILABLE",
+		218: "ERROR_REASON_SPOOL_NOT_DRAINED",
+		250: "ERROR_REASON_BUDGET_EXCEEDED",
+		251: "ERROR_REASON_BUDGET_FIXED",
+		252: "ERROR_REASON_BUDGETS_FULL",
+		253: "ERROR_REASON_HOLD_ENDED",
+		254: "ERROR_REASON_BUDGETS_CHANGING",
 		300: "ERROR_REASON_CATALOG_REFERENCE_MISSING",
 		301: "ERROR_REASON_PLAN_VERSION_FROZEN",
 		302: "ERROR_REASON_PLAN_NOT_ACTIVE",
@@ -671,6 +939,19 @@ var (
 		306: "ERROR_REASON_SKU_NOT_PRICED",
 		307: "ERROR_REASON_PLAN_CHANGES_IN_PERIOD",
 		308: "ERROR_REASON_USAGE_NOT_RATEABLE",
+		309: "ERROR_REASON_PRICE_NOT_SPLITTABLE",
+		310: "ERROR_REASON_PRICE_INPUT_MISSING",
+		311: "ERROR_REASON_AGGREGATION_NOT_PRICEABLE",
+		312: "ERROR_REASON_DIMENSION_NOT_PRICED",
+		313: "ERROR_REASON_USAGE_MOVED",
+		314: "ERROR_REASON_EVENT_AMOUNTS_UNAVAILABLE",
+		315: "ERROR_REASON_PLAN_IN_USE",
+		316: "ERROR_REASON_DISPUTE_CONFLICT",
+		317: "ERROR_REASON_TAX_PROFILE_MISSING",
+		318: "ERROR_REASON_TAX_RATE_MISSING",
+		319: "ERROR_REASON_TAXES_TOO_MANY",
+		330: "ERROR_REASON_BILLING_ACCOUNTS_OVERLAP",
+		331: "ERROR_REASON_ACCOUNT_PARTNERS_OVERLAP",
 		400: "ERROR_REASON_CHARGE_OVERLAPS",
 		401: "ERROR_REASON_CHARGE_TOO_LARGE",
 		402: "ERROR_REASON_POSTING_REFUSED",
@@ -693,6 +974,14 @@ var (
 		562: "ERROR_REASON_PERIOD_NOT_CLOSED",
 		563: "ERROR_REASON_TOO_MANY_ACCOUNTS",
 		600: "ERROR_REASON_UNKNOWN_PROCESSOR",
+		601: "ERROR_REASON_ORDER_LIMIT_EXCEEDED",
+		602: "ERROR_REASON_PAYMENT_NOT_AUTHORIZED",
+		603: "ERROR_REASON_NOTHING_TO_REFUND",
+		604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
+		605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+		750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
+		751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
+		752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
 		800: "ERROR_REASON_EVENT_TOO_LARGE",
 		801: "ERROR_REASON_STREAM_ENDED",
 		802: "ERROR_REASON_EVENT_TYPE_UNKNOWN",
@@ -758,6 +1047,22 @@ var (
 		"ERROR_REASON_UNKNOWN_TIME_ZONE":            205,
 		"ERROR_REASON_AGGREGATION_UNSUPPORTED":      206,
 		"ERROR_REASON_USAGE_TOO_WIDE":               207,
+		"ERROR_REASON_USAGE_ORDINAL_AHEAD":          208,
+		"ERROR_REASON_EVENT_NOT_FOUND":              209,
+		"ERROR_REASON_EVENT_CANCELLED":              210,
+		"ERROR_REASON_PERIOD_CLOSED":                211,
+		"ERROR_REASON_METADATA_NOT_ALLOWED":         212,
+		"ERROR_REASON_RECEIPT_BEHIND_HEAD":          213,
+		"ERROR_REASON_EVENT_ENQUEUED":               214,
+		"ERROR_REASON_EVENT_KEY_ENDED":              215,
+		"ERROR_REASON_EVENT_NOT_STORED":             216,
+		"ERROR_REASON_SPOOL_UNAVAILABLE":            217,
+		"ERROR_REASON_SPOOL_NOT_DRAINED":            218,
+		"ERROR_REASON_BUDGET_EXCEEDED":              250,
+		"ERROR_REASON_BUDGET_FIXED":                 251,
+		"ERROR_REASON_BUDGETS_FULL":                 252,
+		"ERROR_REASON_HOLD_ENDED":                   253,
+		"ERROR_REASON_BUDGETS_CHANGING":             254,
 		"ERROR_REASON_CATALOG_REFERENCE_MISSING":    300,
 		"ERROR_REASON_PLAN_VERSION_FROZEN":          301,
 		"ERROR_REASON_PLAN_NOT_ACTIVE":              302,
@@ -767,6 +1072,19 @@ var (
 		"ERROR_REASON_SKU_NOT_PRICED":               306,
 		"ERROR_REASON_PLAN_CHANGES_IN_PERIOD":       307,
 		"ERROR_REASON_USAGE_NOT_RATEABLE":           308,
+		"ERROR_REASON_PRICE_NOT_SPLITTABLE":         309,
+		"ERROR_REASON_PRICE_INPUT_MISSING":          310,
+		"ERROR_REASON_AGGREGATION_NOT_PRICEABLE":    311,
+		"ERROR_REASON_DIMENSION_NOT_PRICED":         312,
+		"ERROR_REASON_USAGE_MOVED":                  313,
+		"ERROR_REASON_EVENT_AMOUNTS_UNAVAILABLE":    314,
+		"ERROR_REASON_PLAN_IN_USE":                  315,
+		"ERROR_REASON_DISPUTE_CONFLICT":             316,
+		"ERROR_REASON_TAX_PROFILE_MISSING":          317,
+		"ERROR_REASON_TAX_RATE_MISSING":             318,
+		"ERROR_REASON_TAXES_TOO_MANY":               319,
+		"ERROR_REASON_BILLING_ACCOUNTS_OVERLAP":     330,
+		"ERROR_REASON_ACCOUNT_PARTNERS_OVERLAP":     331,
 		"ERROR_REASON_CHARGE_OVERLAPS":              400,
 		"ERROR_REASON_CHARGE_TOO_LARGE":             401,
 		"ERROR_REASON_POSTING_REFUSED":              402,
@@ -789,6 +1107,14 @@ var (
 		"ERROR_REASON_PERIOD_NOT_CLOSED":            562,
 		"ERROR_REASON_TOO_MANY_ACCOUNTS":            563,
 		"ERROR_REASON_UNKNOWN_PROCESSOR":            600,
+		"ERROR_REASON_ORDER_LIMIT_EXCEEDED":         601,
+		"ERROR_REASON_PAYMENT_NOT_AUTHORIZED":       602,
+		"ERROR_REASON_NOTHING_TO_REFUND":            603,
+		"ERROR_REASON_AMOUNT_EXCEEDS_LEFT":          604,
+		"ERROR_REASON_PAYMENT_UNDER_WAY":            605,
+		"ERROR_REASON_PAYOUT_EXCEEDS_BALANCE":       750,
+		"ERROR_REASON_PAYOUT_STATUS_CONFLICT":       751,
+		"ERROR_REASON_PAYOUT_NOT_BOOKABLE":          752,
 		"ERROR_REASON_EVENT_TOO_LARGE":              800,
 		"ERROR_REASON_STREAM_ENDED":                 801,
 		"ERROR_REASON_EVENT_TYPE_UNKNOWN":           802,
@@ -854,7 +1180,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb9\x1b\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xa8&\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -888,7 +1214,23 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_EVENT_CONFLICT\x10\xcc\x01\x12#\n" +
 	"\x1eERROR_REASON_UNKNOWN_TIME_ZONE\x10\xcd\x01\x12)\n" +
 	"$ERROR_REASON_AGGREGATION_UNSUPPORTED\x10\xce\x01\x12 \n" +
-	"\x1bERROR_REASON_USAGE_TOO_WIDE\x10\xcf\x01\x12+\n" +
+	"\x1bERROR_REASON_USAGE_TOO_WIDE\x10\xcf\x01\x12%\n" +
+	" ERROR_REASON_USAGE_ORDINAL_AHEAD\x10\xd0\x01\x12!\n" +
+	"\x1cERROR_REASON_EVENT_NOT_FOUND\x10\xd1\x01\x12!\n" +
+	"\x1cERROR_REASON_EVENT_CANCELLED\x10\xd2\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_PERIOD_CLOSED\x10\xd3\x01\x12&\n" +
+	"!ERROR_REASON_METADATA_NOT_ALLOWED\x10\xd4\x01\x12%\n" +
+	" ERROR_REASON_RECEIPT_BEHIND_HEAD\x10\xd5\x01\x12 \n" +
+	"\x1bERROR_REASON_EVENT_ENQUEUED\x10\xd6\x01\x12!\n" +
+	"\x1cERROR_REASON_EVENT_KEY_ENDED\x10\xd7\x01\x12\"\n" +
+	"\x1dERROR_REASON_EVENT_NOT_STORED\x10\xd8\x01\x12#\n" +
+	"\x1eERROR_REASON_SPOOL_UNAVAILABLE\x10\xd9\x01\x12#\n" +
+	"\x1eERROR_REASON_SPOOL_NOT_DRAINED\x10\xda\x01\x12!\n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10\xfa\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_BUDGET_FIXED\x10\xfb\x01\x12\x1e\n" +
+	"\x19ERROR_REASON_BUDGETS_FULL\x10\xfc\x01\x12\x1c\n" +
+	"\x17ERROR_REASON_HOLD_ENDED\x10\xfd\x01\x12\"\n" +
+	"\x1dERROR_REASON_BUDGETS_CHANGING\x10\xfe\x01\x12+\n" +
 	"&ERROR_REASON_CATALOG_REFERENCE_MISSING\x10\xac\x02\x12%\n" +
 	" ERROR_REASON_PLAN_VERSION_FROZEN\x10\xad\x02\x12!\n" +
 	"\x1cERROR_REASON_PLAN_NOT_ACTIVE\x10\xae\x02\x12\"\n" +
@@ -897,7 +1239,20 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x14ERROR_REASON_NO_PLAN\x10\xb1\x02\x12 \n" +
 	"\x1bERROR_REASON_SKU_NOT_PRICED\x10\xb2\x02\x12(\n" +
 	"#ERROR_REASON_PLAN_CHANGES_IN_PERIOD\x10\xb3\x02\x12$\n" +
-	"\x1fERROR_REASON_USAGE_NOT_RATEABLE\x10\xb4\x02\x12!\n" +
+	"\x1fERROR_REASON_USAGE_NOT_RATEABLE\x10\xb4\x02\x12&\n" +
+	"!ERROR_REASON_PRICE_NOT_SPLITTABLE\x10\xb5\x02\x12%\n" +
+	" ERROR_REASON_PRICE_INPUT_MISSING\x10\xb6\x02\x12+\n" +
+	"&ERROR_REASON_AGGREGATION_NOT_PRICEABLE\x10\xb7\x02\x12&\n" +
+	"!ERROR_REASON_DIMENSION_NOT_PRICED\x10\xb8\x02\x12\x1d\n" +
+	"\x18ERROR_REASON_USAGE_MOVED\x10\xb9\x02\x12/\n" +
+	"&ERROR_REASON_EVENT_AMOUNTS_UNAVAILABLE\x10\xba\x02\x1a\x02\b\x01\x12\x1d\n" +
+	"\x18ERROR_REASON_PLAN_IN_USE\x10\xbb\x02\x12\"\n" +
+	"\x1dERROR_REASON_DISPUTE_CONFLICT\x10\xbc\x02\x12%\n" +
+	" ERROR_REASON_TAX_PROFILE_MISSING\x10\xbd\x02\x12\"\n" +
+	"\x1dERROR_REASON_TAX_RATE_MISSING\x10\xbe\x02\x12 \n" +
+	"\x1bERROR_REASON_TAXES_TOO_MANY\x10\xbf\x02\x12*\n" +
+	"%ERROR_REASON_BILLING_ACCOUNTS_OVERLAP\x10\xca\x02\x12*\n" +
+	"%ERROR_REASON_ACCOUNT_PARTNERS_OVERLAP\x10\xcb\x02\x12!\n" +
 	"\x1cERROR_REASON_CHARGE_OVERLAPS\x10\x90\x03\x12\"\n" +
 	"\x1dERROR_REASON_CHARGE_TOO_LARGE\x10\x91\x03\x12!\n" +
 	"\x1cERROR_REASON_POSTING_REFUSED\x10\x92\x03\x12\"\n" +
@@ -919,7 +1274,15 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\"ERROR_REASON_PERIOD_ALREADY_CLOSED\x10\xb1\x04\x12#\n" +
 	"\x1eERROR_REASON_PERIOD_NOT_CLOSED\x10\xb2\x04\x12#\n" +
 	"\x1eERROR_REASON_TOO_MANY_ACCOUNTS\x10\xb3\x04\x12#\n" +
-	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12!\n" +
+	"\x1eERROR_REASON_UNKNOWN_PROCESSOR\x10\xd8\x04\x12&\n" +
+	"!ERROR_REASON_ORDER_LIMIT_EXCEEDED\x10\xd9\x04\x12(\n" +
+	"#ERROR_REASON_PAYMENT_NOT_AUTHORIZED\x10\xda\x04\x12#\n" +
+	"\x1eERROR_REASON_NOTHING_TO_REFUND\x10\xdb\x04\x12%\n" +
+	" ERROR_REASON_AMOUNT_EXCEEDS_LEFT\x10\xdc\x04\x12#\n" +
+	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12(\n" +
+	"#ERROR_REASON_PAYOUT_EXCEEDS_BALANCE\x10\xee\x05\x12(\n" +
+	"#ERROR_REASON_PAYOUT_STATUS_CONFLICT\x10\xef\x05\x12%\n" +
+	" ERROR_REASON_PAYOUT_NOT_BOOKABLE\x10\xf0\x05\x12!\n" +
 	"\x1cERROR_REASON_EVENT_TOO_LARGE\x10\xa0\x06\x12\x1e\n" +
 	"\x19ERROR_REASON_STREAM_ENDED\x10\xa1\x06\x12$\n" +
 	"\x1fERROR_REASON_EVENT_TYPE_UNKNOWN\x10\xa2\x06\x12%\n" +

@@ -44,7 +44,9 @@ type RatingCompleted struct {
 	// How many lines there are.
 	LineCount int32 `protobuf:"varint,7,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
 	// Sum of the lines.
-	Total         *v1.Money `protobuf:"bytes,8,opt,name=total,proto3" json:"total,omitempty"`
+	Total *v1.Money `protobuf:"bytes,8,opt,name=total,proto3" json:"total,omitempty"`
+	// Ordinal of the usage that was rated; absent when it is not known.
+	UsageOrdinal  *int64 `protobuf:"varint,9,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +137,13 @@ func (x *RatingCompleted) GetTotal() *v1.Money {
 	return nil
 }
 
+func (x *RatingCompleted) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
+}
+
 // ChargeCreated is published once for each charge, when its transfers are in the ledger.
 type ChargeCreated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -144,9 +153,9 @@ type ChargeCreated struct {
 	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// Period whose usage it covers.
 	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
-	// What the organisation owes.
+	// What the organisation owes, but for taxes that are added to prices.
 	Total *v1.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
-	// What partners earn on it.
+	// What partners earn on it, with what is held under disputes.
 	PartnerTotal *v1.Money `protobuf:"bytes,5,opt,name=partner_total,json=partnerTotal,proto3" json:"partner_total,omitempty"`
 	// How many lines it has.
 	LineCount int32 `protobuf:"varint,6,opt,name=line_count,json=lineCount,proto3" json:"line_count,omitempty"`
@@ -155,9 +164,13 @@ type ChargeCreated struct {
 	// Of a correction, the charge that it corrects; empty for a charge of usage.
 	AdjustsChargeId string `protobuf:"bytes,8,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
 	// What it is for: `USAGE`, `ADJUSTMENT` or `REVERSAL`.
-	Kind          string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Kind string `protobuf:"bytes,9,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What the organisation owes with all taxes; unset while nothing is taxed.
+	TotalWithTax *v1.Money `protobuf:"bytes,10,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	// On how many of its lines partners earn, or give back; absent when it was made before this was told.
+	PartnerLineCount *int32 `protobuf:"varint,11,opt,name=partner_line_count,json=partnerLineCount,proto3,oneof" json:"partner_line_count,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ChargeCreated) Reset() {
@@ -251,6 +264,20 @@ func (x *ChargeCreated) GetKind() string {
 		return x.Kind
 	}
 	return ""
+}
+
+func (x *ChargeCreated) GetTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithTax
+	}
+	return nil
+}
+
+func (x *ChargeCreated) GetPartnerLineCount() int32 {
+	if x != nil && x.PartnerLineCount != nil {
+		return *x.PartnerLineCount
+	}
+	return 0
 }
 
 // ChargeReversed is published when a charge is taken back, with its corrections: from then on its period may be charged
@@ -373,8 +400,10 @@ type UsageAggregated struct {
 	// Of a charge that adjusts another one, that other one; the sums are those of the whole period then, and not the
 	// difference.
 	AdjustsChargeId string `protobuf:"bytes,7,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Ordinal of the usage that was added up; absent when it is not known.
+	UsageOrdinal  *int64 `protobuf:"varint,8,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UsageAggregated) Reset() {
@@ -454,6 +483,13 @@ func (x *UsageAggregated) GetAdjustsChargeId() string {
 		return x.AdjustsChargeId
 	}
 	return ""
+}
+
+func (x *UsageAggregated) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
 }
 
 // UsageAggregatedTotal is how much of one SKU one project used.
@@ -543,8 +579,10 @@ type UsageRated struct {
 	// Of a charge that adjusts another one, that other one; the lines are those of the whole period then, and not the
 	// difference.
 	AdjustsChargeId string `protobuf:"bytes,9,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Ordinal of the usage that was rated; absent when it is not known.
+	UsageOrdinal  *int64 `protobuf:"varint,10,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UsageRated) Reset() {
@@ -638,6 +676,13 @@ func (x *UsageRated) GetAdjustsChargeId() string {
 		return x.AdjustsChargeId
 	}
 	return ""
+}
+
+func (x *UsageRated) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
 }
 
 // UsageRatedLine is what the usage of one SKU in one project costs.
@@ -809,7 +854,7 @@ var File_payments_events_v1_billing_events_proto protoreflect.FileDescriptor
 
 const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\n" +
-	"'payments/events/v1/billing_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xd3\x02\n" +
+	"'payments/events/v1/billing_events.proto\x12\x12payments.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\x8f\x03\n" +
 	"\x0fRatingCompleted\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
@@ -819,8 +864,10 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x0eusage_snapshot\x18\x06 \x01(\tR\rusageSnapshot\x12\x1d\n" +
 	"\n" +
 	"line_count\x18\a \x01(\x05R\tlineCount\x12-\n" +
-	"\x05total\x18\b \x01(\v2\x17.payments.type.v1.MoneyR\x05total:)\x92\xe7\x18%\n" +
-	"\x10rating.completed\x10\x01\x1a\abilling\"\x06org_id\"\xa5\x03\n" +
+	"\x05total\x18\b \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x12(\n" +
+	"\rusage_ordinal\x18\t \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01:)\x92\xe7\x18%\n" +
+	"\x10rating.completed\x10\x01\x1a\abilling\"\x06org_idB\x10\n" +
+	"\x0e_usage_ordinal\"\xae\x04\n" +
 	"\rChargeCreated\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -832,8 +879,12 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12*\n" +
 	"\x11adjusts_charge_id\x18\b \x01(\tR\x0fadjustsChargeId\x12\x12\n" +
-	"\x04kind\x18\t \x01(\tR\x04kind:'\x92\xe7\x18#\n" +
-	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_id\"\xd2\x02\n" +
+	"\x04kind\x18\t \x01(\tR\x04kind\x12=\n" +
+	"\x0etotal_with_tax\x18\n" +
+	" \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTax\x121\n" +
+	"\x12partner_line_count\x18\v \x01(\x05H\x00R\x10partnerLineCount\x88\x01\x01:'\x92\xe7\x18#\n" +
+	"\x0echarge.created\x10\x01\x1a\abilling\"\x06org_idB\x15\n" +
+	"\x13_partner_line_count\"\xd2\x02\n" +
 	"\x0eChargeReversed\x12\x1b\n" +
 	"\tcharge_id\x18\x01 \x01(\tR\bchargeId\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x120\n" +
@@ -843,7 +894,7 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12;\n" +
 	"\vreversed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reversedAt:(\x92\xe7\x18$\n" +
-	"\x0fcharge.reversed\x10\x01\x1a\abilling\"\x06org_id\"\xde\x02\n" +
+	"\x0fcharge.reversed\x10\x01\x1a\abilling\"\x06org_id\"\x9a\x03\n" +
 	"\x0fUsageAggregated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
@@ -851,13 +902,15 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot\x12@\n" +
 	"\x06totals\x18\x05 \x03(\v2(.payments.events.v1.UsageAggregatedTotalR\x06totals\x12%\n" +
 	"\x0etotals_omitted\x18\x06 \x01(\bR\rtotalsOmitted\x12*\n" +
-	"\x11adjusts_charge_id\x18\a \x01(\tR\x0fadjustsChargeId:)\x92\xe7\x18%\n" +
-	"\x10usage.aggregated\x10\x01\x1a\abilling\"\x06org_id\"c\n" +
+	"\x11adjusts_charge_id\x18\a \x01(\tR\x0fadjustsChargeId\x12(\n" +
+	"\rusage_ordinal\x18\b \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01:)\x92\xe7\x18%\n" +
+	"\x10usage.aggregated\x10\x01\x1a\abilling\"\x06org_idB\x10\n" +
+	"\x0e_usage_ordinal\"c\n" +
 	"\x14UsageAggregatedTotal\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
 	"\n" +
 	"project_id\x18\x02 \x01(\tR\tprojectId\x12\x1a\n" +
-	"\bquantity\x18\x03 \x01(\tR\bquantity\"\x86\x03\n" +
+	"\bquantity\x18\x03 \x01(\tR\bquantity\"\xc2\x03\n" +
 	"\n" +
 	"UsageRated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
@@ -868,8 +921,11 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x0eusage_snapshot\x18\x06 \x01(\tR\rusageSnapshot\x128\n" +
 	"\x05lines\x18\a \x03(\v2\".payments.events.v1.UsageRatedLineR\x05lines\x12#\n" +
 	"\rlines_omitted\x18\b \x01(\bR\flinesOmitted\x12*\n" +
-	"\x11adjusts_charge_id\x18\t \x01(\tR\x0fadjustsChargeId:$\x92\xe7\x18 \n" +
-	"\vusage.rated\x10\x01\x1a\abilling\"\x06org_id\"\x8e\x01\n" +
+	"\x11adjusts_charge_id\x18\t \x01(\tR\x0fadjustsChargeId\x12(\n" +
+	"\rusage_ordinal\x18\n" +
+	" \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01:$\x92\xe7\x18 \n" +
+	"\vusage.rated\x10\x01\x1a\abilling\"\x06org_idB\x10\n" +
+	"\x0e_usage_ordinal\"\x8e\x01\n" +
 	"\x0eUsageRatedLine\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
 	"\n" +
@@ -920,21 +976,22 @@ var file_payments_events_v1_billing_events_proto_depIdxs = []int32{
 	9,  // 3: payments.events.v1.ChargeCreated.total:type_name -> payments.type.v1.Money
 	9,  // 4: payments.events.v1.ChargeCreated.partner_total:type_name -> payments.type.v1.Money
 	10, // 5: payments.events.v1.ChargeCreated.created_at:type_name -> google.protobuf.Timestamp
-	8,  // 6: payments.events.v1.ChargeReversed.period:type_name -> payments.type.v1.Period
-	9,  // 7: payments.events.v1.ChargeReversed.total:type_name -> payments.type.v1.Money
-	10, // 8: payments.events.v1.ChargeReversed.reversed_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: payments.events.v1.UsageAggregated.period:type_name -> payments.type.v1.Period
-	4,  // 10: payments.events.v1.UsageAggregated.totals:type_name -> payments.events.v1.UsageAggregatedTotal
-	8,  // 11: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
-	6,  // 12: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
-	9,  // 13: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
-	8,  // 14: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
-	10, // 15: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 6: payments.events.v1.ChargeCreated.total_with_tax:type_name -> payments.type.v1.Money
+	8,  // 7: payments.events.v1.ChargeReversed.period:type_name -> payments.type.v1.Period
+	9,  // 8: payments.events.v1.ChargeReversed.total:type_name -> payments.type.v1.Money
+	10, // 9: payments.events.v1.ChargeReversed.reversed_at:type_name -> google.protobuf.Timestamp
+	8,  // 10: payments.events.v1.UsageAggregated.period:type_name -> payments.type.v1.Period
+	4,  // 11: payments.events.v1.UsageAggregated.totals:type_name -> payments.events.v1.UsageAggregatedTotal
+	8,  // 12: payments.events.v1.UsageRated.period:type_name -> payments.type.v1.Period
+	6,  // 13: payments.events.v1.UsageRated.lines:type_name -> payments.events.v1.UsageRatedLine
+	9,  // 14: payments.events.v1.UsageRatedLine.amount:type_name -> payments.type.v1.Money
+	8,  // 15: payments.events.v1.RatingFailed.period:type_name -> payments.type.v1.Period
+	10, // 16: payments.events.v1.RatingFailed.failed_at:type_name -> google.protobuf.Timestamp
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_payments_events_v1_billing_events_proto_init() }
@@ -942,6 +999,10 @@ func file_payments_events_v1_billing_events_proto_init() {
 	if File_payments_events_v1_billing_events_proto != nil {
 		return
 	}
+	file_payments_events_v1_billing_events_proto_msgTypes[0].OneofWrappers = []any{}
+	file_payments_events_v1_billing_events_proto_msgTypes[1].OneofWrappers = []any{}
+	file_payments_events_v1_billing_events_proto_msgTypes[3].OneofWrappers = []any{}
+	file_payments_events_v1_billing_events_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

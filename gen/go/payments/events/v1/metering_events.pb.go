@@ -365,8 +365,10 @@ type UsagePeriodClosed struct {
 	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
 	// Charge that closed it.
 	ChargeId string `protobuf:"bytes,3,opt,name=charge_id,json=chargeId,proto3" json:"charge_id,omitempty"`
-	// State of the usage that the charge saw.
+	// State of the usage that the charge saw, in words for people; usage_ordinal says it.
 	UsageSnapshot string `protobuf:"bytes,4,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	// Ordinal of the usage that the charge saw.
+	UsageOrdinal  *int64 `protobuf:"varint,5,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +429,13 @@ func (x *UsagePeriodClosed) GetUsageSnapshot() string {
 		return x.UsageSnapshot
 	}
 	return ""
+}
+
+func (x *UsagePeriodClosed) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
 }
 
 // UsageLate says that usage was stored for a period after a charge had closed it, so that no charge bills it yet. Each
@@ -589,13 +598,15 @@ const file_payments_events_v1_metering_events_proto_rawDesc = "" +
 	"\x11UsageStatusReason\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vevent_count\x18\x02 \x01(\x05R\n" +
-	"eventCount\"\xcf\x01\n" +
+	"eventCount\"\x8b\x02\n" +
 	"\x11UsagePeriodClosed\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
 	"\tcharge_id\x18\x03 \x01(\tR\bchargeId\x12%\n" +
-	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot:-\x92\xe7\x18)\n" +
-	"\x13usage.period.closed\x10\x01\x1a\bmetering\"\x06org_id\"\xb8\x03\n" +
+	"\x0eusage_snapshot\x18\x04 \x01(\tR\rusageSnapshot\x12(\n" +
+	"\rusage_ordinal\x18\x05 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01:-\x92\xe7\x18)\n" +
+	"\x13usage.period.closed\x10\x01\x1a\bmetering\"\x06org_idB\x10\n" +
+	"\x0e_usage_ordinal\"\xb8\x03\n" +
 	"\tUsageLate\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x12\x1b\n" +
 	"\tcharge_id\x18\x02 \x01(\tR\bchargeId\x120\n" +
@@ -660,6 +671,7 @@ func file_payments_events_v1_metering_events_proto_init() {
 	if File_payments_events_v1_metering_events_proto != nil {
 		return
 	}
+	file_payments_events_v1_metering_events_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

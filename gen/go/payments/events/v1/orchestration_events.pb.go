@@ -23,7 +23,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it.
+// StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it; or it captured what
+// it had authorised, or a part of it.
 type StepSucceeded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Step of the plan, from 0.
@@ -169,7 +170,8 @@ func (x *StepSucceeded) GetOrgId() string {
 	return ""
 }
 
-// StepRefunded: what was charged for a step of a payment was refunded because another step failed permanently.
+// StepRefunded: what was charged for a step of a payment was refunded, because another step failed permanently or because
+// somebody asked for it.
 type StepRefunded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Step of the plan, from 0.
@@ -178,7 +180,7 @@ type StepRefunded struct {
 	ProcessorId string `protobuf:"bytes,2,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
 	// Time from sending to settling, in milliseconds.
 	LatencyMs int64 `protobuf:"varint,3,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
-	// Amount in minor units of the currency: the whole charge.
+	// Amount in minor units of the currency: the whole charge, or a part of it.
 	Amount int64 `protobuf:"varint,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	// ISO 4217 code.
 	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`

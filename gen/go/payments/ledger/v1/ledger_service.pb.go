@@ -132,7 +132,8 @@ const (
 	// The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
 	// currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
 	// EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
-	// content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+	// content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole, each member with its own
+	// original_result.
 	TransferResult_TRANSFER_RESULT_SCHEDULED TransferResult = 2
 	// The last transfer of the batch has linked = true, so that its chain has no end.
 	TransferResult_TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN TransferResult = 10
@@ -660,7 +661,8 @@ type PostTransferResult struct {
 	TransferId string `protobuf:"bytes,2,opt,name=transfer_id,json=transferId,proto3" json:"transfer_id,omitempty"`
 	// The verdict.
 	Result TransferResult `protobuf:"varint,3,opt,name=result,proto3,enum=payments.ledger.v1.TransferResult" json:"result,omitempty"`
-	// The refusal that burnt the id, when the result is ID_ALREADY_FAILED.
+	// The refusal that burnt the id, when the result is ID_ALREADY_FAILED; SCHEDULED when the result is that and the transfer
+	// waited before.
 	OriginalResult TransferResult `protobuf:"varint,4,opt,name=original_result,json=originalResult,proto3,enum=payments.ledger.v1.TransferResult" json:"original_result,omitempty"`
 	// What is wrong with which field, in words, when the result is INVALID_TRANSFER.
 	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
@@ -1121,7 +1123,11 @@ func (x *RecipePosting) GetEffectiveAt() *timestamppb.Timestamp {
 type PostRecipesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Up to 1,000 facts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
-	Postings      []*RecipePosting `protobuf:"bytes,1,rep,name=postings,proto3" json:"postings,omitempty"`
+	Postings []*RecipePosting `protobuf:"bytes,1,rep,name=postings,proto3" json:"postings,omitempty"`
+	// Why facts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+	// form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+	// refused alone, with INVALID_FIELD and these words.
+	Unreadable    map[int32]string `protobuf:"bytes,2,rep,name=unreadable,proto3" json:"unreadable,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,6 +1165,13 @@ func (*PostRecipesRequest) Descriptor() ([]byte, []int) {
 func (x *PostRecipesRequest) GetPostings() []*RecipePosting {
 	if x != nil {
 		return x.Postings
+	}
+	return nil
+}
+
+func (x *PostRecipesRequest) GetUnreadable() map[int32]string {
+	if x != nil {
+		return x.Unreadable
 	}
 	return nil
 }
@@ -3880,9 +3893,15 @@ const file_payments_ledger_v1_ledger_service_proto_rawDesc = "" +
 	"\feffective_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\"\xbaH\x1f\xb2\x01\x1c\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\v\b\x80\x92\xb8Ø\xfe\xff\xff\xff\x01R\veffectiveAt\x1a\\\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x123\n" +
-	"\x05value\x18\x02 \x01(\v2\x1d.payments.ledger.v1.ParameterR\x05value:\x028\x01\"[\n" +
+	"\x05value\x18\x02 \x01(\v2\x1d.payments.ledger.v1.ParameterR\x05value:\x028\x01\"\x8d\x02\n" +
 	"\x12PostRecipesRequest\x12E\n" +
-	"\bpostings\x18\x01 \x03(\v2!.payments.ledger.v1.RecipePostingB\x06\xbaH\x03\xd8\x01\x03R\bpostings\"\xcd\x01\n" +
+	"\bpostings\x18\x01 \x03(\v2!.payments.ledger.v1.RecipePostingB\x06\xbaH\x03\xd8\x01\x03R\bpostings\x12q\n" +
+	"\n" +
+	"unreadable\x18\x02 \x03(\v26.payments.ledger.v1.PostRecipesRequest.UnreadableEntryB\x19\xbaH\x16\x9a\x01\x13\x10\x90N\"\a\x1a\x05\x18\x8fN(\x00*\x05r\x03\x18\xf4\x03R\n" +
+	"unreadable\x1a=\n" +
+	"\x0fUnreadableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
 	"\x0ePostingRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12L\n" +
@@ -4249,7 +4268,7 @@ func file_payments_ledger_v1_ledger_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_ledger_v1_ledger_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_payments_ledger_v1_ledger_service_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	(AccountResult)(0),                      // 0: payments.ledger.v1.AccountResult
 	(TransferResult)(0),                     // 1: payments.ledger.v1.TransferResult
@@ -4309,170 +4328,172 @@ var file_payments_ledger_v1_ledger_service_proto_goTypes = []any{
 	nil,                                     // 55: payments.ledger.v1.PostTransfersRequest.UnreadableEntry
 	nil,                                     // 56: payments.ledger.v1.PostRecipeRequest.ParametersEntry
 	nil,                                     // 57: payments.ledger.v1.RecipePosting.ParametersEntry
-	nil,                                     // 58: payments.ledger.v1.PostingRefusal.MetadataEntry
-	(*Account)(nil),                         // 59: payments.ledger.v1.Account
-	(*Transfer)(nil),                        // 60: payments.ledger.v1.Transfer
-	(*RecordedTransfer)(nil),                // 61: payments.ledger.v1.RecordedTransfer
-	(*Reference)(nil),                       // 62: payments.ledger.v1.Reference
-	(*timestamppb.Timestamp)(nil),           // 63: google.protobuf.Timestamp
-	(*Posting)(nil),                         // 64: payments.ledger.v1.Posting
-	(*Recipe)(nil),                          // 65: payments.ledger.v1.Recipe
-	(*v1.Period)(nil),                       // 66: payments.type.v1.Period
-	(AccountType)(0),                        // 67: payments.ledger.v1.AccountType
-	(*Entry)(nil),                           // 68: payments.ledger.v1.Entry
-	(Time)(0),                               // 69: payments.ledger.v1.Time
-	(*v1.Money)(nil),                        // 70: payments.type.v1.Money
-	(*StatementEntry)(nil),                  // 71: payments.ledger.v1.StatementEntry
-	(*TrialBalance)(nil),                    // 72: payments.ledger.v1.TrialBalance
-	(*LedgerHead)(nil),                      // 73: payments.ledger.v1.LedgerHead
-	(*Block)(nil),                           // 74: payments.ledger.v1.Block
-	(IntegrityCheck)(0),                     // 75: payments.ledger.v1.IntegrityCheck
-	(*IntegrityFinding)(nil),                // 76: payments.ledger.v1.IntegrityFinding
-	(*IntegrityProgress)(nil),               // 77: payments.ledger.v1.IntegrityProgress
-	(*Balance)(nil),                         // 78: payments.ledger.v1.Balance
-	(*AccountingPeriod)(nil),                // 79: payments.ledger.v1.AccountingPeriod
-	(*Parameter)(nil),                       // 80: payments.ledger.v1.Parameter
-	(*CancelScheduledTransferRequest)(nil),  // 81: payments.ledger.v1.CancelScheduledTransferRequest
-	(*ListScheduledTransfersRequest)(nil),   // 82: payments.ledger.v1.ListScheduledTransfersRequest
-	(*PutBalanceMonitorRequest)(nil),        // 83: payments.ledger.v1.PutBalanceMonitorRequest
-	(*ListBalanceMonitorsRequest)(nil),      // 84: payments.ledger.v1.ListBalanceMonitorsRequest
-	(*DeleteBalanceMonitorRequest)(nil),     // 85: payments.ledger.v1.DeleteBalanceMonitorRequest
-	(*CancelScheduledTransferResponse)(nil), // 86: payments.ledger.v1.CancelScheduledTransferResponse
-	(*ListScheduledTransfersResponse)(nil),  // 87: payments.ledger.v1.ListScheduledTransfersResponse
-	(*PutBalanceMonitorResponse)(nil),       // 88: payments.ledger.v1.PutBalanceMonitorResponse
-	(*ListBalanceMonitorsResponse)(nil),     // 89: payments.ledger.v1.ListBalanceMonitorsResponse
-	(*DeleteBalanceMonitorResponse)(nil),    // 90: payments.ledger.v1.DeleteBalanceMonitorResponse
+	nil,                                     // 58: payments.ledger.v1.PostRecipesRequest.UnreadableEntry
+	nil,                                     // 59: payments.ledger.v1.PostingRefusal.MetadataEntry
+	(*Account)(nil),                         // 60: payments.ledger.v1.Account
+	(*Transfer)(nil),                        // 61: payments.ledger.v1.Transfer
+	(*RecordedTransfer)(nil),                // 62: payments.ledger.v1.RecordedTransfer
+	(*Reference)(nil),                       // 63: payments.ledger.v1.Reference
+	(*timestamppb.Timestamp)(nil),           // 64: google.protobuf.Timestamp
+	(*Posting)(nil),                         // 65: payments.ledger.v1.Posting
+	(*Recipe)(nil),                          // 66: payments.ledger.v1.Recipe
+	(*v1.Period)(nil),                       // 67: payments.type.v1.Period
+	(AccountType)(0),                        // 68: payments.ledger.v1.AccountType
+	(*Entry)(nil),                           // 69: payments.ledger.v1.Entry
+	(Time)(0),                               // 70: payments.ledger.v1.Time
+	(*v1.Money)(nil),                        // 71: payments.type.v1.Money
+	(*StatementEntry)(nil),                  // 72: payments.ledger.v1.StatementEntry
+	(*TrialBalance)(nil),                    // 73: payments.ledger.v1.TrialBalance
+	(*LedgerHead)(nil),                      // 74: payments.ledger.v1.LedgerHead
+	(*Block)(nil),                           // 75: payments.ledger.v1.Block
+	(IntegrityCheck)(0),                     // 76: payments.ledger.v1.IntegrityCheck
+	(*IntegrityFinding)(nil),                // 77: payments.ledger.v1.IntegrityFinding
+	(*IntegrityProgress)(nil),               // 78: payments.ledger.v1.IntegrityProgress
+	(*Balance)(nil),                         // 79: payments.ledger.v1.Balance
+	(*AccountingPeriod)(nil),                // 80: payments.ledger.v1.AccountingPeriod
+	(*Parameter)(nil),                       // 81: payments.ledger.v1.Parameter
+	(*CancelScheduledTransferRequest)(nil),  // 82: payments.ledger.v1.CancelScheduledTransferRequest
+	(*ListScheduledTransfersRequest)(nil),   // 83: payments.ledger.v1.ListScheduledTransfersRequest
+	(*PutBalanceMonitorRequest)(nil),        // 84: payments.ledger.v1.PutBalanceMonitorRequest
+	(*ListBalanceMonitorsRequest)(nil),      // 85: payments.ledger.v1.ListBalanceMonitorsRequest
+	(*DeleteBalanceMonitorRequest)(nil),     // 86: payments.ledger.v1.DeleteBalanceMonitorRequest
+	(*CancelScheduledTransferResponse)(nil), // 87: payments.ledger.v1.CancelScheduledTransferResponse
+	(*ListScheduledTransfersResponse)(nil),  // 88: payments.ledger.v1.ListScheduledTransfersResponse
+	(*PutBalanceMonitorResponse)(nil),       // 89: payments.ledger.v1.PutBalanceMonitorResponse
+	(*ListBalanceMonitorsResponse)(nil),     // 90: payments.ledger.v1.ListBalanceMonitorsResponse
+	(*DeleteBalanceMonitorResponse)(nil),    // 91: payments.ledger.v1.DeleteBalanceMonitorResponse
 }
 var file_payments_ledger_v1_ledger_service_proto_depIdxs = []int32{
-	59, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
+	60, // 0: payments.ledger.v1.CreateAccountsRequest.accounts:type_name -> payments.ledger.v1.Account
 	54, // 1: payments.ledger.v1.CreateAccountsRequest.unreadable:type_name -> payments.ledger.v1.CreateAccountsRequest.UnreadableEntry
 	0,  // 2: payments.ledger.v1.CreateAccountResult.result:type_name -> payments.ledger.v1.AccountResult
 	3,  // 3: payments.ledger.v1.CreateAccountsResponse.results:type_name -> payments.ledger.v1.CreateAccountResult
-	60, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
+	61, // 4: payments.ledger.v1.PostTransfersRequest.transfers:type_name -> payments.ledger.v1.Transfer
 	55, // 5: payments.ledger.v1.PostTransfersRequest.unreadable:type_name -> payments.ledger.v1.PostTransfersRequest.UnreadableEntry
 	1,  // 6: payments.ledger.v1.PostTransferResult.result:type_name -> payments.ledger.v1.TransferResult
 	1,  // 7: payments.ledger.v1.PostTransferResult.original_result:type_name -> payments.ledger.v1.TransferResult
 	6,  // 8: payments.ledger.v1.PostTransfersResponse.results:type_name -> payments.ledger.v1.PostTransferResult
-	61, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	62, // 9: payments.ledger.v1.ReverseTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
 	56, // 10: payments.ledger.v1.PostRecipeRequest.parameters:type_name -> payments.ledger.v1.PostRecipeRequest.ParametersEntry
-	62, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
-	63, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
-	64, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
+	63, // 11: payments.ledger.v1.PostRecipeRequest.reference:type_name -> payments.ledger.v1.Reference
+	64, // 12: payments.ledger.v1.PostRecipeRequest.effective_at:type_name -> google.protobuf.Timestamp
+	65, // 13: payments.ledger.v1.PostRecipeResponse.posting:type_name -> payments.ledger.v1.Posting
 	57, // 14: payments.ledger.v1.RecipePosting.parameters:type_name -> payments.ledger.v1.RecipePosting.ParametersEntry
-	62, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
-	63, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
+	63, // 15: payments.ledger.v1.RecipePosting.reference:type_name -> payments.ledger.v1.Reference
+	64, // 16: payments.ledger.v1.RecipePosting.effective_at:type_name -> google.protobuf.Timestamp
 	12, // 17: payments.ledger.v1.PostRecipesRequest.postings:type_name -> payments.ledger.v1.RecipePosting
-	58, // 18: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
-	64, // 19: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
-	14, // 20: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
-	15, // 21: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
-	65, // 22: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
-	65, // 23: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	65, // 24: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
-	65, // 25: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
-	59, // 26: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
-	61, // 27: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
-	66, // 28: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
-	61, // 29: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
-	67, // 30: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
-	59, // 31: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
-	66, // 32: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	66, // 33: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
-	68, // 34: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
-	66, // 35: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
-	69, // 36: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
-	63, // 37: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	67, // 38: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
-	66, // 39: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
-	69, // 40: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
-	63, // 41: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
-	70, // 42: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
-	71, // 43: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
-	70, // 44: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
-	70, // 45: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
-	70, // 46: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
-	66, // 47: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
-	36, // 48: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
-	63, // 49: payments.ledger.v1.GetTrialBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
-	63, // 50: payments.ledger.v1.GetTrialBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	72, // 51: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
-	73, // 52: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
-	74, // 53: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
-	75, // 54: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
-	73, // 55: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
-	76, // 56: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
-	77, // 57: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
-	63, // 58: payments.ledger.v1.GetBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
-	63, // 59: payments.ledger.v1.GetBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
-	78, // 60: payments.ledger.v1.GetBalanceResponse.balance:type_name -> payments.ledger.v1.Balance
-	63, // 61: payments.ledger.v1.ClosePeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
-	79, // 62: payments.ledger.v1.ClosePeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
-	63, // 63: payments.ledger.v1.ReopenPeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
-	79, // 64: payments.ledger.v1.ReopenPeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
-	79, // 65: payments.ledger.v1.ListPeriodsResponse.periods:type_name -> payments.ledger.v1.AccountingPeriod
-	80, // 66: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	80, // 67: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
-	2,  // 68: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
-	5,  // 69: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
-	8,  // 70: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
-	81, // 71: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
-	82, // 72: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
-	83, // 73: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
-	84, // 74: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
-	85, // 75: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
-	10, // 76: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
-	13, // 77: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
-	17, // 78: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
-	19, // 79: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
-	21, // 80: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
-	23, // 81: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
-	25, // 82: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
-	27, // 83: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
-	46, // 84: payments.ledger.v1.LedgerService.GetBalance:input_type -> payments.ledger.v1.GetBalanceRequest
-	29, // 85: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
-	31, // 86: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
-	33, // 87: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
-	35, // 88: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
-	38, // 89: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
-	40, // 90: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
-	42, // 91: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
-	44, // 92: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
-	48, // 93: payments.ledger.v1.LedgerService.ClosePeriod:input_type -> payments.ledger.v1.ClosePeriodRequest
-	50, // 94: payments.ledger.v1.LedgerService.ReopenPeriod:input_type -> payments.ledger.v1.ReopenPeriodRequest
-	52, // 95: payments.ledger.v1.LedgerService.ListPeriods:input_type -> payments.ledger.v1.ListPeriodsRequest
-	4,  // 96: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
-	7,  // 97: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
-	9,  // 98: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
-	86, // 99: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
-	87, // 100: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
-	88, // 101: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
-	89, // 102: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
-	90, // 103: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
-	11, // 104: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
-	16, // 105: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
-	18, // 106: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
-	20, // 107: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
-	22, // 108: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
-	24, // 109: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
-	26, // 110: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
-	28, // 111: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
-	47, // 112: payments.ledger.v1.LedgerService.GetBalance:output_type -> payments.ledger.v1.GetBalanceResponse
-	30, // 113: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
-	32, // 114: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
-	34, // 115: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
-	37, // 116: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
-	39, // 117: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
-	41, // 118: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
-	43, // 119: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
-	45, // 120: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
-	49, // 121: payments.ledger.v1.LedgerService.ClosePeriod:output_type -> payments.ledger.v1.ClosePeriodResponse
-	51, // 122: payments.ledger.v1.LedgerService.ReopenPeriod:output_type -> payments.ledger.v1.ReopenPeriodResponse
-	53, // 123: payments.ledger.v1.LedgerService.ListPeriods:output_type -> payments.ledger.v1.ListPeriodsResponse
-	96, // [96:124] is the sub-list for method output_type
-	68, // [68:96] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	58, // 18: payments.ledger.v1.PostRecipesRequest.unreadable:type_name -> payments.ledger.v1.PostRecipesRequest.UnreadableEntry
+	59, // 19: payments.ledger.v1.PostingRefusal.metadata:type_name -> payments.ledger.v1.PostingRefusal.MetadataEntry
+	65, // 20: payments.ledger.v1.PostRecipeResult.posting:type_name -> payments.ledger.v1.Posting
+	14, // 21: payments.ledger.v1.PostRecipeResult.refusal:type_name -> payments.ledger.v1.PostingRefusal
+	15, // 22: payments.ledger.v1.PostRecipesResponse.results:type_name -> payments.ledger.v1.PostRecipeResult
+	66, // 23: payments.ledger.v1.PutRecipeRequest.recipe:type_name -> payments.ledger.v1.Recipe
+	66, // 24: payments.ledger.v1.PutRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	66, // 25: payments.ledger.v1.GetRecipeResponse.recipe:type_name -> payments.ledger.v1.Recipe
+	66, // 26: payments.ledger.v1.ListRecipesResponse.recipes:type_name -> payments.ledger.v1.Recipe
+	60, // 27: payments.ledger.v1.GetAccountResponse.account:type_name -> payments.ledger.v1.Account
+	62, // 28: payments.ledger.v1.GetTransferResponse.transfer:type_name -> payments.ledger.v1.RecordedTransfer
+	67, // 29: payments.ledger.v1.ListTransfersRequest.recorded_in:type_name -> payments.type.v1.Period
+	62, // 30: payments.ledger.v1.ListTransfersResponse.transfers:type_name -> payments.ledger.v1.RecordedTransfer
+	68, // 31: payments.ledger.v1.ListAccountsRequest.type:type_name -> payments.ledger.v1.AccountType
+	60, // 32: payments.ledger.v1.ListAccountsResponse.accounts:type_name -> payments.ledger.v1.Account
+	67, // 33: payments.ledger.v1.ListEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	67, // 34: payments.ledger.v1.ListEntriesRequest.effective_in:type_name -> payments.type.v1.Period
+	69, // 35: payments.ledger.v1.ListEntriesResponse.entries:type_name -> payments.ledger.v1.Entry
+	67, // 36: payments.ledger.v1.GetStatementRequest.period:type_name -> payments.type.v1.Period
+	70, // 37: payments.ledger.v1.GetStatementRequest.by:type_name -> payments.ledger.v1.Time
+	64, // 38: payments.ledger.v1.GetStatementRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	68, // 39: payments.ledger.v1.GetStatementResponse.type:type_name -> payments.ledger.v1.AccountType
+	67, // 40: payments.ledger.v1.GetStatementResponse.period:type_name -> payments.type.v1.Period
+	70, // 41: payments.ledger.v1.GetStatementResponse.by:type_name -> payments.ledger.v1.Time
+	64, // 42: payments.ledger.v1.GetStatementResponse.recorded_at:type_name -> google.protobuf.Timestamp
+	71, // 43: payments.ledger.v1.GetStatementResponse.opening:type_name -> payments.type.v1.Money
+	72, // 44: payments.ledger.v1.GetStatementResponse.entries:type_name -> payments.ledger.v1.StatementEntry
+	71, // 45: payments.ledger.v1.GetStatementResponse.closing:type_name -> payments.type.v1.Money
+	71, // 46: payments.ledger.v1.GetStatementResponse.debits:type_name -> payments.type.v1.Money
+	71, // 47: payments.ledger.v1.GetStatementResponse.credits:type_name -> payments.type.v1.Money
+	67, // 48: payments.ledger.v1.ExportEntriesRequest.recorded_in:type_name -> payments.type.v1.Period
+	36, // 49: payments.ledger.v1.ExportEntriesResponse.entries:type_name -> payments.ledger.v1.EntryColumns
+	64, // 50: payments.ledger.v1.GetTrialBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	64, // 51: payments.ledger.v1.GetTrialBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	73, // 52: payments.ledger.v1.GetTrialBalanceResponse.trial_balance:type_name -> payments.ledger.v1.TrialBalance
+	74, // 53: payments.ledger.v1.GetLedgerHeadResponse.head:type_name -> payments.ledger.v1.LedgerHead
+	75, // 54: payments.ledger.v1.ListBlocksResponse.blocks:type_name -> payments.ledger.v1.Block
+	76, // 55: payments.ledger.v1.VerifyIntegrityRequest.checks:type_name -> payments.ledger.v1.IntegrityCheck
+	74, // 56: payments.ledger.v1.VerifyIntegrityRequest.heads:type_name -> payments.ledger.v1.LedgerHead
+	77, // 57: payments.ledger.v1.VerifyIntegrityResponse.finding:type_name -> payments.ledger.v1.IntegrityFinding
+	78, // 58: payments.ledger.v1.VerifyIntegrityResponse.progress:type_name -> payments.ledger.v1.IntegrityProgress
+	64, // 59: payments.ledger.v1.GetBalanceRequest.effective_at:type_name -> google.protobuf.Timestamp
+	64, // 60: payments.ledger.v1.GetBalanceRequest.recorded_at:type_name -> google.protobuf.Timestamp
+	79, // 61: payments.ledger.v1.GetBalanceResponse.balance:type_name -> payments.ledger.v1.Balance
+	64, // 62: payments.ledger.v1.ClosePeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	80, // 63: payments.ledger.v1.ClosePeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	64, // 64: payments.ledger.v1.ReopenPeriodRequest.closed_through:type_name -> google.protobuf.Timestamp
+	80, // 65: payments.ledger.v1.ReopenPeriodResponse.period:type_name -> payments.ledger.v1.AccountingPeriod
+	80, // 66: payments.ledger.v1.ListPeriodsResponse.periods:type_name -> payments.ledger.v1.AccountingPeriod
+	81, // 67: payments.ledger.v1.PostRecipeRequest.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	81, // 68: payments.ledger.v1.RecipePosting.ParametersEntry.value:type_name -> payments.ledger.v1.Parameter
+	2,  // 69: payments.ledger.v1.LedgerService.CreateAccounts:input_type -> payments.ledger.v1.CreateAccountsRequest
+	5,  // 70: payments.ledger.v1.LedgerService.PostTransfers:input_type -> payments.ledger.v1.PostTransfersRequest
+	8,  // 71: payments.ledger.v1.LedgerService.ReverseTransfer:input_type -> payments.ledger.v1.ReverseTransferRequest
+	82, // 72: payments.ledger.v1.LedgerService.CancelScheduledTransfer:input_type -> payments.ledger.v1.CancelScheduledTransferRequest
+	83, // 73: payments.ledger.v1.LedgerService.ListScheduledTransfers:input_type -> payments.ledger.v1.ListScheduledTransfersRequest
+	84, // 74: payments.ledger.v1.LedgerService.PutBalanceMonitor:input_type -> payments.ledger.v1.PutBalanceMonitorRequest
+	85, // 75: payments.ledger.v1.LedgerService.ListBalanceMonitors:input_type -> payments.ledger.v1.ListBalanceMonitorsRequest
+	86, // 76: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:input_type -> payments.ledger.v1.DeleteBalanceMonitorRequest
+	10, // 77: payments.ledger.v1.LedgerService.PostRecipe:input_type -> payments.ledger.v1.PostRecipeRequest
+	13, // 78: payments.ledger.v1.LedgerService.PostRecipes:input_type -> payments.ledger.v1.PostRecipesRequest
+	17, // 79: payments.ledger.v1.LedgerService.PutRecipe:input_type -> payments.ledger.v1.PutRecipeRequest
+	19, // 80: payments.ledger.v1.LedgerService.GetRecipe:input_type -> payments.ledger.v1.GetRecipeRequest
+	21, // 81: payments.ledger.v1.LedgerService.ListRecipes:input_type -> payments.ledger.v1.ListRecipesRequest
+	23, // 82: payments.ledger.v1.LedgerService.GetAccount:input_type -> payments.ledger.v1.GetAccountRequest
+	25, // 83: payments.ledger.v1.LedgerService.GetTransfer:input_type -> payments.ledger.v1.GetTransferRequest
+	27, // 84: payments.ledger.v1.LedgerService.ListTransfers:input_type -> payments.ledger.v1.ListTransfersRequest
+	46, // 85: payments.ledger.v1.LedgerService.GetBalance:input_type -> payments.ledger.v1.GetBalanceRequest
+	29, // 86: payments.ledger.v1.LedgerService.ListAccounts:input_type -> payments.ledger.v1.ListAccountsRequest
+	31, // 87: payments.ledger.v1.LedgerService.ListEntries:input_type -> payments.ledger.v1.ListEntriesRequest
+	33, // 88: payments.ledger.v1.LedgerService.GetStatement:input_type -> payments.ledger.v1.GetStatementRequest
+	35, // 89: payments.ledger.v1.LedgerService.ExportEntries:input_type -> payments.ledger.v1.ExportEntriesRequest
+	38, // 90: payments.ledger.v1.LedgerService.GetTrialBalance:input_type -> payments.ledger.v1.GetTrialBalanceRequest
+	40, // 91: payments.ledger.v1.LedgerService.GetLedgerHead:input_type -> payments.ledger.v1.GetLedgerHeadRequest
+	42, // 92: payments.ledger.v1.LedgerService.ListBlocks:input_type -> payments.ledger.v1.ListBlocksRequest
+	44, // 93: payments.ledger.v1.LedgerService.VerifyIntegrity:input_type -> payments.ledger.v1.VerifyIntegrityRequest
+	48, // 94: payments.ledger.v1.LedgerService.ClosePeriod:input_type -> payments.ledger.v1.ClosePeriodRequest
+	50, // 95: payments.ledger.v1.LedgerService.ReopenPeriod:input_type -> payments.ledger.v1.ReopenPeriodRequest
+	52, // 96: payments.ledger.v1.LedgerService.ListPeriods:input_type -> payments.ledger.v1.ListPeriodsRequest
+	4,  // 97: payments.ledger.v1.LedgerService.CreateAccounts:output_type -> payments.ledger.v1.CreateAccountsResponse
+	7,  // 98: payments.ledger.v1.LedgerService.PostTransfers:output_type -> payments.ledger.v1.PostTransfersResponse
+	9,  // 99: payments.ledger.v1.LedgerService.ReverseTransfer:output_type -> payments.ledger.v1.ReverseTransferResponse
+	87, // 100: payments.ledger.v1.LedgerService.CancelScheduledTransfer:output_type -> payments.ledger.v1.CancelScheduledTransferResponse
+	88, // 101: payments.ledger.v1.LedgerService.ListScheduledTransfers:output_type -> payments.ledger.v1.ListScheduledTransfersResponse
+	89, // 102: payments.ledger.v1.LedgerService.PutBalanceMonitor:output_type -> payments.ledger.v1.PutBalanceMonitorResponse
+	90, // 103: payments.ledger.v1.LedgerService.ListBalanceMonitors:output_type -> payments.ledger.v1.ListBalanceMonitorsResponse
+	91, // 104: payments.ledger.v1.LedgerService.DeleteBalanceMonitor:output_type -> payments.ledger.v1.DeleteBalanceMonitorResponse
+	11, // 105: payments.ledger.v1.LedgerService.PostRecipe:output_type -> payments.ledger.v1.PostRecipeResponse
+	16, // 106: payments.ledger.v1.LedgerService.PostRecipes:output_type -> payments.ledger.v1.PostRecipesResponse
+	18, // 107: payments.ledger.v1.LedgerService.PutRecipe:output_type -> payments.ledger.v1.PutRecipeResponse
+	20, // 108: payments.ledger.v1.LedgerService.GetRecipe:output_type -> payments.ledger.v1.GetRecipeResponse
+	22, // 109: payments.ledger.v1.LedgerService.ListRecipes:output_type -> payments.ledger.v1.ListRecipesResponse
+	24, // 110: payments.ledger.v1.LedgerService.GetAccount:output_type -> payments.ledger.v1.GetAccountResponse
+	26, // 111: payments.ledger.v1.LedgerService.GetTransfer:output_type -> payments.ledger.v1.GetTransferResponse
+	28, // 112: payments.ledger.v1.LedgerService.ListTransfers:output_type -> payments.ledger.v1.ListTransfersResponse
+	47, // 113: payments.ledger.v1.LedgerService.GetBalance:output_type -> payments.ledger.v1.GetBalanceResponse
+	30, // 114: payments.ledger.v1.LedgerService.ListAccounts:output_type -> payments.ledger.v1.ListAccountsResponse
+	32, // 115: payments.ledger.v1.LedgerService.ListEntries:output_type -> payments.ledger.v1.ListEntriesResponse
+	34, // 116: payments.ledger.v1.LedgerService.GetStatement:output_type -> payments.ledger.v1.GetStatementResponse
+	37, // 117: payments.ledger.v1.LedgerService.ExportEntries:output_type -> payments.ledger.v1.ExportEntriesResponse
+	39, // 118: payments.ledger.v1.LedgerService.GetTrialBalance:output_type -> payments.ledger.v1.GetTrialBalanceResponse
+	41, // 119: payments.ledger.v1.LedgerService.GetLedgerHead:output_type -> payments.ledger.v1.GetLedgerHeadResponse
+	43, // 120: payments.ledger.v1.LedgerService.ListBlocks:output_type -> payments.ledger.v1.ListBlocksResponse
+	45, // 121: payments.ledger.v1.LedgerService.VerifyIntegrity:output_type -> payments.ledger.v1.VerifyIntegrityResponse
+	49, // 122: payments.ledger.v1.LedgerService.ClosePeriod:output_type -> payments.ledger.v1.ClosePeriodResponse
+	51, // 123: payments.ledger.v1.LedgerService.ReopenPeriod:output_type -> payments.ledger.v1.ReopenPeriodResponse
+	53, // 124: payments.ledger.v1.LedgerService.ListPeriods:output_type -> payments.ledger.v1.ListPeriodsResponse
+	97, // [97:125] is the sub-list for method output_type
+	69, // [69:97] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_payments_ledger_v1_ledger_service_proto_init() }
@@ -4506,7 +4527,7 @@ func file_payments_ledger_v1_ledger_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_ledger_v1_ledger_service_proto_rawDesc), len(file_payments_ledger_v1_ledger_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

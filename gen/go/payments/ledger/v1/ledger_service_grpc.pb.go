@@ -69,7 +69,7 @@ type LedgerServiceClient interface {
 	// accounts' limits hold for it as for every transfer.
 	//
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
 	ReverseTransfer(ctx context.Context, in *ReverseTransferRequest, opts ...grpc.CallOption) (*ReverseTransferResponse, error)
 	// CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
 	// id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
@@ -92,7 +92,7 @@ type LedgerServiceClient interface {
 	PutBalanceMonitor(ctx context.Context, in *PutBalanceMonitorRequest, opts ...grpc.CallOption) (*PutBalanceMonitorResponse, error)
 	// ListBalanceMonitors lists monitors, by monitor_id.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
 	ListBalanceMonitors(ctx context.Context, in *ListBalanceMonitorsRequest, opts ...grpc.CallOption) (*ListBalanceMonitorsResponse, error)
 	// DeleteBalanceMonitor ends a monitor.
 	//
@@ -129,7 +129,7 @@ type LedgerServiceClient interface {
 	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
 	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
 	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-	// half a reference.
+	// half a reference, NOT_FOUND for an account that there is none of.
 	ListTransfers(ctx context.Context, in *ListTransfersRequest, opts ...grpc.CallOption) (*ListTransfersResponse, error)
 	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
 	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what
@@ -504,7 +504,7 @@ type LedgerServiceServer interface {
 	// accounts' limits hold for it as for every transfer.
 	//
 	// Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+	// TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
 	ReverseTransfer(context.Context, *ReverseTransferRequest) (*ReverseTransferResponse, error)
 	// CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
 	// id stays used: sent again it is answered ID_ALREADY_FAILED with original_result CANCELLED.
@@ -527,7 +527,7 @@ type LedgerServiceServer interface {
 	PutBalanceMonitor(context.Context, *PutBalanceMonitorRequest) (*PutBalanceMonitorResponse, error)
 	// ListBalanceMonitors lists monitors, by monitor_id.
 	//
-	// Errors: INVALID_PAGE_TOKEN.
+	// Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
 	ListBalanceMonitors(context.Context, *ListBalanceMonitorsRequest) (*ListBalanceMonitorsResponse, error)
 	// DeleteBalanceMonitor ends a monitor.
 	//
@@ -564,7 +564,7 @@ type LedgerServiceServer interface {
 	// ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
 	// first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
 	// An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-	// half a reference.
+	// half a reference, NOT_FOUND for an account that there is none of.
 	ListTransfers(context.Context, *ListTransfersRequest) (*ListTransfersResponse, error)
 	// GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
 	// by currency and type: now, or as of a time. `effective_at` counts what takes effect at it or before, `recorded_at` what

@@ -355,7 +355,7 @@ type RecipeAccount struct {
 	CeilingMinor *int64 `protobuf:"varint,7,opt,name=ceiling_minor,json=ceilingMinor,proto3,oneof" json:"ceiling_minor,omitempty"`
 	// Owner of an account that is created, e.g. `{org}`; empty for none.
 	Owner string `protobuf:"bytes,8,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Metadata of an account that is created; an entry with a parameter that is not given is left out.
+	// Metadata of an account that is created, as that of a leg.
 	Metadata      map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -838,9 +838,12 @@ type RecipeLeg struct {
 	// The hold that is posted or voided.
 	Hold *EarlierLeg `protobuf:"bytes,14,opt,name=hold,proto3" json:"hold,omitempty"`
 	// The leg that is reversed, in full or in part: the accounts are those that it came to, the other way round. `debit` and
-	// `credit` are used when there is no such leg; without them the posting is refused then.
+	// `credit` are used when there is no such leg; without them the posting is refused then. All that reverses a leg, over all
+	// postings and with ReverseTransfer, is no more than was posted: a posting that is beyond is refused with
+	// EXCEEDS_EARLIER_LEG, or booked between suspense accounts where what has happened cannot be refused.
 	Reverses *EarlierLeg `protobuf:"bytes,15,opt,name=reverses,proto3" json:"reverses,omitempty"`
-	// Metadata of the transfer; an entry with a parameter that is not given is left out.
+	// Metadata of the transfer; an entry with a parameter that is not given is left out. Parameters that make one longer than
+	// 512 characters are refused with INVALID_FIELD.
 	Metadata      map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

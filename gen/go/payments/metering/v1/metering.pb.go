@@ -84,7 +84,7 @@ func (Source) EnumDescriptor() ([]byte, []int) {
 	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{0}
 }
 
-// Window is the length of the stretches that usage is summed over. Windows begin at full hours, days
+// Window is the length of the stretches that usage is aggregated over. Windows begin at full hours, days
 // and months of the time zone asked for, and are cut at both ends of the period.
 type Window int32
 
@@ -144,6 +144,172 @@ func (x Window) Number() protoreflect.EnumNumber {
 // Deprecated: Use Window.Descriptor instead.
 func (Window) EnumDescriptor() ([]byte, []int) {
 	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{1}
+}
+
+// Freshness is what an answer about usage must have. Rollups hold usage by hours and quarters of an hour, exactly, up to
+// an ordinal that is about a second behind.
+type Freshness int32
+
+const (
+	// Not known to this reader; in an input, taken for FRESHNESS_EXACT.
+	Freshness_FRESHNESS_UNSPECIFIED Freshness = 0
+	// All that was committed before the call: what rollups have, and the events behind them.
+	Freshness_FRESHNESS_EXACT Freshness = 1
+	// What rollups have, which costs the least while much comes in. The answer says at which ordinal that is, and is exact
+	// there. It lacks nothing that was recorded longer than a minute ago: rollups that are further behind are left out, as they
+	// are where they keep apart other things than what is asked for, and the answer is as with FRESHNESS_EXACT.
+	Freshness_FRESHNESS_ROLLED_UP Freshness = 2
+)
+
+// Enum value maps for Freshness.
+var (
+	Freshness_name = map[int32]string{
+		0: "FRESHNESS_UNSPECIFIED",
+		1: "FRESHNESS_EXACT",
+		2: "FRESHNESS_ROLLED_UP",
+	}
+	Freshness_value = map[string]int32{
+		"FRESHNESS_UNSPECIFIED": 0,
+		"FRESHNESS_EXACT":       1,
+		"FRESHNESS_ROLLED_UP":   2,
+	}
+)
+
+func (x Freshness) Enum() *Freshness {
+	p := new(Freshness)
+	*p = x
+	return p
+}
+
+func (x Freshness) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Freshness) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_metering_v1_metering_proto_enumTypes[2].Descriptor()
+}
+
+func (Freshness) Type() protoreflect.EnumType {
+	return &file_payments_metering_v1_metering_proto_enumTypes[2]
+}
+
+func (x Freshness) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Freshness.Descriptor instead.
+func (Freshness) EnumDescriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{2}
+}
+
+// LatePolicy says what becomes of usage of a period that a charge has closed.
+type LatePolicy int32
+
+const (
+	// Not known to this reader; in an input, leaves it.
+	LatePolicy_LATE_POLICY_UNSPECIFIED LatePolicy = 0
+	// It is stored as late usage, for an adjustment.
+	LatePolicy_LATE_POLICY_ADJUST LatePolicy = 1
+	// It is rejected with PERIOD_CLOSED, which names the charge.
+	LatePolicy_LATE_POLICY_REJECT LatePolicy = 2
+)
+
+// Enum value maps for LatePolicy.
+var (
+	LatePolicy_name = map[int32]string{
+		0: "LATE_POLICY_UNSPECIFIED",
+		1: "LATE_POLICY_ADJUST",
+		2: "LATE_POLICY_REJECT",
+	}
+	LatePolicy_value = map[string]int32{
+		"LATE_POLICY_UNSPECIFIED": 0,
+		"LATE_POLICY_ADJUST":      1,
+		"LATE_POLICY_REJECT":      2,
+	}
+)
+
+func (x LatePolicy) Enum() *LatePolicy {
+	p := new(LatePolicy)
+	*p = x
+	return p
+}
+
+func (x LatePolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LatePolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_metering_v1_metering_proto_enumTypes[3].Descriptor()
+}
+
+func (LatePolicy) Type() protoreflect.EnumType {
+	return &file_payments_metering_v1_metering_proto_enumTypes[3]
+}
+
+func (x LatePolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LatePolicy.Descriptor instead.
+func (LatePolicy) EnumDescriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
+}
+
+// UsageChange is how late usage came about.
+type UsageChange int32
+
+const (
+	// Not known to this reader.
+	UsageChange_USAGE_CHANGE_UNSPECIFIED UsageChange = 0
+	// An event was stored.
+	UsageChange_USAGE_CHANGE_STORED UsageChange = 1
+	// An event was amended.
+	UsageChange_USAGE_CHANGE_AMENDED UsageChange = 2
+	// An event was cancelled.
+	UsageChange_USAGE_CHANGE_CANCELLED UsageChange = 3
+)
+
+// Enum value maps for UsageChange.
+var (
+	UsageChange_name = map[int32]string{
+		0: "USAGE_CHANGE_UNSPECIFIED",
+		1: "USAGE_CHANGE_STORED",
+		2: "USAGE_CHANGE_AMENDED",
+		3: "USAGE_CHANGE_CANCELLED",
+	}
+	UsageChange_value = map[string]int32{
+		"USAGE_CHANGE_UNSPECIFIED": 0,
+		"USAGE_CHANGE_STORED":      1,
+		"USAGE_CHANGE_AMENDED":     2,
+		"USAGE_CHANGE_CANCELLED":   3,
+	}
+)
+
+func (x UsageChange) Enum() *UsageChange {
+	p := new(UsageChange)
+	*p = x
+	return p
+}
+
+func (x UsageChange) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UsageChange) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_metering_v1_metering_proto_enumTypes[4].Descriptor()
+}
+
+func (UsageChange) Type() protoreflect.EnumType {
+	return &file_payments_metering_v1_metering_proto_enumTypes[4]
+}
+
+func (x UsageChange) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UsageChange.Descriptor instead.
+func (UsageChange) EnumDescriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{4}
 }
 
 // UsageEvent is one measured use. It is identified by its request_id for ever: sending it again,
@@ -271,6 +437,124 @@ func (x *UsageEvent) GetUnreadable() string {
 	return ""
 }
 
+// EventContent is what an event says, as it is kept; the fields are those of UsageEvent.
+type EventContent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the event, as it was sent.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Organisation that used it.
+	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Project of that organisation; empty when the use belongs to none.
+	ProjectId string `protobuf:"bytes,3,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// What was used.
+	Sku string `protobuf:"bytes,4,opt,name=sku,proto3" json:"sku,omitempty"`
+	// How much, a decimal; of a rejected event whatever was sent.
+	Quantity string `protobuf:"bytes,5,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// When it was used, in microseconds; absent where a rejected event has none.
+	EventTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=event_time,json=time,proto3" json:"event_time,omitempty"`
+	// What kind of system reported it.
+	Source Source `protobuf:"varint,7,opt,name=source,proto3,enum=payments.metering.v1.Source" json:"source,omitempty"`
+	// Free labels.
+	Metadata map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why the event could not be read; empty for one that was.
+	Unreadable    string `protobuf:"bytes,9,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventContent) Reset() {
+	*x = EventContent{}
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventContent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventContent) ProtoMessage() {}
+
+func (x *EventContent) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventContent.ProtoReflect.Descriptor instead.
+func (*EventContent) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *EventContent) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *EventContent) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *EventContent) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *EventContent) GetSku() string {
+	if x != nil {
+		return x.Sku
+	}
+	return ""
+}
+
+func (x *EventContent) GetQuantity() string {
+	if x != nil {
+		return x.Quantity
+	}
+	return ""
+}
+
+func (x *EventContent) GetEventTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EventTime
+	}
+	return nil
+}
+
+func (x *EventContent) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *EventContent) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *EventContent) GetUnreadable() string {
+	if x != nil {
+		return x.Unreadable
+	}
+	return ""
+}
+
 // EventProblem says what became of an event that was not accepted.
 type EventProblem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -278,11 +562,11 @@ type EventProblem struct {
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Id of the event, as it was sent.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Verdict: DUPLICATE, CONFLICT or REJECTED.
+	// Verdict: DUPLICATE, CONFLICT or REJECTED; ENQUEUED while the event is held in the spool and has none.
 	Outcome v1.Outcome `protobuf:"varint,3,opt,name=outcome,proto3,enum=payments.type.v1.Outcome" json:"outcome,omitempty"`
 	// Name of the payments.errors.v1.ErrorReason, without its prefix, e.g. `UNKNOWN_SKU`.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// What is wrong and what to do, for people. Empty for duplicates, with which nothing is wrong.
+	// What is wrong and what to do, for people. Empty for duplicates and while ENQUEUED: nothing is wrong with them.
 	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -290,7 +574,7 @@ type EventProblem struct {
 
 func (x *EventProblem) Reset() {
 	*x = EventProblem{}
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[1]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +586,7 @@ func (x *EventProblem) String() string {
 func (*EventProblem) ProtoMessage() {}
 
 func (x *EventProblem) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[1]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +599,7 @@ func (x *EventProblem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventProblem.ProtoReflect.Descriptor instead.
 func (*EventProblem) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{1}
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *EventProblem) GetIndex() int32 {
@@ -353,7 +637,8 @@ func (x *EventProblem) GetMessage() string {
 	return ""
 }
 
-// UsageRow is the usage of one SKU by one project in one window. Windows without events have no row.
+// UsageRow is the usage of one SKU by one project in one window. Windows without events have no row, but for those of
+// WEIGHTED_SUM in which a level above zero holds all the same.
 type UsageRow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was used.
@@ -368,11 +653,11 @@ type UsageRow struct {
 	Group map[string]string `protobuf:"bytes,5,rep,name=group,proto3" json:"group,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The aggregate, as a decimal string, e.g. `18059974`.
 	Value string `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
-	// How many events it was made of.
+	// How many events of the window it was made of; 0 where only a level from before it holds.
 	EventCount int64 `protobuf:"varint,7,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
-	// Earliest event_time among them.
+	// Earliest event_time among them; absent without events.
 	FirstEventAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=first_event_at,json=firstEventAt,proto3" json:"first_event_at,omitempty"`
-	// Latest event_time among them.
+	// Latest event_time among them; absent without events.
 	LastEventAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_event_at,json=lastEventAt,proto3" json:"last_event_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -380,7 +665,7 @@ type UsageRow struct {
 
 func (x *UsageRow) Reset() {
 	*x = UsageRow{}
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[2]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +677,7 @@ func (x *UsageRow) String() string {
 func (*UsageRow) ProtoMessage() {}
 
 func (x *UsageRow) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[2]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +690,7 @@ func (x *UsageRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRow.ProtoReflect.Descriptor instead.
 func (*UsageRow) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{2}
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *UsageRow) GetSku() string {
@@ -471,7 +756,8 @@ func (x *UsageRow) GetLastEventAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet.
+// LateEvent is usage that changed for a period after a charge had closed it: an event that was stored, amended or
+// cancelled. The charge does not have the change.
 type LateEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the event, as it was sent; the other fields too, as UsageEvent has them.
@@ -495,14 +781,23 @@ type LateEvent struct {
 	// Receipt of the batch that brought the event.
 	ReceiptId string `protobuf:"bytes,10,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
 	// When it was stored, in microseconds.
-	RecordedAt    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// How it came about. Of an event that was amended the fields above show the new content, of one that was cancelled the
+	// content that counts no more.
+	Change UsageChange `protobuf:"varint,12,opt,name=change,proto3,enum=payments.metering.v1.UsageChange" json:"change,omitempty"`
+	// Version of the event that the change made; 0 for an event that was stored.
+	Version int32 `protobuf:"varint,13,opt,name=version,proto3" json:"version,omitempty"`
+	// Content before the change; absent for an event that was stored.
+	Before *EventContent `protobuf:"bytes,14,opt,name=before,proto3" json:"before,omitempty"`
+	// Ordinal of the receipt, greater than the one that the charge saw. Absent for a moment, until it is given.
+	Ordinal       *int64 `protobuf:"varint,15,opt,name=ordinal,proto3,oneof" json:"ordinal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LateEvent) Reset() {
 	*x = LateEvent{}
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +809,7 @@ func (x *LateEvent) String() string {
 func (*LateEvent) ProtoMessage() {}
 
 func (x *LateEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +822,7 @@ func (x *LateEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateEvent.ProtoReflect.Descriptor instead.
 func (*LateEvent) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{3}
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LateEvent) GetRequestId() string {
@@ -607,7 +902,36 @@ func (x *LateEvent) GetRecordedAt() *timestamppb.Timestamp {
 	return nil
 }
 
-// IngestSettings is how far from now an event may lie, for one tenant.
+func (x *LateEvent) GetChange() UsageChange {
+	if x != nil {
+		return x.Change
+	}
+	return UsageChange_USAGE_CHANGE_UNSPECIFIED
+}
+
+func (x *LateEvent) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LateEvent) GetBefore() *EventContent {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *LateEvent) GetOrdinal() int64 {
+	if x != nil && x.Ordinal != nil {
+		return *x.Ordinal
+	}
+	return 0
+}
+
+// IngestSettings is which events are taken, for one tenant: how far from now they may lie, and what their metadata may
+// hold.
 type IngestSettings struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How far back, from 0 to 36600 days, about a century. 35 days unless set.
@@ -615,14 +939,24 @@ type IngestSettings struct {
 	// How far ahead, from 0 to 31 days. 5 minutes unless set.
 	AcceptFuture *durationpb.Duration `protobuf:"bytes,2,opt,name=accept_future,json=acceptFuture,proto3" json:"accept_future,omitempty"`
 	// When it was last set; absent while nobody has.
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// What becomes of events, and of corrections, of a period that a charge has closed. LATE_POLICY_ADJUST unless set.
+	Late LatePolicy `protobuf:"varint,4,opt,name=late,proto3,enum=payments.metering.v1.LatePolicy" json:"late,omitempty"`
+	// The keys that events, and amendments, may have in their metadata; empty unless set: any. An event with another key is
+	// rejected whole with METADATA_NOT_ALLOWED, which names it, and can be replayed without the key; `hold_id`, by which an
+	// event names its hold, may always be there.
+	MetadataAllowed []string `protobuf:"bytes,5,rep,name=metadata_allowed,json=metadataAllowed,proto3" json:"metadata_allowed,omitempty"`
+	// The keys of metadata whose values rollups keep apart, sorted, at most 4; none unless set. Questions that group by or
+	// filter by these keys only, or by none, are answered from rollups, others from the events. Made for keys with few values: a
+	// key with a value of its own for each event makes rollups as large as the events.
+	RollupKeys    []string `protobuf:"bytes,6,rep,name=rollup_keys,json=rollupKeys,proto3" json:"rollup_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IngestSettings) Reset() {
 	*x = IngestSettings{}
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +968,7 @@ func (x *IngestSettings) String() string {
 func (*IngestSettings) ProtoMessage() {}
 
 func (x *IngestSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_proto_msgTypes[4]
+	mi := &file_payments_metering_v1_metering_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +981,7 @@ func (x *IngestSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestSettings.ProtoReflect.Descriptor instead.
 func (*IngestSettings) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{4}
+	return file_payments_metering_v1_metering_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IngestSettings) GetAcceptPast() *durationpb.Duration {
@@ -667,6 +1001,27 @@ func (x *IngestSettings) GetAcceptFuture() *durationpb.Duration {
 func (x *IngestSettings) GetUpdatedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.UpdatedAt
+	}
+	return nil
+}
+
+func (x *IngestSettings) GetLate() LatePolicy {
+	if x != nil {
+		return x.Late
+	}
+	return LatePolicy_LATE_POLICY_UNSPECIFIED
+}
+
+func (x *IngestSettings) GetMetadataAllowed() []string {
+	if x != nil {
+		return x.MetadataAllowed
+	}
+	return nil
+}
+
+func (x *IngestSettings) GetRollupKeys() []string {
+	if x != nil {
+		return x.RollupKeys
 	}
 	return nil
 }
@@ -694,6 +1049,24 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"unreadable\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x03\n" +
+	"\fEventContent\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x03 \x01(\tR\tprojectId\x12\x10\n" +
+	"\x03sku\x18\x04 \x01(\tR\x03sku\x12\x1a\n" +
+	"\bquantity\x18\x05 \x01(\tR\bquantity\x124\n" +
+	"\n" +
+	"event_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x124\n" +
+	"\x06source\x18\a \x01(\x0e2\x1c.payments.metering.v1.SourceR\x06source\x12L\n" +
+	"\bmetadata\x18\b \x03(\v20.payments.metering.v1.EventContent.MetadataEntryR\bmetadata\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\t \x01(\tR\n" +
+	"unreadable\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x01\n" +
 	"\fEventProblem\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x1d\n" +
@@ -717,7 +1090,7 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\n" +
 	"GroupEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x05\n" +
 	"\tLateEvent\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
@@ -735,16 +1108,26 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"receipt_id\x18\n" +
 	" \x01(\tR\treceiptId\x12;\n" +
 	"\vrecorded_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"recordedAt\x1a;\n" +
+	"recordedAt\x129\n" +
+	"\x06change\x18\f \x01(\x0e2!.payments.metering.v1.UsageChangeR\x06change\x12\x18\n" +
+	"\aversion\x18\r \x01(\x05R\aversion\x12:\n" +
+	"\x06before\x18\x0e \x01(\v2\".payments.metering.v1.EventContentR\x06before\x12\x1d\n" +
+	"\aordinal\x18\x0f \x01(\x03H\x00R\aordinal\x88\x01\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
+	"\n" +
+	"\b_ordinal\"\xc9\x02\n" +
 	"\x0eIngestSettings\x12:\n" +
 	"\vaccept_past\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"acceptPast\x12>\n" +
 	"\raccept_future\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\facceptFuture\x129\n" +
 	"\n" +
-	"updated_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt*_\n" +
+	"updated_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x124\n" +
+	"\x04late\x18\x04 \x01(\x0e2 .payments.metering.v1.LatePolicyR\x04late\x12)\n" +
+	"\x10metadata_allowed\x18\x05 \x03(\tR\x0fmetadataAllowed\x12\x1f\n" +
+	"\vrollup_keys\x18\x06 \x03(\tR\n" +
+	"rollupKeys*_\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SOURCE_FORM_SUBMIT\x10\x01\x12\x12\n" +
@@ -756,7 +1139,21 @@ const file_payments_metering_v1_metering_proto_rawDesc = "" +
 	"\vWINDOW_HOUR\x10\x02\x12\x0e\n" +
 	"\n" +
 	"WINDOW_DAY\x10\x03\x12\x10\n" +
-	"\fWINDOW_MONTH\x10\x04B\xd0\x01\n" +
+	"\fWINDOW_MONTH\x10\x04*T\n" +
+	"\tFreshness\x12\x19\n" +
+	"\x15FRESHNESS_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fFRESHNESS_EXACT\x10\x01\x12\x17\n" +
+	"\x13FRESHNESS_ROLLED_UP\x10\x02*Y\n" +
+	"\n" +
+	"LatePolicy\x12\x1b\n" +
+	"\x17LATE_POLICY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12LATE_POLICY_ADJUST\x10\x01\x12\x16\n" +
+	"\x12LATE_POLICY_REJECT\x10\x02*z\n" +
+	"\vUsageChange\x12\x1c\n" +
+	"\x18USAGE_CHANGE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13USAGE_CHANGE_STORED\x10\x01\x12\x18\n" +
+	"\x14USAGE_CHANGE_AMENDED\x10\x02\x12\x1a\n" +
+	"\x16USAGE_CHANGE_CANCELLED\x10\x03B\xd0\x01\n" +
 	"\x18com.payments.metering.v1B\rMeteringProtoP\x01Z3tollmesh.dev/gen/go/payments/metering/v1;meteringv1\xa2\x02\x03PMX\xaa\x02\x14Payments.Metering.V1\xca\x02\x14Payments\\Metering\\V1\xe2\x02 Payments\\Metering\\V1\\GPBMetadata\xea\x02\x16Payments::Metering::V1b\x06proto3"
 
 var (
@@ -771,45 +1168,56 @@ func file_payments_metering_v1_metering_proto_rawDescGZIP() []byte {
 	return file_payments_metering_v1_metering_proto_rawDescData
 }
 
-var file_payments_metering_v1_metering_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_payments_metering_v1_metering_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_payments_metering_v1_metering_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_payments_metering_v1_metering_proto_goTypes = []any{
 	(Source)(0),                   // 0: payments.metering.v1.Source
 	(Window)(0),                   // 1: payments.metering.v1.Window
-	(*UsageEvent)(nil),            // 2: payments.metering.v1.UsageEvent
-	(*EventProblem)(nil),          // 3: payments.metering.v1.EventProblem
-	(*UsageRow)(nil),              // 4: payments.metering.v1.UsageRow
-	(*LateEvent)(nil),             // 5: payments.metering.v1.LateEvent
-	(*IngestSettings)(nil),        // 6: payments.metering.v1.IngestSettings
-	nil,                           // 7: payments.metering.v1.UsageEvent.MetadataEntry
-	nil,                           // 8: payments.metering.v1.UsageRow.GroupEntry
-	nil,                           // 9: payments.metering.v1.LateEvent.MetadataEntry
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(v1.Outcome)(0),               // 11: payments.type.v1.Outcome
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(Freshness)(0),                // 2: payments.metering.v1.Freshness
+	(LatePolicy)(0),               // 3: payments.metering.v1.LatePolicy
+	(UsageChange)(0),              // 4: payments.metering.v1.UsageChange
+	(*UsageEvent)(nil),            // 5: payments.metering.v1.UsageEvent
+	(*EventContent)(nil),          // 6: payments.metering.v1.EventContent
+	(*EventProblem)(nil),          // 7: payments.metering.v1.EventProblem
+	(*UsageRow)(nil),              // 8: payments.metering.v1.UsageRow
+	(*LateEvent)(nil),             // 9: payments.metering.v1.LateEvent
+	(*IngestSettings)(nil),        // 10: payments.metering.v1.IngestSettings
+	nil,                           // 11: payments.metering.v1.UsageEvent.MetadataEntry
+	nil,                           // 12: payments.metering.v1.EventContent.MetadataEntry
+	nil,                           // 13: payments.metering.v1.UsageRow.GroupEntry
+	nil,                           // 14: payments.metering.v1.LateEvent.MetadataEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(v1.Outcome)(0),               // 16: payments.type.v1.Outcome
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_payments_metering_v1_metering_proto_depIdxs = []int32{
-	10, // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
+	15, // 0: payments.metering.v1.UsageEvent.event_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: payments.metering.v1.UsageEvent.source:type_name -> payments.metering.v1.Source
-	7,  // 2: payments.metering.v1.UsageEvent.metadata:type_name -> payments.metering.v1.UsageEvent.MetadataEntry
-	11, // 3: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
-	10, // 4: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
-	10, // 5: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
-	8,  // 6: payments.metering.v1.UsageRow.group:type_name -> payments.metering.v1.UsageRow.GroupEntry
-	10, // 7: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
-	10, // 8: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
-	10, // 9: payments.metering.v1.LateEvent.event_time:type_name -> google.protobuf.Timestamp
-	0,  // 10: payments.metering.v1.LateEvent.source:type_name -> payments.metering.v1.Source
-	9,  // 11: payments.metering.v1.LateEvent.metadata:type_name -> payments.metering.v1.LateEvent.MetadataEntry
-	10, // 12: payments.metering.v1.LateEvent.recorded_at:type_name -> google.protobuf.Timestamp
-	12, // 13: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
-	12, // 14: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
-	10, // 15: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	11, // 2: payments.metering.v1.UsageEvent.metadata:type_name -> payments.metering.v1.UsageEvent.MetadataEntry
+	15, // 3: payments.metering.v1.EventContent.event_time:type_name -> google.protobuf.Timestamp
+	0,  // 4: payments.metering.v1.EventContent.source:type_name -> payments.metering.v1.Source
+	12, // 5: payments.metering.v1.EventContent.metadata:type_name -> payments.metering.v1.EventContent.MetadataEntry
+	16, // 6: payments.metering.v1.EventProblem.outcome:type_name -> payments.type.v1.Outcome
+	15, // 7: payments.metering.v1.UsageRow.window_start_at:type_name -> google.protobuf.Timestamp
+	15, // 8: payments.metering.v1.UsageRow.window_end_at:type_name -> google.protobuf.Timestamp
+	13, // 9: payments.metering.v1.UsageRow.group:type_name -> payments.metering.v1.UsageRow.GroupEntry
+	15, // 10: payments.metering.v1.UsageRow.first_event_at:type_name -> google.protobuf.Timestamp
+	15, // 11: payments.metering.v1.UsageRow.last_event_at:type_name -> google.protobuf.Timestamp
+	15, // 12: payments.metering.v1.LateEvent.event_time:type_name -> google.protobuf.Timestamp
+	0,  // 13: payments.metering.v1.LateEvent.source:type_name -> payments.metering.v1.Source
+	14, // 14: payments.metering.v1.LateEvent.metadata:type_name -> payments.metering.v1.LateEvent.MetadataEntry
+	15, // 15: payments.metering.v1.LateEvent.recorded_at:type_name -> google.protobuf.Timestamp
+	4,  // 16: payments.metering.v1.LateEvent.change:type_name -> payments.metering.v1.UsageChange
+	6,  // 17: payments.metering.v1.LateEvent.before:type_name -> payments.metering.v1.EventContent
+	17, // 18: payments.metering.v1.IngestSettings.accept_past:type_name -> google.protobuf.Duration
+	17, // 19: payments.metering.v1.IngestSettings.accept_future:type_name -> google.protobuf.Duration
+	15, // 20: payments.metering.v1.IngestSettings.updated_at:type_name -> google.protobuf.Timestamp
+	3,  // 21: payments.metering.v1.IngestSettings.late:type_name -> payments.metering.v1.LatePolicy
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_proto_init() }
@@ -817,13 +1225,14 @@ func file_payments_metering_v1_metering_proto_init() {
 	if File_payments_metering_v1_metering_proto != nil {
 		return
 	}
+	file_payments_metering_v1_metering_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_proto_rawDesc), len(file_payments_metering_v1_metering_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   8,
+			NumEnums:      5,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -84,11 +85,15 @@ type IngestEventsResponse struct {
 	Conflict int32 `protobuf:"varint,3,opt,name=conflict,proto3" json:"conflict,omitempty"`
 	// How many break a rule. They are kept with the reason, apart from usage.
 	Rejected int32 `protobuf:"varint,4,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	// Id of the durable receipt; `usage.reported` carries it too.
+	// Id of the durable receipt; `usage.reported` carries it too, and GetReceipt shows it. A batch of which nothing is stored
+	// now, because all of it came before, answers the id that it got then: the id is safe to lose with a reply.
 	ReceiptId string `protobuf:"bytes,5,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
-	// One entry for each event that was not accepted, by index: as many as duplicate, conflict and
-	// rejected say.
-	Problems      []*EventProblem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	// One entry for each event that was not accepted, by index: as many as duplicate, conflict, rejected and
+	// enqueued say.
+	Problems []*EventProblem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many are held in the spool, because the database is away: all or none. They are judged once it is back, and
+	// until then each has an entry with the outcome ENQUEUED; GetSpooledBatch tells by receipt_id what became of them.
+	Enqueued      int32 `protobuf:"varint,7,opt,name=enqueued,proto3" json:"enqueued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +170,180 @@ func (x *IngestEventsResponse) GetProblems() []*EventProblem {
 	return nil
 }
 
+func (x *IngestEventsResponse) GetEnqueued() int32 {
+	if x != nil {
+		return x.Enqueued
+	}
+	return 0
+}
+
+// IngestCloudEventsRequest is one CloudEvent or a batch, as it came over HTTP.
+type IngestCloudEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Content-Type of the HTTP request, which tells the mode; over REST it is set from the header.
+	ContentType string `protobuf:"bytes,1,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Attributes in binary mode, by header: `ce-id`, `ce-type`, … with values percent-encoded as HTTP has them. Over REST
+	// they are set from the headers.
+	Headers map[string]string `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Body of the HTTP request: one event, a batch of up to 10,000, or in binary mode the data.
+	RawRequest    []byte `protobuf:"bytes,3,opt,name=raw_request,json=rawRequest,proto3" json:"raw_request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestCloudEventsRequest) Reset() {
+	*x = IngestCloudEventsRequest{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestCloudEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestCloudEventsRequest) ProtoMessage() {}
+
+func (x *IngestCloudEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestCloudEventsRequest.ProtoReflect.Descriptor instead.
+func (*IngestCloudEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *IngestCloudEventsRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *IngestCloudEventsRequest) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *IngestCloudEventsRequest) GetRawRequest() []byte {
+	if x != nil {
+		return x.RawRequest
+	}
+	return nil
+}
+
+// IngestCloudEventsResponse is the receipt, as of IngestEvents.
+type IngestCloudEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many events were stored now.
+	Accepted int32 `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// How many were stored before, with the same content.
+	Duplicate int32 `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// How many have the id of a stored event and other content; the stored content stands.
+	Conflict int32 `protobuf:"varint,3,opt,name=conflict,proto3" json:"conflict,omitempty"`
+	// How many break a rule. They are kept with the reason, apart from usage.
+	Rejected int32 `protobuf:"varint,4,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Id of the durable receipt; `usage.reported` carries it too.
+	ReceiptId string `protobuf:"bytes,5,opt,name=receipt_id,json=receiptId,proto3" json:"receipt_id,omitempty"`
+	// One entry for each event that was not accepted, by index: as many as duplicate, conflict, rejected and
+	// enqueued say. Of one whose source and id do not both read, request_id is its id.
+	Problems []*EventProblem `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many are held in the spool, because the database is away: all or none. They are judged once it is back, and
+	// until then each has an entry with the outcome ENQUEUED; GetSpooledBatch tells by receipt_id what became of them.
+	Enqueued      int32 `protobuf:"varint,7,opt,name=enqueued,proto3" json:"enqueued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestCloudEventsResponse) Reset() {
+	*x = IngestCloudEventsResponse{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestCloudEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestCloudEventsResponse) ProtoMessage() {}
+
+func (x *IngestCloudEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestCloudEventsResponse.ProtoReflect.Descriptor instead.
+func (*IngestCloudEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IngestCloudEventsResponse) GetAccepted() int32 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *IngestCloudEventsResponse) GetDuplicate() int32 {
+	if x != nil {
+		return x.Duplicate
+	}
+	return 0
+}
+
+func (x *IngestCloudEventsResponse) GetConflict() int32 {
+	if x != nil {
+		return x.Conflict
+	}
+	return 0
+}
+
+func (x *IngestCloudEventsResponse) GetRejected() int32 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *IngestCloudEventsResponse) GetReceiptId() string {
+	if x != nil {
+		return x.ReceiptId
+	}
+	return ""
+}
+
+func (x *IngestCloudEventsResponse) GetProblems() []*EventProblem {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+func (x *IngestCloudEventsResponse) GetEnqueued() int32 {
+	if x != nil {
+		return x.Enqueued
+	}
+	return 0
+}
+
 // StreamEventsRequest is one batch of a stream.
 type StreamEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -176,7 +355,7 @@ type StreamEventsRequest struct {
 
 func (x *StreamEventsRequest) Reset() {
 	*x = StreamEventsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[2]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -188,7 +367,7 @@ func (x *StreamEventsRequest) String() string {
 func (*StreamEventsRequest) ProtoMessage() {}
 
 func (x *StreamEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[2]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -201,7 +380,7 @@ func (x *StreamEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamEventsRequest.ProtoReflect.Descriptor instead.
 func (*StreamEventsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{2}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StreamEventsRequest) GetBatch() *IngestEventsRequest {
@@ -222,7 +401,7 @@ type StreamEventsResponse struct {
 
 func (x *StreamEventsResponse) Reset() {
 	*x = StreamEventsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +413,7 @@ func (x *StreamEventsResponse) String() string {
 func (*StreamEventsResponse) ProtoMessage() {}
 
 func (x *StreamEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[3]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,7 +426,7 @@ func (x *StreamEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamEventsResponse.ProtoReflect.Descriptor instead.
 func (*StreamEventsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{3}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StreamEventsResponse) GetResult() *IngestEventsResponse {
@@ -275,14 +454,22 @@ type QueryUsageRequest struct {
 	// Metadata keys whose values get rows of their own.
 	GroupBy []string `protobuf:"bytes,7,rep,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
 	// How events become one value; absent means AGGREGATION_SUM.
-	Aggregation   v1.Aggregation `protobuf:"varint,8,opt,name=aggregation,proto3,enum=payments.type.v1.Aggregation" json:"aggregation,omitempty"`
+	Aggregation v1.Aggregation `protobuf:"varint,8,opt,name=aggregation,proto3,enum=payments.type.v1.Aggregation" json:"aggregation,omitempty"`
+	// Usage as it was at this ordinal; absent means now.
+	AtOrdinal *int64 `protobuf:"varint,9,opt,name=at_ordinal,json=atOrdinal,proto3,oneof" json:"at_ordinal,omitempty"`
+	// Only events whose metadata has each of these keys with that value; an event without a key is left out.
+	Metadata map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Answer usage_log_root too, for whoever keeps what was computed from this usage.
+	WithLogRoot bool `protobuf:"varint,11,opt,name=with_log_root,json=withLogRoot,proto3" json:"with_log_root,omitempty"`
+	// What the answer must have; absent means FRESHNESS_EXACT. Not together with at_ordinal, which says it.
+	Freshness     Freshness `protobuf:"varint,12,opt,name=freshness,proto3,enum=payments.metering.v1.Freshness" json:"freshness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueryUsageRequest) Reset() {
 	*x = QueryUsageRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[4]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +481,7 @@ func (x *QueryUsageRequest) String() string {
 func (*QueryUsageRequest) ProtoMessage() {}
 
 func (x *QueryUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[4]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +494,7 @@ func (x *QueryUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryUsageRequest.ProtoReflect.Descriptor instead.
 func (*QueryUsageRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{4}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *QueryUsageRequest) GetOrgId() string {
@@ -366,21 +553,60 @@ func (x *QueryUsageRequest) GetAggregation() v1.Aggregation {
 	return v1.Aggregation(0)
 }
 
+func (x *QueryUsageRequest) GetAtOrdinal() int64 {
+	if x != nil && x.AtOrdinal != nil {
+		return *x.AtOrdinal
+	}
+	return 0
+}
+
+func (x *QueryUsageRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *QueryUsageRequest) GetWithLogRoot() bool {
+	if x != nil {
+		return x.WithLogRoot
+	}
+	return false
+}
+
+func (x *QueryUsageRequest) GetFreshness() Freshness {
+	if x != nil {
+		return x.Freshness
+	}
+	return Freshness_FRESHNESS_UNSPECIFIED
+}
+
 // QueryUsageResponse is the usage found.
 type QueryUsageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ordered by sku, project_id, window and group; at most 10,000.
 	Rows []*UsageRow `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
-	// The snapshot that the rows were read in, as Postgres writes it. An event of the same period that
-	// this snapshot does not contain became visible later.
+	// The transactions that were visible to the reading, as Postgres writes them. For people only: usage_ordinal says which
+	// usage the rows hold, and goes on saying it in another cluster.
 	UsageSnapshot string `protobuf:"bytes,2,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	// Ordinal that the rows were read at: they hold what the receipts up to it brought, all of it and nothing else.
+	// What becomes visible later has a greater one. Of the tenant, from 1; 0 while nothing was stored.
+	UsageOrdinal *int64 `protobuf:"varint,3,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	// Root of the log of receipts at the size usage_ordinal, 64 hexadecimal digits (LogHead). Empty when it was not asked for,
+	// or the log is too far behind.
+	UsageLogRoot string `protobuf:"bytes,4,opt,name=usage_log_root,json=usageLogRoot,proto3" json:"usage_log_root,omitempty"`
+	// When the receipt with usage_ordinal was recorded: how fresh the rows are. Absent while nothing was stored.
+	UsageRecordedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=usage_recorded_at,json=usageRecordedAt,proto3" json:"usage_recorded_at,omitempty"`
+	// Ordinal up to which the rows are from rollups, the rest being from the events; 0 where all of it is from the events.
+	// The rows are the same either way.
+	RollupOrdinal int64 `protobuf:"varint,6,opt,name=rollup_ordinal,json=rollupOrdinal,proto3" json:"rollup_ordinal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *QueryUsageResponse) Reset() {
 	*x = QueryUsageResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[5]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +618,7 @@ func (x *QueryUsageResponse) String() string {
 func (*QueryUsageResponse) ProtoMessage() {}
 
 func (x *QueryUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[5]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +631,7 @@ func (x *QueryUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryUsageResponse.ProtoReflect.Descriptor instead.
 func (*QueryUsageResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{5}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *QueryUsageResponse) GetRows() []*UsageRow {
@@ -420,6 +646,189 @@ func (x *QueryUsageResponse) GetUsageSnapshot() string {
 		return x.UsageSnapshot
 	}
 	return ""
+}
+
+func (x *QueryUsageResponse) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
+}
+
+func (x *QueryUsageResponse) GetUsageLogRoot() string {
+	if x != nil {
+		return x.UsageLogRoot
+	}
+	return ""
+}
+
+func (x *QueryUsageResponse) GetUsageRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UsageRecordedAt
+	}
+	return nil
+}
+
+func (x *QueryUsageResponse) GetRollupOrdinal() int64 {
+	if x != nil {
+		return x.RollupOrdinal
+	}
+	return 0
+}
+
+// ListEventsRequest asks for a page of the events that count.
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisation whose events they are.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Only events of this SKU; empty for all that the organisation used.
+	Sku string `protobuf:"bytes,2,opt,name=sku,proto3" json:"sku,omitempty"`
+	// Which events, by event_time.
+	Period *v1.Period `protobuf:"bytes,3,opt,name=period,proto3" json:"period,omitempty"`
+	// Events as they were at this ordinal; absent means now.
+	AtOrdinal *int64 `protobuf:"varint,4,opt,name=at_ordinal,json=atOrdinal,proto3,oneof" json:"at_ordinal,omitempty"`
+	// Events on a page; 0 means 100. A page of events with much metadata ends before.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListEventsRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetSku() string {
+	if x != nil {
+		return x.Sku
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetAtOrdinal() int64 {
+	if x != nil && x.AtOrdinal != nil {
+		return *x.AtOrdinal
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListEventsResponse is a page of events.
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events, ordered by event_time; those of one time in an order of their own, for ever the same.
+	Events []*EventContent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Ordinal that all pages are read at.
+	UsageOrdinal  int64 `protobuf:"varint,3,opt,name=usage_ordinal,json=usageOrdinal,proto3" json:"usage_ordinal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListEventsResponse) GetEvents() []*EventContent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListEventsResponse) GetUsageOrdinal() int64 {
+	if x != nil {
+		return x.UsageOrdinal
+	}
+	return 0
 }
 
 // ListLateEventsRequest asks for a page of late events; filters that are left out do not filter.
@@ -439,7 +848,7 @@ type ListLateEventsRequest struct {
 
 func (x *ListLateEventsRequest) Reset() {
 	*x = ListLateEventsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +860,7 @@ func (x *ListLateEventsRequest) String() string {
 func (*ListLateEventsRequest) ProtoMessage() {}
 
 func (x *ListLateEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[6]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +873,7 @@ func (x *ListLateEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLateEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListLateEventsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListLateEventsRequest) GetOrgId() string {
@@ -508,7 +917,7 @@ type ListLateEventsResponse struct {
 
 func (x *ListLateEventsResponse) Reset() {
 	*x = ListLateEventsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +929,7 @@ func (x *ListLateEventsResponse) String() string {
 func (*ListLateEventsResponse) ProtoMessage() {}
 
 func (x *ListLateEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[7]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +942,7 @@ func (x *ListLateEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLateEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListLateEventsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListLateEventsResponse) GetLateEvents() []*LateEvent {
@@ -559,7 +968,7 @@ type GetIngestSettingsRequest struct {
 
 func (x *GetIngestSettingsRequest) Reset() {
 	*x = GetIngestSettingsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +980,7 @@ func (x *GetIngestSettingsRequest) String() string {
 func (*GetIngestSettingsRequest) ProtoMessage() {}
 
 func (x *GetIngestSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[8]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +993,7 @@ func (x *GetIngestSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIngestSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetIngestSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{12}
 }
 
 // GetIngestSettingsResponse wraps the settings.
@@ -598,7 +1007,7 @@ type GetIngestSettingsResponse struct {
 
 func (x *GetIngestSettingsResponse) Reset() {
 	*x = GetIngestSettingsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +1019,7 @@ func (x *GetIngestSettingsResponse) String() string {
 func (*GetIngestSettingsResponse) ProtoMessage() {}
 
 func (x *GetIngestSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[9]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +1032,7 @@ func (x *GetIngestSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetIngestSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetIngestSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetIngestSettingsResponse) GetIngestSettings() *IngestSettings {
@@ -641,14 +1050,25 @@ type UpdateIngestSettingsRequest struct {
 	// New reach back, from 0 to 36600 days; absent leaves it.
 	AcceptPast *durationpb.Duration `protobuf:"bytes,2,opt,name=accept_past,json=acceptPast,proto3" json:"accept_past,omitempty"`
 	// New reach ahead, from 0 to 31 days; absent leaves it.
-	AcceptFuture  *durationpb.Duration `protobuf:"bytes,3,opt,name=accept_future,json=acceptFuture,proto3" json:"accept_future,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AcceptFuture *durationpb.Duration `protobuf:"bytes,3,opt,name=accept_future,json=acceptFuture,proto3" json:"accept_future,omitempty"`
+	// What becomes of events of closed periods from now on; absent leaves it.
+	Late LatePolicy `protobuf:"varint,4,opt,name=late,proto3,enum=payments.metering.v1.LatePolicy" json:"late,omitempty"`
+	// The keys that events may have in their metadata from now on, all of them; empty leaves it.
+	MetadataAllowed []string `protobuf:"bytes,5,rep,name=metadata_allowed,json=metadataAllowed,proto3" json:"metadata_allowed,omitempty"`
+	// True takes events with any key again; not together with metadata_allowed.
+	MetadataAny bool `protobuf:"varint,6,opt,name=metadata_any,json=metadataAny,proto3" json:"metadata_any,omitempty"`
+	// The keys of metadata whose values rollups keep apart from now on, all of them; empty leaves it. All usage is rolled up
+	// anew behind the call, and answered from the events meanwhile.
+	RollupKeys []string `protobuf:"bytes,7,rep,name=rollup_keys,json=rollupKeys,proto3" json:"rollup_keys,omitempty"`
+	// True keeps no values apart again; not together with rollup_keys.
+	RollupKeysNone bool `protobuf:"varint,8,opt,name=rollup_keys_none,json=rollupKeysNone,proto3" json:"rollup_keys_none,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UpdateIngestSettingsRequest) Reset() {
 	*x = UpdateIngestSettingsRequest{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +1080,7 @@ func (x *UpdateIngestSettingsRequest) String() string {
 func (*UpdateIngestSettingsRequest) ProtoMessage() {}
 
 func (x *UpdateIngestSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[10]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +1093,7 @@ func (x *UpdateIngestSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateIngestSettingsRequest.ProtoReflect.Descriptor instead.
 func (*UpdateIngestSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UpdateIngestSettingsRequest) GetRequestId() string {
@@ -697,6 +1117,41 @@ func (x *UpdateIngestSettingsRequest) GetAcceptFuture() *durationpb.Duration {
 	return nil
 }
 
+func (x *UpdateIngestSettingsRequest) GetLate() LatePolicy {
+	if x != nil {
+		return x.Late
+	}
+	return LatePolicy_LATE_POLICY_UNSPECIFIED
+}
+
+func (x *UpdateIngestSettingsRequest) GetMetadataAllowed() []string {
+	if x != nil {
+		return x.MetadataAllowed
+	}
+	return nil
+}
+
+func (x *UpdateIngestSettingsRequest) GetMetadataAny() bool {
+	if x != nil {
+		return x.MetadataAny
+	}
+	return false
+}
+
+func (x *UpdateIngestSettingsRequest) GetRollupKeys() []string {
+	if x != nil {
+		return x.RollupKeys
+	}
+	return nil
+}
+
+func (x *UpdateIngestSettingsRequest) GetRollupKeysNone() bool {
+	if x != nil {
+		return x.RollupKeysNone
+	}
+	return false
+}
+
 // UpdateIngestSettingsResponse wraps the settings.
 type UpdateIngestSettingsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -708,7 +1163,7 @@ type UpdateIngestSettingsResponse struct {
 
 func (x *UpdateIngestSettingsResponse) Reset() {
 	*x = UpdateIngestSettingsResponse{}
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +1175,7 @@ func (x *UpdateIngestSettingsResponse) String() string {
 func (*UpdateIngestSettingsResponse) ProtoMessage() {}
 
 func (x *UpdateIngestSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[11]
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +1188,7 @@ func (x *UpdateIngestSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateIngestSettingsResponse.ProtoReflect.Descriptor instead.
 func (*UpdateIngestSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UpdateIngestSettingsResponse) GetIngestSettings() *IngestSettings {
@@ -747,9 +1202,9 @@ var File_payments_metering_v1_metering_service_proto protoreflect.FileDescriptor
 
 const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\n" +
-	"+payments/metering/v1/metering_service.proto\x12\x14payments.metering.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a#payments/metering/v1/metering.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"W\n" +
+	"+payments/metering/v1/metering_service.proto\x12\x14payments.metering.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&payments/metering/v1/corrections.proto\x1a payments/metering/v1/drift.proto\x1a#payments/metering/v1/metering.proto\x1a#payments/metering/v1/receipts.proto\x1a\"payments/metering/v1/rollups.proto\x1a payments/metering/v1/spool.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"W\n" +
 	"\x13IngestEventsRequest\x12@\n" +
-	"\x06events\x18\x01 \x03(\v2 .payments.metering.v1.UsageEventB\x06\xbaH\x03\xd8\x01\x03R\x06events\"\xe7\x01\n" +
+	"\x06events\x18\x01 \x03(\v2 .payments.metering.v1.UsageEventB\x06\xbaH\x03\xd8\x01\x03R\x06events\"\x83\x02\n" +
 	"\x14IngestEventsResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\x05R\baccepted\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n" +
@@ -757,11 +1212,30 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\brejected\x18\x04 \x01(\x05R\brejected\x12\x1d\n" +
 	"\n" +
 	"receipt_id\x18\x05 \x01(\tR\treceiptId\x12>\n" +
-	"\bproblems\x18\x06 \x03(\v2\".payments.metering.v1.EventProblemR\bproblems\"^\n" +
+	"\bproblems\x18\x06 \x03(\v2\".payments.metering.v1.EventProblemR\bproblems\x12\x1a\n" +
+	"\benqueued\x18\a \x01(\x05R\benqueued\"\x9f\x02\n" +
+	"\x18IngestCloudEventsRequest\x12+\n" +
+	"\fcontent_type\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vcontentType\x12m\n" +
+	"\aheaders\x18\x02 \x03(\v2;.payments.metering.v1.IngestCloudEventsRequest.HeadersEntryB\x16\xbaH\x13\x9a\x01\x10\x10@\"\x05r\x03\x18\x80\x01*\x05r\x03\x18\x80@R\aheaders\x12+\n" +
+	"\vraw_request\x18\x03 \x01(\fB\n" +
+	"\xbaH\az\x05\x18\x80\x80\x80\x02R\n" +
+	"rawRequest\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x88\x02\n" +
+	"\x19IngestCloudEventsResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\x05R\baccepted\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n" +
+	"\bconflict\x18\x03 \x01(\x05R\bconflict\x12\x1a\n" +
+	"\brejected\x18\x04 \x01(\x05R\brejected\x12\x1d\n" +
+	"\n" +
+	"receipt_id\x18\x05 \x01(\tR\treceiptId\x12>\n" +
+	"\bproblems\x18\x06 \x03(\v2\".payments.metering.v1.EventProblemR\bproblems\x12\x1a\n" +
+	"\benqueued\x18\a \x01(\x05R\benqueued\"^\n" +
 	"\x13StreamEventsRequest\x12G\n" +
 	"\x05batch\x18\x01 \x01(\v2).payments.metering.v1.IngestEventsRequestB\x06\xbaH\x03\xc8\x01\x01R\x05batch\"Z\n" +
 	"\x14StreamEventsResponse\x12B\n" +
-	"\x06result\x18\x01 \x01(\v2*.payments.metering.v1.IngestEventsResponseR\x06result\"\xf4\x03\n" +
+	"\x06result\x18\x01 \x01(\v2*.payments.metering.v1.IngestEventsResponseR\x06result\"\xeb\x06\n" +
 	"\x11QueryUsageRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n" +
 	"\n" +
@@ -771,10 +1245,40 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\x06window\x18\x05 \x01(\x0e2\x1c.payments.metering.v1.WindowB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06window\x12$\n" +
 	"\ttime_zone\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\btimeZone\x12B\n" +
 	"\bgroup_by\x18\a \x03(\tB'\xbaH$\x92\x01!\x10\x03\x18\x01\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\agroupBy\x12I\n" +
-	"\vaggregation\x18\b \x01(\x0e2\x1d.payments.type.v1.AggregationB\b\xbaH\x05\x82\x01\x02\x10\x01R\vaggregation\"o\n" +
+	"\vaggregation\x18\b \x01(\x0e2\x1d.payments.type.v1.AggregationB\b\xbaH\x05\x82\x01\x02\x10\x01R\vaggregation\x12+\n" +
+	"\n" +
+	"at_ordinal\x18\t \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tatOrdinal\x88\x01\x01\x12\x8e\x01\n" +
+	"\bmetadata\x18\n" +
+	" \x03(\v25.payments.metering.v1.QueryUsageRequest.MetadataEntryB;\xbaH8\x9a\x015\x10\x10\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x122\x10^[^\\x00]{0,256}$R\bmetadata\x12\"\n" +
+	"\rwith_log_root\x18\v \x01(\bR\vwithLogRoot\x12G\n" +
+	"\tfreshness\x18\f \x01(\x0e2\x1f.payments.metering.v1.FreshnessB\b\xbaH\x05\x82\x01\x02\x10\x01R\tfreshness\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
+	"\v_at_ordinal\"\xc0\x02\n" +
 	"\x12QueryUsageResponse\x122\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1e.payments.metering.v1.UsageRowR\x04rows\x12%\n" +
-	"\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\"\xd2\x01\n" +
+	"\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\x12(\n" +
+	"\rusage_ordinal\x18\x03 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x12$\n" +
+	"\x0eusage_log_root\x18\x04 \x01(\tR\fusageLogRoot\x12F\n" +
+	"\x11usage_recorded_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0fusageRecordedAt\x12%\n" +
+	"\x0erollup_ordinal\x18\x06 \x01(\x03R\rrollupOrdinalB\x10\n" +
+	"\x0e_usage_ordinal\"\xc4\x02\n" +
+	"\x11ListEventsRequest\x125\n" +
+	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x120\n" +
+	"\x03sku\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x03sku\x128\n" +
+	"\x06period\x18\x03 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12+\n" +
+	"\n" +
+	"at_ordinal\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00H\x00R\tatOrdinal\x88\x01\x01\x12'\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\r\n" +
+	"\v_at_ordinal\"\x9d\x01\n" +
+	"\x12ListEventsResponse\x12:\n" +
+	"\x06events\x18\x01 \x03(\v2\".payments.metering.v1.EventContentR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12#\n" +
+	"\rusage_ordinal\x18\x03 \x01(\x03R\fusageOrdinal\"\xd2\x01\n" +
 	"\x15ListLateEventsRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12'\n" +
@@ -788,26 +1292,69 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1a\n" +
 	"\x18GetIngestSettingsRequest\"j\n" +
 	"\x19GetIngestSettingsResponse\x12M\n" +
-	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\xe5\x01\n" +
+	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\x93\x04\n" +
 	"\x1bUpdateIngestSettingsRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12L\n" +
 	"\vaccept_past\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x06\b\x80\xe8\xef\xe3\v2\x00R\n" +
 	"acceptPast\x12O\n" +
-	"\raccept_future\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xbd\xa3\x012\x00R\facceptFuture\"m\n" +
+	"\raccept_future\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xbd\xa3\x012\x00R\facceptFuture\x12A\n" +
+	"\x04late\x18\x04 \x01(\x0e2 .payments.metering.v1.LatePolicyB\v\xbaH\b\xd8\x01\x01\x82\x01\x02\x10\x01R\x04late\x12R\n" +
+	"\x10metadata_allowed\x18\x05 \x03(\tB'\xbaH$\x92\x01!\x10@\x18\x01\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x0fmetadataAllowed\x12!\n" +
+	"\fmetadata_any\x18\x06 \x01(\bR\vmetadataAny\x12H\n" +
+	"\vrollup_keys\x18\a \x03(\tB'\xbaH$\x92\x01!\x10\x04\x18\x01\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
+	"rollupKeys\x12(\n" +
+	"\x10rollup_keys_none\x18\b \x01(\bR\x0erollupKeysNone\"m\n" +
 	"\x1cUpdateIngestSettingsResponse\x12M\n" +
-	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xfd\a\n" +
-	"\x0fMeteringService\x12\xa0\x01\n" +
-	"\fIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\"9\x8a\xe7\x18\x12\n" +
-	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d:\x06events\"\x13/v1/metering/events\x12\x81\x01\n" +
-	"\fStreamEvents\x12).payments.metering.v1.StreamEventsRequest\x1a*.payments.metering.v1.StreamEventsResponse\"\x16\x8a\xe7\x18\x12\n" +
-	"\x0emetering:write\x10\x01(\x010\x01\x12\x8e\x01\n" +
+	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xc0\x1e\n" +
+	"\x0fMeteringService\x12\xa2\x01\n" +
+	"\fIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\";\x8a\xe7\x18\x14\n" +
+	"\x0emetering:write\x10\x01 \x01\x82\xd3\xe4\x93\x02\x1d:\x06events\"\x13/v1/metering/events\x12\xb8\x01\n" +
+	"\x11IngestCloudEvents\x12..payments.metering.v1.IngestCloudEventsRequest\x1a/.payments.metering.v1.IngestCloudEventsResponse\"B\x8a\xe7\x18\x14\n" +
+	"\x0emetering:write\x10\x01 \x01\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/v1/metering/events:cloudevents\x12\x83\x01\n" +
+	"\fStreamEvents\x12).payments.metering.v1.StreamEventsRequest\x1a*.payments.metering.v1.StreamEventsResponse\"\x18\x8a\xe7\x18\x14\n" +
+	"\x0emetering:write\x10\x01 \x01(\x010\x01\x12\x8e\x01\n" +
 	"\n" +
 	"QueryUsage\x12'.payments.metering.v1.QueryUsageRequest\x1a(.payments.metering.v1.QueryUsageResponse\"-\x8a\xe7\x18\x0f\n" +
 	"\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/usage\x12\xa0\x01\n" +
 	"\x0eListLateEvents\x12+.payments.metering.v1.ListLateEventsRequest\x1a,.payments.metering.v1.ListLateEventsResponse\"3\x8a\xe7\x18\x0f\n" +
-	"\rmetering:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/metering/late-events\x12\xbe\x01\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/metering/late-events\x12\x9e\x01\n" +
+	"\vAmendEvents\x12(.payments.metering.v1.AmendEventsRequest\x1a).payments.metering.v1.AmendEventsResponse\":\x8a\xe7\x18\x12\n" +
+	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/metering/events:amend\x12\xa2\x01\n" +
+	"\fCancelEvents\x12).payments.metering.v1.CancelEventsRequest\x1a*.payments.metering.v1.CancelEventsResponse\";\x8a\xe7\x18\x12\n" +
+	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/metering/events:cancel\x12\xa8\x01\n" +
+	"\x10ListStoredEvents\x12-.payments.metering.v1.ListStoredEventsRequest\x1a..payments.metering.v1.ListStoredEventsResponse\"5\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/metering/stored-events\x12\xac\x01\n" +
+	"\x10ReportUsageDrift\x12-.payments.metering.v1.ReportUsageDriftRequest\x1a..payments.metering.v1.ReportUsageDriftResponse\"9\x8a\xe7\x18\x12\n" +
+	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/metering/usage-drift\x12\x88\x01\n" +
+	"\bGetEvent\x12%.payments.metering.v1.GetEventRequest\x1a&.payments.metering.v1.GetEventResponse\"-\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/event\x12\x8f\x01\n" +
+	"\n" +
+	"ListEvents\x12'.payments.metering.v1.ListEventsRequest\x1a(.payments.metering.v1.ListEventsResponse\".\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/metering/events\x12\xb0\x01\n" +
+	"\x12ListRejectedEvents\x12/.payments.metering.v1.ListRejectedEventsRequest\x1a0.payments.metering.v1.ListRejectedEventsResponse\"7\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/metering/rejected-events\x12\xc3\x01\n" +
+	"\x14ReplayRejectedEvents\x121.payments.metering.v1.ReplayRejectedEventsRequest\x1a2.payments.metering.v1.ReplayRejectedEventsResponse\"D\x8a\xe7\x18\x12\n" +
+	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/metering/rejected-events:replay\x12\xa7\x01\n" +
+	"\n" +
+	"GetReceipt\x12'.payments.metering.v1.GetReceiptRequest\x1a(.payments.metering.v1.GetReceiptResponse\"F\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02-b\areceipt\x12\"/v1/metering/receipts/{receipt_id}\x12\xba\x01\n" +
+	"\x11ListReceiptEvents\x12..payments.metering.v1.ListReceiptEventsRequest\x1a/.payments.metering.v1.ListReceiptEventsResponse\"D\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02+\x12)/v1/metering/receipts/{receipt_id}/events\x12\xc3\x01\n" +
+	"\x0fGetSpooledBatch\x12,.payments.metering.v1.GetSpooledBatchRequest\x1a-.payments.metering.v1.GetSpooledBatchResponse\"S\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02:b\rspooled_batch\x12)/v1/metering/spooled-batches/{receipt_id}\x12\x97\x01\n" +
+	"\n" +
+	"GetLogHead\x12'.payments.metering.v1.GetLogHeadRequest\x1a(.payments.metering.v1.GetLogHeadResponse\"6\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1db\x04head\x12\x15/v1/metering/log/head\x12\x98\x01\n" +
+	"\fListLogHeads\x12).payments.metering.v1.ListLogHeadsRequest\x1a*.payments.metering.v1.ListLogHeadsResponse\"1\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/metering/log/heads\x12\xad\x01\n" +
+	"\x11GetLogConsistency\x12..payments.metering.v1.GetLogConsistencyRequest\x1a/.payments.metering.v1.GetLogConsistencyResponse\"7\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/metering/log/consistency\x12\x93\x01\n" +
+	"\tVerifyLog\x12&.payments.metering.v1.VerifyLogRequest\x1a'.payments.metering.v1.VerifyLogResponse\"5\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/v1/metering/log:verify\x12\xa3\x01\n" +
+	"\rVerifyRollups\x12*.payments.metering.v1.VerifyRollupsRequest\x1a+.payments.metering.v1.VerifyRollupsResponse\"9\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02 :\x01*\"\x1b/v1/metering/rollups:verify\x12\xbe\x01\n" +
 	"\x11GetIngestSettings\x12..payments.metering.v1.GetIngestSettingsRequest\x1a/.payments.metering.v1.GetIngestSettingsResponse\"H\x8a\xe7\x18\x0f\n" +
 	"\rmetering:read\x82\xd3\xe4\x93\x02/b\x0fingest_settings\x12\x1c/v1/metering/ingest-settings\x12\xcd\x01\n" +
 	"\x14UpdateIngestSettings\x121.payments.metering.v1.UpdateIngestSettingsRequest\x1a2.payments.metering.v1.UpdateIngestSettingsResponse\"N\x8a\xe7\x18\x12\n" +
@@ -826,62 +1373,144 @@ func file_payments_metering_v1_metering_service_proto_rawDescGZIP() []byte {
 	return file_payments_metering_v1_metering_service_proto_rawDescData
 }
 
-var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_payments_metering_v1_metering_service_proto_goTypes = []any{
 	(*IngestEventsRequest)(nil),          // 0: payments.metering.v1.IngestEventsRequest
 	(*IngestEventsResponse)(nil),         // 1: payments.metering.v1.IngestEventsResponse
-	(*StreamEventsRequest)(nil),          // 2: payments.metering.v1.StreamEventsRequest
-	(*StreamEventsResponse)(nil),         // 3: payments.metering.v1.StreamEventsResponse
-	(*QueryUsageRequest)(nil),            // 4: payments.metering.v1.QueryUsageRequest
-	(*QueryUsageResponse)(nil),           // 5: payments.metering.v1.QueryUsageResponse
-	(*ListLateEventsRequest)(nil),        // 6: payments.metering.v1.ListLateEventsRequest
-	(*ListLateEventsResponse)(nil),       // 7: payments.metering.v1.ListLateEventsResponse
-	(*GetIngestSettingsRequest)(nil),     // 8: payments.metering.v1.GetIngestSettingsRequest
-	(*GetIngestSettingsResponse)(nil),    // 9: payments.metering.v1.GetIngestSettingsResponse
-	(*UpdateIngestSettingsRequest)(nil),  // 10: payments.metering.v1.UpdateIngestSettingsRequest
-	(*UpdateIngestSettingsResponse)(nil), // 11: payments.metering.v1.UpdateIngestSettingsResponse
-	(*UsageEvent)(nil),                   // 12: payments.metering.v1.UsageEvent
-	(*EventProblem)(nil),                 // 13: payments.metering.v1.EventProblem
-	(*v1.Period)(nil),                    // 14: payments.type.v1.Period
-	(Window)(0),                          // 15: payments.metering.v1.Window
-	(v1.Aggregation)(0),                  // 16: payments.type.v1.Aggregation
-	(*UsageRow)(nil),                     // 17: payments.metering.v1.UsageRow
-	(*LateEvent)(nil),                    // 18: payments.metering.v1.LateEvent
-	(*IngestSettings)(nil),               // 19: payments.metering.v1.IngestSettings
-	(*durationpb.Duration)(nil),          // 20: google.protobuf.Duration
+	(*IngestCloudEventsRequest)(nil),     // 2: payments.metering.v1.IngestCloudEventsRequest
+	(*IngestCloudEventsResponse)(nil),    // 3: payments.metering.v1.IngestCloudEventsResponse
+	(*StreamEventsRequest)(nil),          // 4: payments.metering.v1.StreamEventsRequest
+	(*StreamEventsResponse)(nil),         // 5: payments.metering.v1.StreamEventsResponse
+	(*QueryUsageRequest)(nil),            // 6: payments.metering.v1.QueryUsageRequest
+	(*QueryUsageResponse)(nil),           // 7: payments.metering.v1.QueryUsageResponse
+	(*ListEventsRequest)(nil),            // 8: payments.metering.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 9: payments.metering.v1.ListEventsResponse
+	(*ListLateEventsRequest)(nil),        // 10: payments.metering.v1.ListLateEventsRequest
+	(*ListLateEventsResponse)(nil),       // 11: payments.metering.v1.ListLateEventsResponse
+	(*GetIngestSettingsRequest)(nil),     // 12: payments.metering.v1.GetIngestSettingsRequest
+	(*GetIngestSettingsResponse)(nil),    // 13: payments.metering.v1.GetIngestSettingsResponse
+	(*UpdateIngestSettingsRequest)(nil),  // 14: payments.metering.v1.UpdateIngestSettingsRequest
+	(*UpdateIngestSettingsResponse)(nil), // 15: payments.metering.v1.UpdateIngestSettingsResponse
+	nil,                                  // 16: payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
+	nil,                                  // 17: payments.metering.v1.QueryUsageRequest.MetadataEntry
+	(*UsageEvent)(nil),                   // 18: payments.metering.v1.UsageEvent
+	(*EventProblem)(nil),                 // 19: payments.metering.v1.EventProblem
+	(*v1.Period)(nil),                    // 20: payments.type.v1.Period
+	(Window)(0),                          // 21: payments.metering.v1.Window
+	(v1.Aggregation)(0),                  // 22: payments.type.v1.Aggregation
+	(Freshness)(0),                       // 23: payments.metering.v1.Freshness
+	(*UsageRow)(nil),                     // 24: payments.metering.v1.UsageRow
+	(*timestamppb.Timestamp)(nil),        // 25: google.protobuf.Timestamp
+	(*EventContent)(nil),                 // 26: payments.metering.v1.EventContent
+	(*LateEvent)(nil),                    // 27: payments.metering.v1.LateEvent
+	(*IngestSettings)(nil),               // 28: payments.metering.v1.IngestSettings
+	(*durationpb.Duration)(nil),          // 29: google.protobuf.Duration
+	(LatePolicy)(0),                      // 30: payments.metering.v1.LatePolicy
+	(*AmendEventsRequest)(nil),           // 31: payments.metering.v1.AmendEventsRequest
+	(*CancelEventsRequest)(nil),          // 32: payments.metering.v1.CancelEventsRequest
+	(*ListStoredEventsRequest)(nil),      // 33: payments.metering.v1.ListStoredEventsRequest
+	(*ReportUsageDriftRequest)(nil),      // 34: payments.metering.v1.ReportUsageDriftRequest
+	(*GetEventRequest)(nil),              // 35: payments.metering.v1.GetEventRequest
+	(*ListRejectedEventsRequest)(nil),    // 36: payments.metering.v1.ListRejectedEventsRequest
+	(*ReplayRejectedEventsRequest)(nil),  // 37: payments.metering.v1.ReplayRejectedEventsRequest
+	(*GetReceiptRequest)(nil),            // 38: payments.metering.v1.GetReceiptRequest
+	(*ListReceiptEventsRequest)(nil),     // 39: payments.metering.v1.ListReceiptEventsRequest
+	(*GetSpooledBatchRequest)(nil),       // 40: payments.metering.v1.GetSpooledBatchRequest
+	(*GetLogHeadRequest)(nil),            // 41: payments.metering.v1.GetLogHeadRequest
+	(*ListLogHeadsRequest)(nil),          // 42: payments.metering.v1.ListLogHeadsRequest
+	(*GetLogConsistencyRequest)(nil),     // 43: payments.metering.v1.GetLogConsistencyRequest
+	(*VerifyLogRequest)(nil),             // 44: payments.metering.v1.VerifyLogRequest
+	(*VerifyRollupsRequest)(nil),         // 45: payments.metering.v1.VerifyRollupsRequest
+	(*AmendEventsResponse)(nil),          // 46: payments.metering.v1.AmendEventsResponse
+	(*CancelEventsResponse)(nil),         // 47: payments.metering.v1.CancelEventsResponse
+	(*ListStoredEventsResponse)(nil),     // 48: payments.metering.v1.ListStoredEventsResponse
+	(*ReportUsageDriftResponse)(nil),     // 49: payments.metering.v1.ReportUsageDriftResponse
+	(*GetEventResponse)(nil),             // 50: payments.metering.v1.GetEventResponse
+	(*ListRejectedEventsResponse)(nil),   // 51: payments.metering.v1.ListRejectedEventsResponse
+	(*ReplayRejectedEventsResponse)(nil), // 52: payments.metering.v1.ReplayRejectedEventsResponse
+	(*GetReceiptResponse)(nil),           // 53: payments.metering.v1.GetReceiptResponse
+	(*ListReceiptEventsResponse)(nil),    // 54: payments.metering.v1.ListReceiptEventsResponse
+	(*GetSpooledBatchResponse)(nil),      // 55: payments.metering.v1.GetSpooledBatchResponse
+	(*GetLogHeadResponse)(nil),           // 56: payments.metering.v1.GetLogHeadResponse
+	(*ListLogHeadsResponse)(nil),         // 57: payments.metering.v1.ListLogHeadsResponse
+	(*GetLogConsistencyResponse)(nil),    // 58: payments.metering.v1.GetLogConsistencyResponse
+	(*VerifyLogResponse)(nil),            // 59: payments.metering.v1.VerifyLogResponse
+	(*VerifyRollupsResponse)(nil),        // 60: payments.metering.v1.VerifyRollupsResponse
 }
 var file_payments_metering_v1_metering_service_proto_depIdxs = []int32{
-	12, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
-	13, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
-	0,  // 2: payments.metering.v1.StreamEventsRequest.batch:type_name -> payments.metering.v1.IngestEventsRequest
-	1,  // 3: payments.metering.v1.StreamEventsResponse.result:type_name -> payments.metering.v1.IngestEventsResponse
-	14, // 4: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
-	15, // 5: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
-	16, // 6: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
-	17, // 7: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
-	14, // 8: payments.metering.v1.ListLateEventsRequest.period:type_name -> payments.type.v1.Period
-	18, // 9: payments.metering.v1.ListLateEventsResponse.late_events:type_name -> payments.metering.v1.LateEvent
-	19, // 10: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	20, // 11: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
-	20, // 12: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
-	19, // 13: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	0,  // 14: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
-	2,  // 15: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
-	4,  // 16: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
-	6,  // 17: payments.metering.v1.MeteringService.ListLateEvents:input_type -> payments.metering.v1.ListLateEventsRequest
-	8,  // 18: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
-	10, // 19: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
-	1,  // 20: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
-	3,  // 21: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
-	5,  // 22: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
-	7,  // 23: payments.metering.v1.MeteringService.ListLateEvents:output_type -> payments.metering.v1.ListLateEventsResponse
-	9,  // 24: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
-	11, // 25: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
-	20, // [20:26] is the sub-list for method output_type
-	14, // [14:20] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	18, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
+	19, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
+	16, // 2: payments.metering.v1.IngestCloudEventsRequest.headers:type_name -> payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
+	19, // 3: payments.metering.v1.IngestCloudEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
+	0,  // 4: payments.metering.v1.StreamEventsRequest.batch:type_name -> payments.metering.v1.IngestEventsRequest
+	1,  // 5: payments.metering.v1.StreamEventsResponse.result:type_name -> payments.metering.v1.IngestEventsResponse
+	20, // 6: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
+	21, // 7: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
+	22, // 8: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
+	17, // 9: payments.metering.v1.QueryUsageRequest.metadata:type_name -> payments.metering.v1.QueryUsageRequest.MetadataEntry
+	23, // 10: payments.metering.v1.QueryUsageRequest.freshness:type_name -> payments.metering.v1.Freshness
+	24, // 11: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
+	25, // 12: payments.metering.v1.QueryUsageResponse.usage_recorded_at:type_name -> google.protobuf.Timestamp
+	20, // 13: payments.metering.v1.ListEventsRequest.period:type_name -> payments.type.v1.Period
+	26, // 14: payments.metering.v1.ListEventsResponse.events:type_name -> payments.metering.v1.EventContent
+	20, // 15: payments.metering.v1.ListLateEventsRequest.period:type_name -> payments.type.v1.Period
+	27, // 16: payments.metering.v1.ListLateEventsResponse.late_events:type_name -> payments.metering.v1.LateEvent
+	28, // 17: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	29, // 18: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
+	29, // 19: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
+	30, // 20: payments.metering.v1.UpdateIngestSettingsRequest.late:type_name -> payments.metering.v1.LatePolicy
+	28, // 21: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	0,  // 22: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
+	2,  // 23: payments.metering.v1.MeteringService.IngestCloudEvents:input_type -> payments.metering.v1.IngestCloudEventsRequest
+	4,  // 24: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
+	6,  // 25: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
+	10, // 26: payments.metering.v1.MeteringService.ListLateEvents:input_type -> payments.metering.v1.ListLateEventsRequest
+	31, // 27: payments.metering.v1.MeteringService.AmendEvents:input_type -> payments.metering.v1.AmendEventsRequest
+	32, // 28: payments.metering.v1.MeteringService.CancelEvents:input_type -> payments.metering.v1.CancelEventsRequest
+	33, // 29: payments.metering.v1.MeteringService.ListStoredEvents:input_type -> payments.metering.v1.ListStoredEventsRequest
+	34, // 30: payments.metering.v1.MeteringService.ReportUsageDrift:input_type -> payments.metering.v1.ReportUsageDriftRequest
+	35, // 31: payments.metering.v1.MeteringService.GetEvent:input_type -> payments.metering.v1.GetEventRequest
+	8,  // 32: payments.metering.v1.MeteringService.ListEvents:input_type -> payments.metering.v1.ListEventsRequest
+	36, // 33: payments.metering.v1.MeteringService.ListRejectedEvents:input_type -> payments.metering.v1.ListRejectedEventsRequest
+	37, // 34: payments.metering.v1.MeteringService.ReplayRejectedEvents:input_type -> payments.metering.v1.ReplayRejectedEventsRequest
+	38, // 35: payments.metering.v1.MeteringService.GetReceipt:input_type -> payments.metering.v1.GetReceiptRequest
+	39, // 36: payments.metering.v1.MeteringService.ListReceiptEvents:input_type -> payments.metering.v1.ListReceiptEventsRequest
+	40, // 37: payments.metering.v1.MeteringService.GetSpooledBatch:input_type -> payments.metering.v1.GetSpooledBatchRequest
+	41, // 38: payments.metering.v1.MeteringService.GetLogHead:input_type -> payments.metering.v1.GetLogHeadRequest
+	42, // 39: payments.metering.v1.MeteringService.ListLogHeads:input_type -> payments.metering.v1.ListLogHeadsRequest
+	43, // 40: payments.metering.v1.MeteringService.GetLogConsistency:input_type -> payments.metering.v1.GetLogConsistencyRequest
+	44, // 41: payments.metering.v1.MeteringService.VerifyLog:input_type -> payments.metering.v1.VerifyLogRequest
+	45, // 42: payments.metering.v1.MeteringService.VerifyRollups:input_type -> payments.metering.v1.VerifyRollupsRequest
+	12, // 43: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
+	14, // 44: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
+	1,  // 45: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
+	3,  // 46: payments.metering.v1.MeteringService.IngestCloudEvents:output_type -> payments.metering.v1.IngestCloudEventsResponse
+	5,  // 47: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
+	7,  // 48: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
+	11, // 49: payments.metering.v1.MeteringService.ListLateEvents:output_type -> payments.metering.v1.ListLateEventsResponse
+	46, // 50: payments.metering.v1.MeteringService.AmendEvents:output_type -> payments.metering.v1.AmendEventsResponse
+	47, // 51: payments.metering.v1.MeteringService.CancelEvents:output_type -> payments.metering.v1.CancelEventsResponse
+	48, // 52: payments.metering.v1.MeteringService.ListStoredEvents:output_type -> payments.metering.v1.ListStoredEventsResponse
+	49, // 53: payments.metering.v1.MeteringService.ReportUsageDrift:output_type -> payments.metering.v1.ReportUsageDriftResponse
+	50, // 54: payments.metering.v1.MeteringService.GetEvent:output_type -> payments.metering.v1.GetEventResponse
+	9,  // 55: payments.metering.v1.MeteringService.ListEvents:output_type -> payments.metering.v1.ListEventsResponse
+	51, // 56: payments.metering.v1.MeteringService.ListRejectedEvents:output_type -> payments.metering.v1.ListRejectedEventsResponse
+	52, // 57: payments.metering.v1.MeteringService.ReplayRejectedEvents:output_type -> payments.metering.v1.ReplayRejectedEventsResponse
+	53, // 58: payments.metering.v1.MeteringService.GetReceipt:output_type -> payments.metering.v1.GetReceiptResponse
+	54, // 59: payments.metering.v1.MeteringService.ListReceiptEvents:output_type -> payments.metering.v1.ListReceiptEventsResponse
+	55, // 60: payments.metering.v1.MeteringService.GetSpooledBatch:output_type -> payments.metering.v1.GetSpooledBatchResponse
+	56, // 61: payments.metering.v1.MeteringService.GetLogHead:output_type -> payments.metering.v1.GetLogHeadResponse
+	57, // 62: payments.metering.v1.MeteringService.ListLogHeads:output_type -> payments.metering.v1.ListLogHeadsResponse
+	58, // 63: payments.metering.v1.MeteringService.GetLogConsistency:output_type -> payments.metering.v1.GetLogConsistencyResponse
+	59, // 64: payments.metering.v1.MeteringService.VerifyLog:output_type -> payments.metering.v1.VerifyLogResponse
+	60, // 65: payments.metering.v1.MeteringService.VerifyRollups:output_type -> payments.metering.v1.VerifyRollupsResponse
+	13, // 66: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
+	15, // 67: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
+	45, // [45:68] is the sub-list for method output_type
+	22, // [22:45] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_service_proto_init() }
@@ -889,14 +1518,22 @@ func file_payments_metering_v1_metering_service_proto_init() {
 	if File_payments_metering_v1_metering_service_proto != nil {
 		return
 	}
+	file_payments_metering_v1_corrections_proto_init()
+	file_payments_metering_v1_drift_proto_init()
 	file_payments_metering_v1_metering_proto_init()
+	file_payments_metering_v1_receipts_proto_init()
+	file_payments_metering_v1_rollups_proto_init()
+	file_payments_metering_v1_spool_proto_init()
+	file_payments_metering_v1_metering_service_proto_msgTypes[6].OneofWrappers = []any{}
+	file_payments_metering_v1_metering_service_proto_msgTypes[7].OneofWrappers = []any{}
+	file_payments_metering_v1_metering_service_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_service_proto_rawDesc), len(file_payments_metering_v1_metering_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

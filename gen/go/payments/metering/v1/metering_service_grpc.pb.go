@@ -20,9 +20,26 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	MeteringService_IngestEvents_FullMethodName         = "/payments.metering.v1.MeteringService/IngestEvents"
+	MeteringService_IngestCloudEvents_FullMethodName    = "/payments.metering.v1.MeteringService/IngestCloudEvents"
 	MeteringService_StreamEvents_FullMethodName         = "/payments.metering.v1.MeteringService/StreamEvents"
 	MeteringService_QueryUsage_FullMethodName           = "/payments.metering.v1.MeteringService/QueryUsage"
 	MeteringService_ListLateEvents_FullMethodName       = "/payments.metering.v1.MeteringService/ListLateEvents"
+	MeteringService_AmendEvents_FullMethodName          = "/payments.metering.v1.MeteringService/AmendEvents"
+	MeteringService_CancelEvents_FullMethodName         = "/payments.metering.v1.MeteringService/CancelEvents"
+	MeteringService_ListStoredEvents_FullMethodName     = "/payments.metering.v1.MeteringService/ListStoredEvents"
+	MeteringService_ReportUsageDrift_FullMethodName     = "/payments.metering.v1.MeteringService/ReportUsageDrift"
+	MeteringService_GetEvent_FullMethodName             = "/payments.metering.v1.MeteringService/GetEvent"
+	MeteringService_ListEvents_FullMethodName           = "/payments.metering.v1.MeteringService/ListEvents"
+	MeteringService_ListRejectedEvents_FullMethodName   = "/payments.metering.v1.MeteringService/ListRejectedEvents"
+	MeteringService_ReplayRejectedEvents_FullMethodName = "/payments.metering.v1.MeteringService/ReplayRejectedEvents"
+	MeteringService_GetReceipt_FullMethodName           = "/payments.metering.v1.MeteringService/GetReceipt"
+	MeteringService_ListReceiptEvents_FullMethodName    = "/payments.metering.v1.MeteringService/ListReceiptEvents"
+	MeteringService_GetSpooledBatch_FullMethodName      = "/payments.metering.v1.MeteringService/GetSpooledBatch"
+	MeteringService_GetLogHead_FullMethodName           = "/payments.metering.v1.MeteringService/GetLogHead"
+	MeteringService_ListLogHeads_FullMethodName         = "/payments.metering.v1.MeteringService/ListLogHeads"
+	MeteringService_GetLogConsistency_FullMethodName    = "/payments.metering.v1.MeteringService/GetLogConsistency"
+	MeteringService_VerifyLog_FullMethodName            = "/payments.metering.v1.MeteringService/VerifyLog"
+	MeteringService_VerifyRollups_FullMethodName        = "/payments.metering.v1.MeteringService/VerifyRollups"
 	MeteringService_GetIngestSettings_FullMethodName    = "/payments.metering.v1.MeteringService/GetIngestSettings"
 	MeteringService_UpdateIngestSettings_FullMethodName = "/payments.metering.v1.MeteringService/UpdateIngestSettings"
 )
@@ -37,24 +54,124 @@ type MeteringServiceClient interface {
 	// is judged alone: one bad event never fails its batch. The same batch may be sent again at any
 	// time: what was stored answers DUPLICATE.
 	//
+	// While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+	// with the same verdicts once the database is back. GetSpooledBatch tells them.
+	//
 	// Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-	// nothing of the batch is stored then.
+	// nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+	// and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
 	IngestEvents(ctx context.Context, in *IngestEventsRequest, opts ...grpc.CallOption) (*IngestEventsResponse, error)
+	// IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+	// `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+	// hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+	// (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+	// members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+	//
+	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+	// body is the data.
+	//
+	// An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+	// is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+	// INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+	// EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
+	IngestCloudEvents(ctx context.Context, in *IngestCloudEventsRequest, opts ...grpc.CallOption) (*IngestCloudEventsResponse, error)
 	// StreamEvents is IngestEvents without the wait between batches: up to four batches are worked on at a
 	// time, and each is answered after its commit, in the order of the requests. A batch that fails as a
 	// whole ends the stream with its error; batches that were not answered are to be sent again.
 	StreamEvents(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamEventsRequest, StreamEventsResponse], error)
-	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-	// snapshot of the store saw them.
+	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+	// now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+	// for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+	// organisation ever used of the SKUs.
+	//
+	// SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+	// rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 	//
 	// Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-	// AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-	// would have more than 10,000 windows or rows.
+	// AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+	// that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
 	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
 	// closing is known here a moment after the charge was made.
 	ListLateEvents(ctx context.Context, in *ListLateEventsRequest, opts ...grpc.CallOption) (*ListLateEventsResponse, error)
+	// AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+	// content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+	// answers DUPLICATE as before. Audited.
+	//
+	// An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+	// that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+	// Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+	// batches of the tenant are enqueued: the event may be among theirs.
+	AmendEvents(ctx context.Context, in *AmendEventsRequest, opts ...grpc.CallOption) (*AmendEventsResponse, error)
+	// CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+	// that is to count needs a new one. Audited.
+	//
+	// The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+	// SPOOL_NOT_DRAINED as AmendEvents does.
+	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
+	// ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+	// with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+	// event although more follow.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+	ListStoredEvents(ctx context.Context, in *ListStoredEventsRequest, opts ...grpc.CallOption) (*ListStoredEventsResponse, error)
+	// ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+	// `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+	// violation: it is kept once.
+	ReportUsageDrift(ctx context.Context, in *ReportUsageDriftRequest, opts ...grpc.CallOption) (*ReportUsageDriftResponse, error)
+	// GetEvent shows an event as it was sent, and what corrections made of it.
+	//
+	// Fails with NOT_FOUND when no event with this id was stored.
+	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error)
+	// ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+	// amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+	// so together they are what QueryUsage sums up at that ordinal.
+	//
+	// Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// ListRejectedEvents lists events that broke a rule, in the order of their receipts.
+	ListRejectedEvents(ctx context.Context, in *ListRejectedEventsRequest, opts ...grpc.CallOption) (*ListRejectedEventsResponse, error)
+	// ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+	// judged anew, by the rules of now.
+	//
+	// Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+	ReplayRejectedEvents(ctx context.Context, in *ReplayRejectedEventsRequest, opts ...grpc.CallOption) (*ReplayRejectedEventsResponse, error)
+	// GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+	// ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+	//
+	// Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+	// and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+	GetReceipt(ctx context.Context, in *GetReceiptRequest, opts ...grpc.CallOption) (*GetReceiptResponse, error)
+	// ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+	//
+	// Fails with NOT_FOUND when there is no such receipt.
+	ListReceiptEvents(ctx context.Context, in *ListReceiptEventsRequest, opts ...grpc.CallOption) (*ListReceiptEventsResponse, error)
+	// GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+	// verdicts that the call would have been answered with.
+	//
+	// Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+	// spool cannot be asked whether one waits.
+	GetSpooledBatch(ctx context.Context, in *GetSpooledBatchRequest, opts ...grpc.CallOption) (*GetSpooledBatchResponse, error)
+	// GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+	GetLogHead(ctx context.Context, in *GetLogHeadRequest, opts ...grpc.CallOption) (*GetLogHeadResponse, error)
+	// ListLogHeads lists the heads that the log was closed at, the newest first.
+	ListLogHeads(ctx context.Context, in *ListLogHeadsRequest, opts ...grpc.CallOption) (*ListLogHeadsResponse, error)
+	// GetLogConsistency proves that nothing up to an older head was rewritten since.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+	GetLogConsistency(ctx context.Context, in *GetLogConsistencyRequest, opts ...grpc.CallOption) (*GetLogConsistencyResponse, error)
+	// VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+	// Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+	// `metering/log-integrity`.
+	VerifyLog(ctx context.Context, in *VerifyLogRequest, opts ...grpc.CallOption) (*VerifyLogResponse, error)
+	// VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+	// come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+	// reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
+	VerifyRollups(ctx context.Context, in *VerifyRollupsRequest, opts ...grpc.CallOption) (*VerifyRollupsResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(ctx context.Context, in *GetIngestSettingsRequest, opts ...grpc.CallOption) (*GetIngestSettingsResponse, error)
 	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
@@ -74,6 +191,16 @@ func (c *meteringServiceClient) IngestEvents(ctx context.Context, in *IngestEven
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(IngestEventsResponse)
 	err := c.cc.Invoke(ctx, MeteringService_IngestEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) IngestCloudEvents(ctx context.Context, in *IngestCloudEventsRequest, opts ...grpc.CallOption) (*IngestCloudEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(IngestCloudEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_IngestCloudEvents_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +240,166 @@ func (c *meteringServiceClient) ListLateEvents(ctx context.Context, in *ListLate
 	return out, nil
 }
 
+func (c *meteringServiceClient) AmendEvents(ctx context.Context, in *AmendEventsRequest, opts ...grpc.CallOption) (*AmendEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AmendEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_AmendEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_CancelEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListStoredEvents(ctx context.Context, in *ListStoredEventsRequest, opts ...grpc.CallOption) (*ListStoredEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListStoredEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListStoredEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ReportUsageDrift(ctx context.Context, in *ReportUsageDriftRequest, opts ...grpc.CallOption) (*ReportUsageDriftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportUsageDriftResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ReportUsageDrift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetEventResponse)
+	err := c.cc.Invoke(ctx, MeteringService_GetEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListRejectedEvents(ctx context.Context, in *ListRejectedEventsRequest, opts ...grpc.CallOption) (*ListRejectedEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRejectedEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListRejectedEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ReplayRejectedEvents(ctx context.Context, in *ReplayRejectedEventsRequest, opts ...grpc.CallOption) (*ReplayRejectedEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayRejectedEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ReplayRejectedEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) GetReceipt(ctx context.Context, in *GetReceiptRequest, opts ...grpc.CallOption) (*GetReceiptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetReceiptResponse)
+	err := c.cc.Invoke(ctx, MeteringService_GetReceipt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListReceiptEvents(ctx context.Context, in *ListReceiptEventsRequest, opts ...grpc.CallOption) (*ListReceiptEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReceiptEventsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListReceiptEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) GetSpooledBatch(ctx context.Context, in *GetSpooledBatchRequest, opts ...grpc.CallOption) (*GetSpooledBatchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSpooledBatchResponse)
+	err := c.cc.Invoke(ctx, MeteringService_GetSpooledBatch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) GetLogHead(ctx context.Context, in *GetLogHeadRequest, opts ...grpc.CallOption) (*GetLogHeadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLogHeadResponse)
+	err := c.cc.Invoke(ctx, MeteringService_GetLogHead_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListLogHeads(ctx context.Context, in *ListLogHeadsRequest, opts ...grpc.CallOption) (*ListLogHeadsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLogHeadsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListLogHeads_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) GetLogConsistency(ctx context.Context, in *GetLogConsistencyRequest, opts ...grpc.CallOption) (*GetLogConsistencyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLogConsistencyResponse)
+	err := c.cc.Invoke(ctx, MeteringService_GetLogConsistency_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) VerifyLog(ctx context.Context, in *VerifyLogRequest, opts ...grpc.CallOption) (*VerifyLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyLogResponse)
+	err := c.cc.Invoke(ctx, MeteringService_VerifyLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) VerifyRollups(ctx context.Context, in *VerifyRollupsRequest, opts ...grpc.CallOption) (*VerifyRollupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyRollupsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_VerifyRollups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *meteringServiceClient) GetIngestSettings(ctx context.Context, in *GetIngestSettingsRequest, opts ...grpc.CallOption) (*GetIngestSettingsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetIngestSettingsResponse)
@@ -143,24 +430,124 @@ type MeteringServiceServer interface {
 	// is judged alone: one bad event never fails its batch. The same batch may be sent again at any
 	// time: what was stored answers DUPLICATE.
 	//
+	// While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+	// with the same verdicts once the database is back. GetSpooledBatch tells them.
+	//
 	// Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-	// nothing of the batch is stored then.
+	// nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+	// and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
 	IngestEvents(context.Context, *IngestEventsRequest) (*IngestEventsResponse, error)
+	// IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+	// `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+	// hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+	// (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+	// members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+	//
+	// Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+	// batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+	// body is the data.
+	//
+	// An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+	// is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+	// INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+	// EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
+	IngestCloudEvents(context.Context, *IngestCloudEventsRequest) (*IngestCloudEventsResponse, error)
 	// StreamEvents is IngestEvents without the wait between batches: up to four batches are worked on at a
 	// time, and each is answered after its commit, in the order of the requests. A batch that fails as a
 	// whole ends the stream with its error; batches that were not answered are to be sent again.
 	StreamEvents(grpc.BidiStreamingServer[StreamEventsRequest, StreamEventsResponse]) error
-	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-	// snapshot of the store saw them.
+	// QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+	// now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+	// for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+	// organisation ever used of the SKUs.
+	//
+	// SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+	// rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 	//
 	// Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-	// AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-	// would have more than 10,000 windows or rows.
+	// AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+	// that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
 	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
 	// closing is known here a moment after the charge was made.
 	ListLateEvents(context.Context, *ListLateEventsRequest) (*ListLateEventsResponse, error)
+	// AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+	// content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+	// answers DUPLICATE as before. Audited.
+	//
+	// An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+	// that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+	// Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+	// batches of the tenant are enqueued: the event may be among theirs.
+	AmendEvents(context.Context, *AmendEventsRequest) (*AmendEventsResponse, error)
+	// CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+	// that is to count needs a new one. Audited.
+	//
+	// The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+	// SPOOL_NOT_DRAINED as AmendEvents does.
+	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
+	// ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+	// with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+	// event although more follow.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+	ListStoredEvents(context.Context, *ListStoredEventsRequest) (*ListStoredEventsResponse, error)
+	// ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+	// `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+	// violation: it is kept once.
+	ReportUsageDrift(context.Context, *ReportUsageDriftRequest) (*ReportUsageDriftResponse, error)
+	// GetEvent shows an event as it was sent, and what corrections made of it.
+	//
+	// Fails with NOT_FOUND when no event with this id was stored.
+	GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error)
+	// ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+	// amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+	// so together they are what QueryUsage sums up at that ordinal.
+	//
+	// Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// ListRejectedEvents lists events that broke a rule, in the order of their receipts.
+	ListRejectedEvents(context.Context, *ListRejectedEventsRequest) (*ListRejectedEventsResponse, error)
+	// ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+	// judged anew, by the rules of now.
+	//
+	// Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+	ReplayRejectedEvents(context.Context, *ReplayRejectedEventsRequest) (*ReplayRejectedEventsResponse, error)
+	// GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+	// ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+	//
+	// Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+	// and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+	GetReceipt(context.Context, *GetReceiptRequest) (*GetReceiptResponse, error)
+	// ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+	//
+	// Fails with NOT_FOUND when there is no such receipt.
+	ListReceiptEvents(context.Context, *ListReceiptEventsRequest) (*ListReceiptEventsResponse, error)
+	// GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+	// verdicts that the call would have been answered with.
+	//
+	// Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+	// spool cannot be asked whether one waits.
+	GetSpooledBatch(context.Context, *GetSpooledBatchRequest) (*GetSpooledBatchResponse, error)
+	// GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+	GetLogHead(context.Context, *GetLogHeadRequest) (*GetLogHeadResponse, error)
+	// ListLogHeads lists the heads that the log was closed at, the newest first.
+	ListLogHeads(context.Context, *ListLogHeadsRequest) (*ListLogHeadsResponse, error)
+	// GetLogConsistency proves that nothing up to an older head was rewritten since.
+	//
+	// Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+	GetLogConsistency(context.Context, *GetLogConsistencyRequest) (*GetLogConsistencyResponse, error)
+	// VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+	// Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+	// `metering/log-integrity`.
+	VerifyLog(context.Context, *VerifyLogRequest) (*VerifyLogResponse, error)
+	// VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+	// come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+	// reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
+	VerifyRollups(context.Context, *VerifyRollupsRequest) (*VerifyRollupsResponse, error)
 	// GetIngestSettings tells how far from now the tenant's events may lie.
 	GetIngestSettings(context.Context, *GetIngestSettingsRequest) (*GetIngestSettingsResponse, error)
 	// UpdateIngestSettings sets them. Audited. Holds for every batch that begins after the answer; another process
@@ -179,6 +566,9 @@ type UnimplementedMeteringServiceServer struct{}
 func (UnimplementedMeteringServiceServer) IngestEvents(context.Context, *IngestEventsRequest) (*IngestEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method IngestEvents not implemented")
 }
+func (UnimplementedMeteringServiceServer) IngestCloudEvents(context.Context, *IngestCloudEventsRequest) (*IngestCloudEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method IngestCloudEvents not implemented")
+}
 func (UnimplementedMeteringServiceServer) StreamEvents(grpc.BidiStreamingServer[StreamEventsRequest, StreamEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamEvents not implemented")
 }
@@ -187,6 +577,54 @@ func (UnimplementedMeteringServiceServer) QueryUsage(context.Context, *QueryUsag
 }
 func (UnimplementedMeteringServiceServer) ListLateEvents(context.Context, *ListLateEventsRequest) (*ListLateEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListLateEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) AmendEvents(context.Context, *AmendEventsRequest) (*AmendEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AmendEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListStoredEvents(context.Context, *ListStoredEventsRequest) (*ListStoredEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListStoredEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) ReportUsageDrift(context.Context, *ReportUsageDriftRequest) (*ReportUsageDriftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportUsageDrift not implemented")
+}
+func (UnimplementedMeteringServiceServer) GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEvent not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListRejectedEvents(context.Context, *ListRejectedEventsRequest) (*ListRejectedEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRejectedEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) ReplayRejectedEvents(context.Context, *ReplayRejectedEventsRequest) (*ReplayRejectedEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayRejectedEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) GetReceipt(context.Context, *GetReceiptRequest) (*GetReceiptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReceipt not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListReceiptEvents(context.Context, *ListReceiptEventsRequest) (*ListReceiptEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReceiptEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) GetSpooledBatch(context.Context, *GetSpooledBatchRequest) (*GetSpooledBatchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSpooledBatch not implemented")
+}
+func (UnimplementedMeteringServiceServer) GetLogHead(context.Context, *GetLogHeadRequest) (*GetLogHeadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLogHead not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListLogHeads(context.Context, *ListLogHeadsRequest) (*ListLogHeadsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLogHeads not implemented")
+}
+func (UnimplementedMeteringServiceServer) GetLogConsistency(context.Context, *GetLogConsistencyRequest) (*GetLogConsistencyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLogConsistency not implemented")
+}
+func (UnimplementedMeteringServiceServer) VerifyLog(context.Context, *VerifyLogRequest) (*VerifyLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyLog not implemented")
+}
+func (UnimplementedMeteringServiceServer) VerifyRollups(context.Context, *VerifyRollupsRequest) (*VerifyRollupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyRollups not implemented")
 }
 func (UnimplementedMeteringServiceServer) GetIngestSettings(context.Context, *GetIngestSettingsRequest) (*GetIngestSettingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetIngestSettings not implemented")
@@ -233,6 +671,24 @@ func _MeteringService_IngestEvents_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MeteringService_IngestCloudEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(IngestCloudEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).IngestCloudEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_IngestCloudEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).IngestCloudEvents(ctx, req.(*IngestCloudEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MeteringService_StreamEvents_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(MeteringServiceServer).StreamEvents(&grpc.GenericServerStream[StreamEventsRequest, StreamEventsResponse]{ServerStream: stream})
 }
@@ -272,6 +728,294 @@ func _MeteringService_ListLateEvents_Handler(srv interface{}, ctx context.Contex
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MeteringServiceServer).ListLateEvents(ctx, req.(*ListLateEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_AmendEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AmendEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).AmendEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_AmendEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).AmendEvents(ctx, req.(*AmendEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_CancelEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).CancelEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_CancelEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).CancelEvents(ctx, req.(*CancelEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListStoredEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListStoredEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListStoredEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListStoredEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListStoredEvents(ctx, req.(*ListStoredEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ReportUsageDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportUsageDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ReportUsageDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ReportUsageDrift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ReportUsageDrift(ctx, req.(*ReportUsageDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_GetEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).GetEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_GetEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).GetEvent(ctx, req.(*GetEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListEvents(ctx, req.(*ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListRejectedEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRejectedEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListRejectedEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListRejectedEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListRejectedEvents(ctx, req.(*ListRejectedEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ReplayRejectedEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayRejectedEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ReplayRejectedEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ReplayRejectedEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ReplayRejectedEvents(ctx, req.(*ReplayRejectedEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_GetReceipt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReceiptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).GetReceipt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_GetReceipt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).GetReceipt(ctx, req.(*GetReceiptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListReceiptEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReceiptEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListReceiptEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListReceiptEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListReceiptEvents(ctx, req.(*ListReceiptEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_GetSpooledBatch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSpooledBatchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).GetSpooledBatch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_GetSpooledBatch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).GetSpooledBatch(ctx, req.(*GetSpooledBatchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_GetLogHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLogHeadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).GetLogHead(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_GetLogHead_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).GetLogHead(ctx, req.(*GetLogHeadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListLogHeads_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLogHeadsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListLogHeads(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListLogHeads_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListLogHeads(ctx, req.(*ListLogHeadsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_GetLogConsistency_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLogConsistencyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).GetLogConsistency(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_GetLogConsistency_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).GetLogConsistency(ctx, req.(*GetLogConsistencyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_VerifyLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).VerifyLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_VerifyLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).VerifyLog(ctx, req.(*VerifyLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_VerifyRollups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyRollupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).VerifyRollups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_VerifyRollups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).VerifyRollups(ctx, req.(*VerifyRollupsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -324,12 +1068,80 @@ var MeteringService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _MeteringService_IngestEvents_Handler,
 		},
 		{
+			MethodName: "IngestCloudEvents",
+			Handler:    _MeteringService_IngestCloudEvents_Handler,
+		},
+		{
 			MethodName: "QueryUsage",
 			Handler:    _MeteringService_QueryUsage_Handler,
 		},
 		{
 			MethodName: "ListLateEvents",
 			Handler:    _MeteringService_ListLateEvents_Handler,
+		},
+		{
+			MethodName: "AmendEvents",
+			Handler:    _MeteringService_AmendEvents_Handler,
+		},
+		{
+			MethodName: "CancelEvents",
+			Handler:    _MeteringService_CancelEvents_Handler,
+		},
+		{
+			MethodName: "ListStoredEvents",
+			Handler:    _MeteringService_ListStoredEvents_Handler,
+		},
+		{
+			MethodName: "ReportUsageDrift",
+			Handler:    _MeteringService_ReportUsageDrift_Handler,
+		},
+		{
+			MethodName: "GetEvent",
+			Handler:    _MeteringService_GetEvent_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _MeteringService_ListEvents_Handler,
+		},
+		{
+			MethodName: "ListRejectedEvents",
+			Handler:    _MeteringService_ListRejectedEvents_Handler,
+		},
+		{
+			MethodName: "ReplayRejectedEvents",
+			Handler:    _MeteringService_ReplayRejectedEvents_Handler,
+		},
+		{
+			MethodName: "GetReceipt",
+			Handler:    _MeteringService_GetReceipt_Handler,
+		},
+		{
+			MethodName: "ListReceiptEvents",
+			Handler:    _MeteringService_ListReceiptEvents_Handler,
+		},
+		{
+			MethodName: "GetSpooledBatch",
+			Handler:    _MeteringService_GetSpooledBatch_Handler,
+		},
+		{
+			MethodName: "GetLogHead",
+			Handler:    _MeteringService_GetLogHead_Handler,
+		},
+		{
+			MethodName: "ListLogHeads",
+			Handler:    _MeteringService_ListLogHeads_Handler,
+		},
+		{
+			MethodName: "GetLogConsistency",
+			Handler:    _MeteringService_GetLogConsistency_Handler,
+		},
+		{
+			MethodName: "VerifyLog",
+			Handler:    _MeteringService_VerifyLog_Handler,
+		},
+		{
+			MethodName: "VerifyRollups",
+			Handler:    _MeteringService_VerifyRollups_Handler,
 		},
 		{
 			MethodName: "GetIngestSettings",

@@ -36,7 +36,10 @@ type AccessRule struct {
 	Mutates bool `protobuf:"varint,2,opt,name=mutates,proto3" json:"mutates,omitempty"`
 	// True for the few changes that are made even while storage is low (STORAGE_LOW): those by which an operator
 	// gets in, or locks somebody out. They take next to no room.
-	Vital         bool `protobuf:"varint,3,opt,name=vital,proto3" json:"vital,omitempty"`
+	Vital bool `protobuf:"varint,3,opt,name=vital,proto3" json:"vital,omitempty"`
+	// True for calls that may be held outside of the database while it is away. A key that was found good shortly before
+	// counts for them meanwhile; it is looked up again before anything of what was held is stored.
+	Spooled       bool `protobuf:"varint,4,opt,name=spooled,proto3" json:"spooled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -88,6 +91,13 @@ func (x *AccessRule) GetMutates() bool {
 func (x *AccessRule) GetVital() bool {
 	if x != nil {
 		return x.Vital
+	}
+	return false
+}
+
+func (x *AccessRule) GetSpooled() bool {
+	if x != nil {
+		return x.Spooled
 	}
 	return false
 }
@@ -205,12 +215,13 @@ var File_payments_options_v1_options_proto protoreflect.FileDescriptor
 
 const file_payments_options_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"R\n" +
+	"!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"l\n" +
 	"\n" +
 	"AccessRule\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x18\n" +
 	"\amutates\x18\x02 \x01(\bR\amutates\x12\x14\n" +
-	"\x05vital\x18\x03 \x01(\bR\x05vital\"g\n" +
+	"\x05vital\x18\x03 \x01(\bR\x05vital\x12\x18\n" +
+	"\aspooled\x18\x04 \x01(\bR\aspooled\"g\n" +
 	"\tEventRule\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x14\n" +

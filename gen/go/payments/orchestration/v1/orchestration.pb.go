@@ -14,9 +14,10 @@ import (
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
+	v12 "tollmesh.dev/gen/go/payments/config/v1"
 	v1 "tollmesh.dev/gen/go/payments/plan/v1"
 	v11 "tollmesh.dev/gen/go/payments/result/v1"
-	v12 "tollmesh.dev/gen/go/payments/type/v1"
+	v13 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -27,7 +28,65 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PaymentStatus is where a payment stands. SUCCEEDED, PARTIALLY_PAID, FAILED and REFUSED are final.
+// InstructionStatus is what came of an instruction.
+type InstructionStatus int32
+
+const (
+	// Not known to this reader.
+	InstructionStatus_INSTRUCTION_STATUS_UNSPECIFIED InstructionStatus = 0
+	// A processor is being asked, or will be.
+	InstructionStatus_INSTRUCTION_STATUS_PENDING InstructionStatus = 1
+	// All of it was done.
+	InstructionStatus_INSTRUCTION_STATUS_SUCCEEDED InstructionStatus = 2
+	// A processor refused, or could not be reached; amount_done was done all the same.
+	InstructionStatus_INSTRUCTION_STATUS_FAILED InstructionStatus = 3
+)
+
+// Enum value maps for InstructionStatus.
+var (
+	InstructionStatus_name = map[int32]string{
+		0: "INSTRUCTION_STATUS_UNSPECIFIED",
+		1: "INSTRUCTION_STATUS_PENDING",
+		2: "INSTRUCTION_STATUS_SUCCEEDED",
+		3: "INSTRUCTION_STATUS_FAILED",
+	}
+	InstructionStatus_value = map[string]int32{
+		"INSTRUCTION_STATUS_UNSPECIFIED": 0,
+		"INSTRUCTION_STATUS_PENDING":     1,
+		"INSTRUCTION_STATUS_SUCCEEDED":   2,
+		"INSTRUCTION_STATUS_FAILED":      3,
+	}
+)
+
+func (x InstructionStatus) Enum() *InstructionStatus {
+	p := new(InstructionStatus)
+	*p = x
+	return p
+}
+
+func (x InstructionStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InstructionStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[0].Descriptor()
+}
+
+func (InstructionStatus) Type() protoreflect.EnumType {
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[0]
+}
+
+func (x InstructionStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InstructionStatus.Descriptor instead.
+func (InstructionStatus) EnumDescriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{0}
+}
+
+// PaymentStatus is where a payment stands. FAILED, REFUSED and VOIDED are final; SUCCEEDED and PARTIALLY_PAID are
+// too, save that money may be given back: see amounts.
 type PaymentStatus int32
 
 const (
@@ -49,20 +108,26 @@ const (
 	PaymentStatus_PAYMENT_STATUS_FAILED PaymentStatus = 7
 	// The request could not be charged beyond doubt; no processor was asked.
 	PaymentStatus_PAYMENT_STATUS_REFUSED PaymentStatus = 8
+	// The amount is authorised, and a part of it may be captured; the rest waits for CapturePayment or VoidPayment.
+	PaymentStatus_PAYMENT_STATUS_AUTHORIZED PaymentStatus = 9
+	// What was authorised was let go; nothing was captured.
+	PaymentStatus_PAYMENT_STATUS_VOIDED PaymentStatus = 10
 )
 
 // Enum value maps for PaymentStatus.
 var (
 	PaymentStatus_name = map[int32]string{
-		0: "PAYMENT_STATUS_UNSPECIFIED",
-		1: "PAYMENT_STATUS_PENDING",
-		2: "PAYMENT_STATUS_RESOLVING",
-		3: "PAYMENT_STATUS_COMPENSATING",
-		4: "PAYMENT_STATUS_COMPENSATION_STUCK",
-		5: "PAYMENT_STATUS_SUCCEEDED",
-		6: "PAYMENT_STATUS_PARTIALLY_PAID",
-		7: "PAYMENT_STATUS_FAILED",
-		8: "PAYMENT_STATUS_REFUSED",
+		0:  "PAYMENT_STATUS_UNSPECIFIED",
+		1:  "PAYMENT_STATUS_PENDING",
+		2:  "PAYMENT_STATUS_RESOLVING",
+		3:  "PAYMENT_STATUS_COMPENSATING",
+		4:  "PAYMENT_STATUS_COMPENSATION_STUCK",
+		5:  "PAYMENT_STATUS_SUCCEEDED",
+		6:  "PAYMENT_STATUS_PARTIALLY_PAID",
+		7:  "PAYMENT_STATUS_FAILED",
+		8:  "PAYMENT_STATUS_REFUSED",
+		9:  "PAYMENT_STATUS_AUTHORIZED",
+		10: "PAYMENT_STATUS_VOIDED",
 	}
 	PaymentStatus_value = map[string]int32{
 		"PAYMENT_STATUS_UNSPECIFIED":        0,
@@ -74,6 +139,8 @@ var (
 		"PAYMENT_STATUS_PARTIALLY_PAID":     6,
 		"PAYMENT_STATUS_FAILED":             7,
 		"PAYMENT_STATUS_REFUSED":            8,
+		"PAYMENT_STATUS_AUTHORIZED":         9,
+		"PAYMENT_STATUS_VOIDED":             10,
 	}
 )
 
@@ -88,11 +155,11 @@ func (x PaymentStatus) String() string {
 }
 
 func (PaymentStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[0].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[1].Descriptor()
 }
 
 func (PaymentStatus) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[0]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[1]
 }
 
 func (x PaymentStatus) Number() protoreflect.EnumNumber {
@@ -101,7 +168,7 @@ func (x PaymentStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaymentStatus.Descriptor instead.
 func (PaymentStatus) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{0}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{1}
 }
 
 // IssueSeverity is what a finding means for the payment.
@@ -145,11 +212,11 @@ func (x IssueSeverity) String() string {
 }
 
 func (IssueSeverity) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[1].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[2].Descriptor()
 }
 
 func (IssueSeverity) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[1]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[2]
 }
 
 func (x IssueSeverity) Number() protoreflect.EnumNumber {
@@ -158,7 +225,7 @@ func (x IssueSeverity) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use IssueSeverity.Descriptor instead.
 func (IssueSeverity) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{1}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{2}
 }
 
 // Operation is what a processor is asked for.
@@ -169,8 +236,14 @@ const (
 	Operation_OPERATION_UNSPECIFIED Operation = 0
 	// Take the amount.
 	Operation_OPERATION_CHARGE Operation = 1
-	// Give the amount of a charge back.
+	// Give a charge or a capture back, or a part of it.
 	Operation_OPERATION_REFUND Operation = 2
+	// Hold the amount, to be captured later.
+	Operation_OPERATION_AUTHORIZE Operation = 3
+	// Take what is held, or a part of it.
+	Operation_OPERATION_CAPTURE Operation = 4
+	// Let go what is held and not captured.
+	Operation_OPERATION_VOID Operation = 5
 )
 
 // Enum value maps for Operation.
@@ -179,11 +252,17 @@ var (
 		0: "OPERATION_UNSPECIFIED",
 		1: "OPERATION_CHARGE",
 		2: "OPERATION_REFUND",
+		3: "OPERATION_AUTHORIZE",
+		4: "OPERATION_CAPTURE",
+		5: "OPERATION_VOID",
 	}
 	Operation_value = map[string]int32{
 		"OPERATION_UNSPECIFIED": 0,
 		"OPERATION_CHARGE":      1,
 		"OPERATION_REFUND":      2,
+		"OPERATION_AUTHORIZE":   3,
+		"OPERATION_CAPTURE":     4,
+		"OPERATION_VOID":        5,
 	}
 )
 
@@ -198,11 +277,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[2].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[3].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[2]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[3]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -211,7 +290,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{2}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
 }
 
 // AttemptStatus is where an attempt stands.
@@ -279,11 +358,11 @@ func (x AttemptStatus) String() string {
 }
 
 func (AttemptStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[3].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[4].Descriptor()
 }
 
 func (AttemptStatus) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[3]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[4]
 }
 
 func (x AttemptStatus) Number() protoreflect.EnumNumber {
@@ -292,7 +371,7 @@ func (x AttemptStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AttemptStatus.Descriptor instead.
 func (AttemptStatus) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
 }
 
 // Payment collects one amount, in one step or more, and knows of each step whether it was charged.
@@ -323,7 +402,13 @@ type Payment struct {
 	// When the payment last changed.
 	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Organisation whose debt is paid; empty when the request named none. The books then take person_id for it.
-	OrgId         string `protobuf:"bytes,13,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	OrgId string `protobuf:"bytes,13,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// When its amount is taken; unspecified when the payment was refused.
+	Capture v12.Capture `protobuf:"varint,14,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	// What was authorised, taken and given back so far; absent when the payment was refused.
+	Amounts *PaymentAmounts `protobuf:"bytes,15,opt,name=amounts,proto3" json:"amounts,omitempty"`
+	// Captures, voids and refunds that were asked for, in the order in which they came.
+	Instructions  []*Instruction `protobuf:"bytes,16,rep,name=instructions,proto3" json:"instructions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +534,209 @@ func (x *Payment) GetOrgId() string {
 	return ""
 }
 
+func (x *Payment) GetCapture() v12.Capture {
+	if x != nil {
+		return x.Capture
+	}
+	return v12.Capture(0)
+}
+
+func (x *Payment) GetAmounts() *PaymentAmounts {
+	if x != nil {
+		return x.Amounts
+	}
+	return nil
+}
+
+func (x *Payment) GetInstructions() []*Instruction {
+	if x != nil {
+		return x.Instructions
+	}
+	return nil
+}
+
+// PaymentAmounts are sums over all steps of a payment.
+type PaymentAmounts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Authorised, and neither captured nor let go, nor about to be: what may still be captured.
+	Authorized *v13.Money `protobuf:"bytes,1,opt,name=authorized,proto3" json:"authorized,omitempty"`
+	// Charged or captured, whether or not it was given back.
+	Captured *v13.Money `protobuf:"bytes,2,opt,name=captured,proto3" json:"captured,omitempty"`
+	// Given back.
+	Refunded *v13.Money `protobuf:"bytes,3,opt,name=refunded,proto3" json:"refunded,omitempty"`
+	// Charged or captured, and neither given back nor about to be: what may still be refunded.
+	Refundable    *v13.Money `protobuf:"bytes,4,opt,name=refundable,proto3" json:"refundable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaymentAmounts) Reset() {
+	*x = PaymentAmounts{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaymentAmounts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaymentAmounts) ProtoMessage() {}
+
+func (x *PaymentAmounts) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaymentAmounts.ProtoReflect.Descriptor instead.
+func (*PaymentAmounts) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PaymentAmounts) GetAuthorized() *v13.Money {
+	if x != nil {
+		return x.Authorized
+	}
+	return nil
+}
+
+func (x *PaymentAmounts) GetCaptured() *v13.Money {
+	if x != nil {
+		return x.Captured
+	}
+	return nil
+}
+
+func (x *PaymentAmounts) GetRefunded() *v13.Money {
+	if x != nil {
+		return x.Refunded
+	}
+	return nil
+}
+
+func (x *PaymentAmounts) GetRefundable() *v13.Money {
+	if x != nil {
+		return x.Refundable
+	}
+	return nil
+}
+
+// Instruction is a capture, a void or a refund that somebody asked for.
+type Instruction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id, `ins_` and a UUIDv7.
+	InstructionId string `protobuf:"bytes,1,opt,name=instruction_id,json=instructionId,proto3" json:"instruction_id,omitempty"`
+	// What was asked for.
+	Operation Operation `protobuf:"varint,2,opt,name=operation,proto3,enum=payments.orchestration.v1.Operation" json:"operation,omitempty"`
+	// How much: of a void, what was authorised when it was asked for.
+	Amount *v13.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// How much of it the processors have done.
+	AmountDone *v13.Money `protobuf:"bytes,4,opt,name=amount_done,json=amountDone,proto3" json:"amount_done,omitempty"`
+	// What came of it.
+	Status InstructionStatus `protobuf:"varint,5,opt,name=status,proto3,enum=payments.orchestration.v1.InstructionStatus" json:"status,omitempty"`
+	// Why, in the caller's words.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was accepted.
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Who asked for it: key or service.
+	CreatedBy     string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Instruction) Reset() {
+	*x = Instruction{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Instruction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Instruction) ProtoMessage() {}
+
+func (x *Instruction) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Instruction.ProtoReflect.Descriptor instead.
+func (*Instruction) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Instruction) GetInstructionId() string {
+	if x != nil {
+		return x.InstructionId
+	}
+	return ""
+}
+
+func (x *Instruction) GetOperation() Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return Operation_OPERATION_UNSPECIFIED
+}
+
+func (x *Instruction) GetAmount() *v13.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *Instruction) GetAmountDone() *v13.Money {
+	if x != nil {
+		return x.AmountDone
+	}
+	return nil
+}
+
+func (x *Instruction) GetStatus() InstructionStatus {
+	if x != nil {
+		return x.Status
+	}
+	return InstructionStatus_INSTRUCTION_STATUS_UNSPECIFIED
+}
+
+func (x *Instruction) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Instruction) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *Instruction) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 // CoreRequestContext is the strict reading of a request from outside.
 type CoreRequestContext struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -474,14 +762,16 @@ type CoreRequestContext struct {
 	// Further text of the merchant's own.
 	Metadata map[string]string `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Organisation whose debt is paid.
-	OrgId         string `protobuf:"bytes,11,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	OrgId string `protobuf:"bytes,11,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// When the amount is to be taken; unspecified: as the merchant's configuration says.
+	Capture       v12.Capture `protobuf:"varint,12,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CoreRequestContext) Reset() {
 	*x = CoreRequestContext{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[1]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +783,7 @@ func (x *CoreRequestContext) String() string {
 func (*CoreRequestContext) ProtoMessage() {}
 
 func (x *CoreRequestContext) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[1]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +796,7 @@ func (x *CoreRequestContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoreRequestContext.ProtoReflect.Descriptor instead.
 func (*CoreRequestContext) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{1}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CoreRequestContext) GetMerchantId() string {
@@ -586,13 +876,20 @@ func (x *CoreRequestContext) GetOrgId() string {
 	return ""
 }
 
+func (x *CoreRequestContext) GetCapture() v12.Capture {
+	if x != nil {
+		return x.Capture
+	}
+	return v12.Capture(0)
+}
+
 // MethodPreference is one method that a payer offers.
 type MethodPreference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Payment method, e.g. `card`.
 	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
 	// Most that may be taken from it; absent: no limit of the payer's.
-	MaxAmount *v12.Money `protobuf:"bytes,2,opt,name=max_amount,json=maxAmount,proto3" json:"max_amount,omitempty"`
+	MaxAmount *v13.Money `protobuf:"bytes,2,opt,name=max_amount,json=maxAmount,proto3" json:"max_amount,omitempty"`
 	// True when the request named an instrument by its token. The token itself is never shown.
 	HasToken      bool `protobuf:"varint,3,opt,name=has_token,json=hasToken,proto3" json:"has_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -601,7 +898,7 @@ type MethodPreference struct {
 
 func (x *MethodPreference) Reset() {
 	*x = MethodPreference{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[2]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +910,7 @@ func (x *MethodPreference) String() string {
 func (*MethodPreference) ProtoMessage() {}
 
 func (x *MethodPreference) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[2]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +923,7 @@ func (x *MethodPreference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodPreference.ProtoReflect.Descriptor instead.
 func (*MethodPreference) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{2}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *MethodPreference) GetMethod() string {
@@ -636,7 +933,7 @@ func (x *MethodPreference) GetMethod() string {
 	return ""
 }
 
-func (x *MethodPreference) GetMaxAmount() *v12.Money {
+func (x *MethodPreference) GetMaxAmount() *v13.Money {
 	if x != nil {
 		return x.MaxAmount
 	}
@@ -667,7 +964,7 @@ type ValidationIssue struct {
 
 func (x *ValidationIssue) Reset() {
 	*x = ValidationIssue{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[3]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +976,7 @@ func (x *ValidationIssue) String() string {
 func (*ValidationIssue) ProtoMessage() {}
 
 func (x *ValidationIssue) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[3]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +989,7 @@ func (x *ValidationIssue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidationIssue.ProtoReflect.Descriptor instead.
 func (*ValidationIssue) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ValidationIssue) GetField() string {
@@ -742,7 +1039,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[4]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +1051,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[4]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +1064,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Decision) GetMethod() string {
@@ -812,18 +1109,19 @@ type Attempt struct {
 	AttemptId string `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
 	// Step of the plan, from 0.
 	StepIndex int32 `protobuf:"varint,2,opt,name=step_index,json=stepIndex,proto3" json:"step_index,omitempty"`
-	// Count within the step, from 1.
+	// Count within the step, or of what follows one success, from 1.
 	AttemptNumber int32 `protobuf:"varint,3,opt,name=attempt_number,json=attemptNumber,proto3" json:"attempt_number,omitempty"`
 	// What the processor was asked for.
 	Operation Operation `protobuf:"varint,4,opt,name=operation,proto3,enum=payments.orchestration.v1.Operation" json:"operation,omitempty"`
-	// Charge that is given back; empty unless the operation is a refund.
+	// Success that it follows: the authorisation that is captured or let go, the charge or capture that is given back. Empty
+	// for what a step begins with.
 	ParentAttemptId string `protobuf:"bytes,5,opt,name=parent_attempt_id,json=parentAttemptId,proto3" json:"parent_attempt_id,omitempty"`
 	// Processor that was asked.
 	ProcessorId string `protobuf:"bytes,6,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
 	// Payment method of the step.
 	PaymentMethod string `protobuf:"bytes,7,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
 	// Amount asked for.
-	Amount *v12.Money `protobuf:"bytes,8,opt,name=amount,proto3" json:"amount,omitempty"`
+	Amount *v13.Money `protobuf:"bytes,8,opt,name=amount,proto3" json:"amount,omitempty"`
 	// Where the attempt stands.
 	Status AttemptStatus `protobuf:"varint,9,opt,name=status,proto3,enum=payments.orchestration.v1.AttemptStatus" json:"status,omitempty"`
 	// Why it failed, the same words for every processor.
@@ -843,14 +1141,16 @@ type Attempt struct {
 	// When it was marked as sent, before the call left.
 	SentAt *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
 	// When its outcome was known.
-	SettledAt     *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	SettledAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
+	// Instruction that asked for it; empty for what the payment does by itself.
+	InstructionId string `protobuf:"bytes,19,opt,name=instruction_id,json=instructionId,proto3" json:"instruction_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[5]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1162,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[5]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1175,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Attempt) GetAttemptId() string {
@@ -927,7 +1227,7 @@ func (x *Attempt) GetPaymentMethod() string {
 	return ""
 }
 
-func (x *Attempt) GetAmount() *v12.Money {
+func (x *Attempt) GetAmount() *v13.Money {
 	if x != nil {
 		return x.Amount
 	}
@@ -1004,11 +1304,18 @@ func (x *Attempt) GetSettledAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Attempt) GetInstructionId() string {
+	if x != nil {
+		return x.InstructionId
+	}
+	return ""
+}
+
 var File_payments_orchestration_v1_orchestration_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\n" +
-	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xf0\x04\n" +
+	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/config/v1/config.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xb8\x06\n" +
 	"\aPayment\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -1027,7 +1334,31 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x15\n" +
-	"\x06org_id\x18\r \x01(\tR\x05orgId\"\xd8\x04\n" +
+	"\x06org_id\x18\r \x01(\tR\x05orgId\x125\n" +
+	"\acapture\x18\x0e \x01(\x0e2\x1b.payments.config.v1.CaptureR\acapture\x12C\n" +
+	"\aamounts\x18\x0f \x01(\v2).payments.orchestration.v1.PaymentAmountsR\aamounts\x12J\n" +
+	"\finstructions\x18\x10 \x03(\v2&.payments.orchestration.v1.InstructionR\finstructions\"\xec\x01\n" +
+	"\x0ePaymentAmounts\x127\n" +
+	"\n" +
+	"authorized\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyR\n" +
+	"authorized\x123\n" +
+	"\bcaptured\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\bcaptured\x123\n" +
+	"\brefunded\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\brefunded\x127\n" +
+	"\n" +
+	"refundable\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\n" +
+	"refundable\"\x9b\x03\n" +
+	"\vInstruction\x12%\n" +
+	"\x0einstruction_id\x18\x01 \x01(\tR\rinstructionId\x12B\n" +
+	"\toperation\x18\x02 \x01(\x0e2$.payments.orchestration.v1.OperationR\toperation\x12/\n" +
+	"\x06amount\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x128\n" +
+	"\vamount_done\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\n" +
+	"amountDone\x12D\n" +
+	"\x06status\x18\x05 \x01(\x0e2,.payments.orchestration.v1.InstructionStatusR\x06status\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\b \x01(\tR\tcreatedBy\"\x8f\x05\n" +
 	"\x12CoreRequestContext\x12\x1f\n" +
 	"\vmerchant_id\x18\x01 \x01(\tR\n" +
 	"merchantId\x12!\n" +
@@ -1041,7 +1372,8 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x0fpayment_methods\x18\t \x03(\v2+.payments.orchestration.v1.MethodPreferenceR\x0epaymentMethods\x12W\n" +
 	"\bmetadata\x18\n" +
 	" \x03(\v2;.payments.orchestration.v1.CoreRequestContext.MetadataEntryR\bmetadata\x12\x15\n" +
-	"\x06org_id\x18\v \x01(\tR\x05orgId\x1a;\n" +
+	"\x06org_id\x18\v \x01(\tR\x05orgId\x125\n" +
+	"\acapture\x18\f \x01(\x0e2\x1b.payments.config.v1.CaptureR\acapture\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +
@@ -1060,7 +1392,7 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12#\n" +
-	"\rprocessor_ids\x18\x05 \x03(\tR\fprocessorIds\"\xa1\x06\n" +
+	"\rprocessor_ids\x18\x05 \x03(\tR\fprocessorIds\"\xc8\x06\n" +
 	"\aAttempt\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1d\n" +
@@ -1086,7 +1418,13 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x123\n" +
 	"\asent_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x129\n" +
 	"\n" +
-	"settled_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt*\xa9\x02\n" +
+	"settled_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12%\n" +
+	"\x0einstruction_id\x18\x13 \x01(\tR\rinstructionId*\x98\x01\n" +
+	"\x11InstructionStatus\x12\"\n" +
+	"\x1eINSTRUCTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aINSTRUCTION_STATUS_PENDING\x10\x01\x12 \n" +
+	"\x1cINSTRUCTION_STATUS_SUCCEEDED\x10\x02\x12\x1d\n" +
+	"\x19INSTRUCTION_STATUS_FAILED\x10\x03*\xe3\x02\n" +
 	"\rPaymentStatus\x12\x1e\n" +
 	"\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1c\n" +
@@ -1096,16 +1434,22 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x18PAYMENT_STATUS_SUCCEEDED\x10\x05\x12!\n" +
 	"\x1dPAYMENT_STATUS_PARTIALLY_PAID\x10\x06\x12\x19\n" +
 	"\x15PAYMENT_STATUS_FAILED\x10\a\x12\x1a\n" +
-	"\x16PAYMENT_STATUS_REFUSED\x10\b*~\n" +
+	"\x16PAYMENT_STATUS_REFUSED\x10\b\x12\x1d\n" +
+	"\x19PAYMENT_STATUS_AUTHORIZED\x10\t\x12\x19\n" +
+	"\x15PAYMENT_STATUS_VOIDED\x10\n" +
+	"*~\n" +
 	"\rIssueSeverity\x12\x1e\n" +
 	"\x1aISSUE_SEVERITY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ISSUE_SEVERITY_INFO\x10\x01\x12\x1a\n" +
 	"\x16ISSUE_SEVERITY_WARNING\x10\x02\x12\x18\n" +
-	"\x14ISSUE_SEVERITY_ERROR\x10\x03*R\n" +
+	"\x14ISSUE_SEVERITY_ERROR\x10\x03*\x96\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_CHARGE\x10\x01\x12\x14\n" +
-	"\x10OPERATION_REFUND\x10\x02*\xb6\x02\n" +
+	"\x10OPERATION_REFUND\x10\x02\x12\x17\n" +
+	"\x13OPERATION_AUTHORIZE\x10\x03\x12\x15\n" +
+	"\x11OPERATION_CAPTURE\x10\x04\x12\x12\n" +
+	"\x0eOPERATION_VOID\x10\x05*\xb6\x02\n" +
 	"\rAttemptStatus\x12\x1e\n" +
 	"\x1aATTEMPT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ATTEMPT_STATUS_CREATED\x10\x01\x12\x17\n" +
@@ -1131,51 +1475,68 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
-	(PaymentStatus)(0),            // 0: payments.orchestration.v1.PaymentStatus
-	(IssueSeverity)(0),            // 1: payments.orchestration.v1.IssueSeverity
-	(Operation)(0),                // 2: payments.orchestration.v1.Operation
-	(AttemptStatus)(0),            // 3: payments.orchestration.v1.AttemptStatus
-	(*Payment)(nil),               // 4: payments.orchestration.v1.Payment
-	(*CoreRequestContext)(nil),    // 5: payments.orchestration.v1.CoreRequestContext
-	(*MethodPreference)(nil),      // 6: payments.orchestration.v1.MethodPreference
-	(*ValidationIssue)(nil),       // 7: payments.orchestration.v1.ValidationIssue
-	(*Decision)(nil),              // 8: payments.orchestration.v1.Decision
-	(*Attempt)(nil),               // 9: payments.orchestration.v1.Attempt
-	nil,                           // 10: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 11: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 12: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*v12.Money)(nil),             // 14: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 15: payments.result.v1.ErrorCode
+	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
+	(PaymentStatus)(0),            // 1: payments.orchestration.v1.PaymentStatus
+	(IssueSeverity)(0),            // 2: payments.orchestration.v1.IssueSeverity
+	(Operation)(0),                // 3: payments.orchestration.v1.Operation
+	(AttemptStatus)(0),            // 4: payments.orchestration.v1.AttemptStatus
+	(*Payment)(nil),               // 5: payments.orchestration.v1.Payment
+	(*PaymentAmounts)(nil),        // 6: payments.orchestration.v1.PaymentAmounts
+	(*Instruction)(nil),           // 7: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),    // 8: payments.orchestration.v1.CoreRequestContext
+	(*MethodPreference)(nil),      // 9: payments.orchestration.v1.MethodPreference
+	(*ValidationIssue)(nil),       // 10: payments.orchestration.v1.ValidationIssue
+	(*Decision)(nil),              // 11: payments.orchestration.v1.Decision
+	(*Attempt)(nil),               // 12: payments.orchestration.v1.Attempt
+	nil,                           // 13: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 14: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 15: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 17: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 18: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 19: payments.result.v1.ErrorCode
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
-	5,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	11, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
-	0,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	12, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	9,  // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	13, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	13, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
-	6,  // 8: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	10, // 9: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	14, // 10: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
-	1,  // 11: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	2,  // 12: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	14, // 13: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
-	3,  // 14: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	15, // 15: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	13, // 16: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	13, // 17: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	13, // 18: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	8,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	14, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
+	15, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	12, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	16, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	16, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	17, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	6,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
+	7,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
+	18, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	18, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	18, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	18, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	3,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
+	18, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	18, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
+	16, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	10, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
+	9,  // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
+	13, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	17, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	18, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
+	3,  // 25: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
+	18, // 26: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	4,  // 27: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
+	19, // 28: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	16, // 29: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	16, // 30: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	16, // 31: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_proto_init() }
@@ -1188,8 +1549,8 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   7,
+			NumEnums:      5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

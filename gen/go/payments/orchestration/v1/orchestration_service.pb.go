@@ -14,9 +14,10 @@ import (
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
-	v11 "tollmesh.dev/gen/go/payments/config/v1"
+	v12 "tollmesh.dev/gen/go/payments/config/v1"
 	_ "tollmesh.dev/gen/go/payments/options/v1"
-	v1 "tollmesh.dev/gen/go/payments/plan/v1"
+	v11 "tollmesh.dev/gen/go/payments/plan/v1"
+	v1 "tollmesh.dev/gen/go/payments/type/v1"
 	unsafe "unsafe"
 )
 
@@ -38,7 +39,10 @@ type CreatePaymentRequest struct {
 	//	*CreatePaymentRequest_RawRequest
 	Request isCreatePaymentRequest_Request `protobuf_oneof:"request"`
 	// Idempotency key, a UUID by preference. A missing or odd one is a finding about the request, no error.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Most that all payments of the order may take together, this one among them; what is under way counts in full. Absent:
+	// no limit. A repeat of a request is answered whatever its limit. In REST it is only known to callers of gRPC.
+	OrderLimit    *v1.Money `protobuf:"bytes,4,opt,name=order_limit,json=orderLimit,proto3" json:"order_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -103,6 +107,13 @@ func (x *CreatePaymentRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreatePaymentRequest) GetOrderLimit() *v1.Money {
+	if x != nil {
+		return x.OrderLimit
+	}
+	return nil
 }
 
 type isCreatePaymentRequest_Request interface {
@@ -178,6 +189,390 @@ func (x *CreatePaymentResponse) GetRepeated() bool {
 	return false
 }
 
+// CapturePaymentRequest asks for a capture.
+type CapturePaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the request: the same again gets the same instruction, and takes nothing more.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The payment.
+	PaymentId string `protobuf:"bytes,2,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// How much; absent: all that is authorised.
+	Amount *v1.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Leave what is not captured authorised, for further captures; false lets it go.
+	KeepOpen bool `protobuf:"varint,4,opt,name=keep_open,json=keepOpen,proto3" json:"keep_open,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CapturePaymentRequest) Reset() {
+	*x = CapturePaymentRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CapturePaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CapturePaymentRequest) ProtoMessage() {}
+
+func (x *CapturePaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CapturePaymentRequest.ProtoReflect.Descriptor instead.
+func (*CapturePaymentRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CapturePaymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CapturePaymentRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *CapturePaymentRequest) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *CapturePaymentRequest) GetKeepOpen() bool {
+	if x != nil {
+		return x.KeepOpen
+	}
+	return false
+}
+
+func (x *CapturePaymentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// CapturePaymentResponse answers CapturePayment.
+type CapturePaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	Payment *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// What was asked for, and what came of it.
+	Instruction   *Instruction `protobuf:"bytes,2,opt,name=instruction,proto3" json:"instruction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CapturePaymentResponse) Reset() {
+	*x = CapturePaymentResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CapturePaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CapturePaymentResponse) ProtoMessage() {}
+
+func (x *CapturePaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CapturePaymentResponse.ProtoReflect.Descriptor instead.
+func (*CapturePaymentResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CapturePaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *CapturePaymentResponse) GetInstruction() *Instruction {
+	if x != nil {
+		return x.Instruction
+	}
+	return nil
+}
+
+// VoidPaymentRequest asks for what is authorised to be let go.
+type VoidPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the request: the same again gets the same instruction.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The payment.
+	PaymentId string `protobuf:"bytes,2,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidPaymentRequest) Reset() {
+	*x = VoidPaymentRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidPaymentRequest) ProtoMessage() {}
+
+func (x *VoidPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidPaymentRequest.ProtoReflect.Descriptor instead.
+func (*VoidPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VoidPaymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *VoidPaymentRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *VoidPaymentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// VoidPaymentResponse answers VoidPayment.
+type VoidPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	Payment *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// What was asked for, and what came of it.
+	Instruction   *Instruction `protobuf:"bytes,2,opt,name=instruction,proto3" json:"instruction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VoidPaymentResponse) Reset() {
+	*x = VoidPaymentResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VoidPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VoidPaymentResponse) ProtoMessage() {}
+
+func (x *VoidPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VoidPaymentResponse.ProtoReflect.Descriptor instead.
+func (*VoidPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *VoidPaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *VoidPaymentResponse) GetInstruction() *Instruction {
+	if x != nil {
+		return x.Instruction
+	}
+	return nil
+}
+
+// RefundPaymentRequest asks for money to be given back.
+type RefundPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the request: the same again gets the same instruction, and gives nothing more back.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The payment.
+	PaymentId string `protobuf:"bytes,2,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// How much; absent: all that was taken and not given back.
+	Amount *v1.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Why, for the record.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefundPaymentRequest) Reset() {
+	*x = RefundPaymentRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefundPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefundPaymentRequest) ProtoMessage() {}
+
+func (x *RefundPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefundPaymentRequest.ProtoReflect.Descriptor instead.
+func (*RefundPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RefundPaymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RefundPaymentRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *RefundPaymentRequest) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *RefundPaymentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// RefundPaymentResponse answers RefundPayment.
+type RefundPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	Payment *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// What was asked for, and what came of it.
+	Instruction   *Instruction `protobuf:"bytes,2,opt,name=instruction,proto3" json:"instruction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefundPaymentResponse) Reset() {
+	*x = RefundPaymentResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefundPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefundPaymentResponse) ProtoMessage() {}
+
+func (x *RefundPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefundPaymentResponse.ProtoReflect.Descriptor instead.
+func (*RefundPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RefundPaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *RefundPaymentResponse) GetInstruction() *Instruction {
+	if x != nil {
+		return x.Instruction
+	}
+	return nil
+}
+
 // PlanPaymentRequest carries a request that is only to be planned.
 type PlanPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -194,7 +589,7 @@ type PlanPaymentRequest struct {
 
 func (x *PlanPaymentRequest) Reset() {
 	*x = PlanPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[2]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +601,7 @@ func (x *PlanPaymentRequest) String() string {
 func (*PlanPaymentRequest) ProtoMessage() {}
 
 func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[2]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +614,7 @@ func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentRequest.ProtoReflect.Descriptor instead.
 func (*PlanPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{2}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PlanPaymentRequest) GetRequest() isPlanPaymentRequest_Request {
@@ -271,7 +666,7 @@ type PlanPaymentResponse struct {
 	// What was understood of the request, with every finding.
 	Context *CoreRequestContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// How the amount would be spread; absent when the payment would be refused.
-	Plan *v1.PaymentPlan `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan *v11.PaymentPlan `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	// Why, method by method.
 	Decisions []*Decision `protobuf:"bytes,3,rep,name=decisions,proto3" json:"decisions,omitempty"`
 	// Version of the merchant's configuration that was used; 0 when there is none.
@@ -282,7 +677,7 @@ type PlanPaymentResponse struct {
 
 func (x *PlanPaymentResponse) Reset() {
 	*x = PlanPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[3]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -294,7 +689,7 @@ func (x *PlanPaymentResponse) String() string {
 func (*PlanPaymentResponse) ProtoMessage() {}
 
 func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[3]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -307,7 +702,7 @@ func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentResponse.ProtoReflect.Descriptor instead.
 func (*PlanPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{3}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PlanPaymentResponse) GetContext() *CoreRequestContext {
@@ -317,7 +712,7 @@ func (x *PlanPaymentResponse) GetContext() *CoreRequestContext {
 	return nil
 }
 
-func (x *PlanPaymentResponse) GetPlan() *v1.PaymentPlan {
+func (x *PlanPaymentResponse) GetPlan() *v11.PaymentPlan {
 	if x != nil {
 		return x.Plan
 	}
@@ -349,7 +744,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[4]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +756,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[4]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +769,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{4}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetPaymentRequest) GetPaymentId() string {
@@ -395,7 +790,7 @@ type GetPaymentResponse struct {
 
 func (x *GetPaymentResponse) Reset() {
 	*x = GetPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[5]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +802,7 @@ func (x *GetPaymentResponse) String() string {
 func (*GetPaymentResponse) ProtoMessage() {}
 
 func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[5]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +815,7 @@ func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentResponse.ProtoReflect.Descriptor instead.
 func (*GetPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{5}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetPaymentResponse) GetPayment() *Payment {
@@ -449,7 +844,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[6]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +856,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[6]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +869,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{6}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPaymentsRequest) GetMerchantId() string {
@@ -525,7 +920,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[7]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +932,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[7]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +945,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{7}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*Payment {
@@ -573,14 +968,14 @@ type PutMerchantConfigRequest struct {
 	// Idempotency key.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The configuration; its output-only fields are ignored.
-	Config        *v11.MerchantConfig `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	Config        *v12.MerchantConfig `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutMerchantConfigRequest) Reset() {
 	*x = PutMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +987,7 @@ func (x *PutMerchantConfigRequest) String() string {
 func (*PutMerchantConfigRequest) ProtoMessage() {}
 
 func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +1000,7 @@ func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutMerchantConfigRequest) GetRequestId() string {
@@ -615,7 +1010,7 @@ func (x *PutMerchantConfigRequest) GetRequestId() string {
 	return ""
 }
 
-func (x *PutMerchantConfigRequest) GetConfig() *v11.MerchantConfig {
+func (x *PutMerchantConfigRequest) GetConfig() *v12.MerchantConfig {
 	if x != nil {
 		return x.Config
 	}
@@ -633,7 +1028,7 @@ type PutMerchantConfigResponse struct {
 
 func (x *PutMerchantConfigResponse) Reset() {
 	*x = PutMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +1040,7 @@ func (x *PutMerchantConfigResponse) String() string {
 func (*PutMerchantConfigResponse) ProtoMessage() {}
 
 func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +1053,7 @@ func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PutMerchantConfigResponse) GetVersion() int32 {
@@ -681,7 +1076,7 @@ type GetMerchantConfigRequest struct {
 
 func (x *GetMerchantConfigRequest) Reset() {
 	*x = GetMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +1088,7 @@ func (x *GetMerchantConfigRequest) String() string {
 func (*GetMerchantConfigRequest) ProtoMessage() {}
 
 func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +1101,7 @@ func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetMerchantConfigRequest) GetMerchantId() string {
@@ -727,14 +1122,14 @@ func (x *GetMerchantConfigRequest) GetVersion() int32 {
 type GetMerchantConfigResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The configuration.
-	Config        *v11.MerchantConfig `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
+	Config        *v12.MerchantConfig `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetMerchantConfigResponse) Reset() {
 	*x = GetMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +1141,7 @@ func (x *GetMerchantConfigResponse) String() string {
 func (*GetMerchantConfigResponse) ProtoMessage() {}
 
 func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,10 +1154,10 @@ func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *GetMerchantConfigResponse) GetConfig() *v11.MerchantConfig {
+func (x *GetMerchantConfigResponse) GetConfig() *v12.MerchantConfig {
 	if x != nil {
 		return x.Config
 	}
@@ -784,7 +1179,7 @@ type ListMerchantConfigVersionsRequest struct {
 
 func (x *ListMerchantConfigVersionsRequest) Reset() {
 	*x = ListMerchantConfigVersionsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1191,7 @@ func (x *ListMerchantConfigVersionsRequest) String() string {
 func (*ListMerchantConfigVersionsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1204,7 @@ func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use ListMerchantConfigVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListMerchantConfigVersionsRequest) GetMerchantId() string {
@@ -837,7 +1232,7 @@ func (x *ListMerchantConfigVersionsRequest) GetPageToken() string {
 type ListMerchantConfigVersionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Versions, the newest first.
-	Configs []*v11.MerchantConfig `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
+	Configs []*v12.MerchantConfig `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
 	// Asks for the next page; empty when this was the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -846,7 +1241,7 @@ type ListMerchantConfigVersionsResponse struct {
 
 func (x *ListMerchantConfigVersionsResponse) Reset() {
 	*x = ListMerchantConfigVersionsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1253,7 @@ func (x *ListMerchantConfigVersionsResponse) String() string {
 func (*ListMerchantConfigVersionsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,10 +1266,10 @@ func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ListMerchantConfigVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *ListMerchantConfigVersionsResponse) GetConfigs() []*v11.MerchantConfig {
+func (x *ListMerchantConfigVersionsResponse) GetConfigs() []*v12.MerchantConfig {
 	if x != nil {
 		return x.Configs
 	}
@@ -901,7 +1296,7 @@ type ListMerchantConfigsRequest struct {
 
 func (x *ListMerchantConfigsRequest) Reset() {
 	*x = ListMerchantConfigsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1308,7 @@ func (x *ListMerchantConfigsRequest) String() string {
 func (*ListMerchantConfigsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1321,7 @@ func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListMerchantConfigsRequest) GetPageSize() int32 {
@@ -947,7 +1342,7 @@ func (x *ListMerchantConfigsRequest) GetPageToken() string {
 type ListMerchantConfigsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The current version of each merchant, by merchant_id.
-	Configs []*v11.MerchantConfig `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
+	Configs []*v12.MerchantConfig `protobuf:"bytes,1,rep,name=configs,proto3" json:"configs,omitempty"`
 	// Asks for the next page; empty when this was the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -956,7 +1351,7 @@ type ListMerchantConfigsResponse struct {
 
 func (x *ListMerchantConfigsResponse) Reset() {
 	*x = ListMerchantConfigsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1363,7 @@ func (x *ListMerchantConfigsResponse) String() string {
 func (*ListMerchantConfigsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,10 +1376,10 @@ func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *ListMerchantConfigsResponse) GetConfigs() []*v11.MerchantConfig {
+func (x *ListMerchantConfigsResponse) GetConfigs() []*v12.MerchantConfig {
 	if x != nil {
 		return x.Configs
 	}
@@ -1002,17 +1397,52 @@ var File_payments_orchestration_v1_orchestration_service_proto protoreflect.File
 
 const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\n" +
-	"5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\"\xc6\x01\n" +
+	"5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1bpayments/type/v1/type.proto\"\x80\x02\n" +
 	"\x14CreatePaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +
 	"rawRequest\x12'\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\trequestIdB\t\n" +
+	"request_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\trequestId\x128\n" +
+	"\vorder_limit\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\n" +
+	"orderLimitB\t\n" +
 	"\arequest\"q\n" +
 	"\x15CreatePaymentResponse\x12<\n" +
 	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12\x1a\n" +
-	"\brepeated\x18\x02 \x01(\bR\brepeated\"\x9b\x01\n" +
+	"\brepeated\x18\x02 \x01(\bR\brepeated\"\xdb\x01\n" +
+	"\x15CapturePaymentRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\n" +
+	"payment_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tpaymentId\x12/\n" +
+	"\x06amount\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x1b\n" +
+	"\tkeep_open\x18\x04 \x01(\bR\bkeepOpen\x12 \n" +
+	"\x06reason\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\xa0\x01\n" +
+	"\x16CapturePaymentResponse\x12<\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12H\n" +
+	"\vinstruction\x18\x02 \x01(\v2&.payments.orchestration.v1.InstructionR\vinstruction\"\x8a\x01\n" +
+	"\x12VoidPaymentRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\n" +
+	"payment_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tpaymentId\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x9d\x01\n" +
+	"\x13VoidPaymentResponse\x12<\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12H\n" +
+	"\vinstruction\x18\x02 \x01(\v2&.payments.orchestration.v1.InstructionR\vinstruction\"\xbd\x01\n" +
+	"\x14RefundPaymentRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\n" +
+	"payment_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tpaymentId\x12/\n" +
+	"\x06amount\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x9f\x01\n" +
+	"\x15RefundPaymentResponse\x12<\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12H\n" +
+	"\vinstruction\x18\x02 \x01(\v2&.payments.orchestration.v1.InstructionR\vinstruction\"\x9b\x01\n" +
 	"\x12PlanPaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +
@@ -1070,10 +1500,16 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n" +
 	"\x1bListMerchantConfigsResponse\x12<\n" +
 	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb7\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xea\t\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
-	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xa2\x01\n" +
+	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
+	"\x0eCapturePayment\x120.payments.orchestration.v1.CapturePaymentRequest\x1a1.payments.orchestration.v1.CapturePaymentResponse\"G\x8a\xe7\x18\x17\n" +
+	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/payments/{payment_id}:capture\x12\xb2\x01\n" +
+	"\vVoidPayment\x12-.payments.orchestration.v1.VoidPaymentRequest\x1a..payments.orchestration.v1.VoidPaymentResponse\"D\x8a\xe7\x18\x17\n" +
+	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/payments/{payment_id}:void\x12\xba\x01\n" +
+	"\rRefundPayment\x12/.payments.orchestration.v1.RefundPaymentRequest\x1a0.payments.orchestration.v1.RefundPaymentResponse\"F\x8a\xe7\x18\x17\n" +
+	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02%:\x01*\" /v1/payments/{payment_id}:refund\x12\xa2\x01\n" +
 	"\vPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/payments:plan\x12\xad\x01\n" +
 	"\n" +
@@ -1104,67 +1540,90 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
-	(*PlanPaymentRequest)(nil),                 // 2: payments.orchestration.v1.PlanPaymentRequest
-	(*PlanPaymentResponse)(nil),                // 3: payments.orchestration.v1.PlanPaymentResponse
-	(*GetPaymentRequest)(nil),                  // 4: payments.orchestration.v1.GetPaymentRequest
-	(*GetPaymentResponse)(nil),                 // 5: payments.orchestration.v1.GetPaymentResponse
-	(*ListPaymentsRequest)(nil),                // 6: payments.orchestration.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),               // 7: payments.orchestration.v1.ListPaymentsResponse
-	(*PutMerchantConfigRequest)(nil),           // 8: payments.orchestration.v1.PutMerchantConfigRequest
-	(*PutMerchantConfigResponse)(nil),          // 9: payments.orchestration.v1.PutMerchantConfigResponse
-	(*GetMerchantConfigRequest)(nil),           // 10: payments.orchestration.v1.GetMerchantConfigRequest
-	(*GetMerchantConfigResponse)(nil),          // 11: payments.orchestration.v1.GetMerchantConfigResponse
-	(*ListMerchantConfigVersionsRequest)(nil),  // 12: payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	(*ListMerchantConfigVersionsResponse)(nil), // 13: payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	(*ListMerchantConfigsRequest)(nil),         // 14: payments.orchestration.v1.ListMerchantConfigsRequest
-	(*ListMerchantConfigsResponse)(nil),        // 15: payments.orchestration.v1.ListMerchantConfigsResponse
-	(*structpb.Struct)(nil),                    // 16: google.protobuf.Struct
-	(*Payment)(nil),                            // 17: payments.orchestration.v1.Payment
-	(*CoreRequestContext)(nil),                 // 18: payments.orchestration.v1.CoreRequestContext
-	(*v1.PaymentPlan)(nil),                     // 19: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 20: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 21: payments.orchestration.v1.PaymentStatus
-	(*v11.MerchantConfig)(nil),                 // 22: payments.config.v1.MerchantConfig
+	(*CapturePaymentRequest)(nil),              // 2: payments.orchestration.v1.CapturePaymentRequest
+	(*CapturePaymentResponse)(nil),             // 3: payments.orchestration.v1.CapturePaymentResponse
+	(*VoidPaymentRequest)(nil),                 // 4: payments.orchestration.v1.VoidPaymentRequest
+	(*VoidPaymentResponse)(nil),                // 5: payments.orchestration.v1.VoidPaymentResponse
+	(*RefundPaymentRequest)(nil),               // 6: payments.orchestration.v1.RefundPaymentRequest
+	(*RefundPaymentResponse)(nil),              // 7: payments.orchestration.v1.RefundPaymentResponse
+	(*PlanPaymentRequest)(nil),                 // 8: payments.orchestration.v1.PlanPaymentRequest
+	(*PlanPaymentResponse)(nil),                // 9: payments.orchestration.v1.PlanPaymentResponse
+	(*GetPaymentRequest)(nil),                  // 10: payments.orchestration.v1.GetPaymentRequest
+	(*GetPaymentResponse)(nil),                 // 11: payments.orchestration.v1.GetPaymentResponse
+	(*ListPaymentsRequest)(nil),                // 12: payments.orchestration.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),               // 13: payments.orchestration.v1.ListPaymentsResponse
+	(*PutMerchantConfigRequest)(nil),           // 14: payments.orchestration.v1.PutMerchantConfigRequest
+	(*PutMerchantConfigResponse)(nil),          // 15: payments.orchestration.v1.PutMerchantConfigResponse
+	(*GetMerchantConfigRequest)(nil),           // 16: payments.orchestration.v1.GetMerchantConfigRequest
+	(*GetMerchantConfigResponse)(nil),          // 17: payments.orchestration.v1.GetMerchantConfigResponse
+	(*ListMerchantConfigVersionsRequest)(nil),  // 18: payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	(*ListMerchantConfigVersionsResponse)(nil), // 19: payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	(*ListMerchantConfigsRequest)(nil),         // 20: payments.orchestration.v1.ListMerchantConfigsRequest
+	(*ListMerchantConfigsResponse)(nil),        // 21: payments.orchestration.v1.ListMerchantConfigsResponse
+	(*structpb.Struct)(nil),                    // 22: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 23: payments.type.v1.Money
+	(*Payment)(nil),                            // 24: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 25: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),                 // 26: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 27: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 28: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 29: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 30: payments.config.v1.MerchantConfig
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	16, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	17, // 1: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	16, // 2: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	18, // 3: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	19, // 4: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	20, // 5: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	17, // 6: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	21, // 7: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	17, // 8: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	22, // 9: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	22, // 10: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	22, // 11: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	22, // 12: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	0,  // 13: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 14: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	4,  // 15: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	6,  // 16: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	8,  // 17: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	10, // 18: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	12, // 19: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	14, // 20: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 21: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 22: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	5,  // 23: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	7,  // 24: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	9,  // 25: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	11, // 26: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	13, // 27: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	15, // 28: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	22, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	23, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	24, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	23, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	24, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	25, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	24, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	25, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	23, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	24, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	25, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	22, // 11: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	26, // 12: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	27, // 13: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	28, // 14: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	24, // 15: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	29, // 16: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	24, // 17: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	30, // 18: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	30, // 19: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	30, // 20: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	30, // 21: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	0,  // 22: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 23: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 24: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 25: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 26: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	10, // 27: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	12, // 28: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	14, // 29: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	16, // 30: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	18, // 31: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	20, // 32: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 33: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 34: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 35: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 36: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 37: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	11, // 38: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	13, // 39: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	15, // 40: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	17, // 41: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	19, // 42: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	21, // 43: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	33, // [33:44] is the sub-list for method output_type
+	22, // [22:33] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -1177,7 +1636,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 		(*CreatePaymentRequest_ExternalRequest)(nil),
 		(*CreatePaymentRequest_RawRequest)(nil),
 	}
-	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[2].OneofWrappers = []any{
+	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8].OneofWrappers = []any{
 		(*PlanPaymentRequest_ExternalRequest)(nil),
 		(*PlanPaymentRequest_RawRequest)(nil),
 	}
@@ -1187,7 +1646,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -19,10 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PaymentService_CreatePayment_FullMethodName = "/payments.orchestration.v1.PaymentService/CreatePayment"
-	PaymentService_PlanPayment_FullMethodName   = "/payments.orchestration.v1.PaymentService/PlanPayment"
-	PaymentService_GetPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/GetPayment"
-	PaymentService_ListPayments_FullMethodName  = "/payments.orchestration.v1.PaymentService/ListPayments"
+	PaymentService_CreatePayment_FullMethodName  = "/payments.orchestration.v1.PaymentService/CreatePayment"
+	PaymentService_CapturePayment_FullMethodName = "/payments.orchestration.v1.PaymentService/CapturePayment"
+	PaymentService_VoidPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/VoidPayment"
+	PaymentService_RefundPayment_FullMethodName  = "/payments.orchestration.v1.PaymentService/RefundPayment"
+	PaymentService_PlanPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/PlanPayment"
+	PaymentService_GetPayment_FullMethodName     = "/payments.orchestration.v1.PaymentService/GetPayment"
+	PaymentService_ListPayments_FullMethodName   = "/payments.orchestration.v1.PaymentService/ListPayments"
 )
 
 // PaymentServiceClient is the client API for PaymentService service.
@@ -36,7 +39,24 @@ type PaymentServiceClient interface {
 	// then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
 	// not an error. The same key and body again give the same payment, another body is refused. A payment that
 	// was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+	//
+	// Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
 	CreatePayment(ctx context.Context, in *CreatePaymentRequest, opts ...grpc.CallOption) (*CreatePaymentResponse, error)
+	// CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+	//
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+	CapturePayment(ctx context.Context, in *CapturePaymentRequest, opts ...grpc.CallOption) (*CapturePaymentResponse, error)
+	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+	//
+	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+	VoidPayment(ctx context.Context, in *VoidPaymentRequest, opts ...grpc.CallOption) (*VoidPaymentResponse, error)
+	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+	// does. Refunds never exceed what was taken, however many come at once.
+	//
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
@@ -58,6 +78,36 @@ func (c *paymentServiceClient) CreatePayment(ctx context.Context, in *CreatePaym
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreatePaymentResponse)
 	err := c.cc.Invoke(ctx, PaymentService_CreatePayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentServiceClient) CapturePayment(ctx context.Context, in *CapturePaymentRequest, opts ...grpc.CallOption) (*CapturePaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CapturePaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentService_CapturePayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentServiceClient) VoidPayment(ctx context.Context, in *VoidPaymentRequest, opts ...grpc.CallOption) (*VoidPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VoidPaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentService_VoidPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentServiceClient) RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefundPaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentService_RefundPayment_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +155,24 @@ type PaymentServiceServer interface {
 	// then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
 	// not an error. The same key and body again give the same payment, another body is refused. A payment that
 	// was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+	//
+	// Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
 	CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error)
+	// CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+	//
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+	CapturePayment(context.Context, *CapturePaymentRequest) (*CapturePaymentResponse, error)
+	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+	//
+	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+	VoidPayment(context.Context, *VoidPaymentRequest) (*VoidPaymentResponse, error)
+	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+	// does. Refunds never exceed what was taken, however many come at once.
+	//
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+	RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
@@ -125,6 +192,15 @@ type UnimplementedPaymentServiceServer struct{}
 
 func (UnimplementedPaymentServiceServer) CreatePayment(context.Context, *CreatePaymentRequest) (*CreatePaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) CapturePayment(context.Context, *CapturePaymentRequest) (*CapturePaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CapturePayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) VoidPayment(context.Context, *VoidPaymentRequest) (*VoidPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VoidPayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefundPayment not implemented")
 }
 func (UnimplementedPaymentServiceServer) PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanPayment not implemented")
@@ -170,6 +246,60 @@ func _PaymentService_CreatePayment_Handler(srv interface{}, ctx context.Context,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PaymentServiceServer).CreatePayment(ctx, req.(*CreatePaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaymentService_CapturePayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CapturePaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).CapturePayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_CapturePayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).CapturePayment(ctx, req.(*CapturePaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaymentService_VoidPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VoidPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).VoidPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_VoidPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).VoidPayment(ctx, req.(*VoidPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaymentService_RefundPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefundPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).RefundPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_RefundPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).RefundPayment(ctx, req.(*RefundPaymentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -238,6 +368,18 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreatePayment",
 			Handler:    _PaymentService_CreatePayment_Handler,
+		},
+		{
+			MethodName: "CapturePayment",
+			Handler:    _PaymentService_CapturePayment_Handler,
+		},
+		{
+			MethodName: "VoidPayment",
+			Handler:    _PaymentService_VoidPayment_Handler,
+		},
+		{
+			MethodName: "RefundPayment",
+			Handler:    _PaymentService_RefundPayment_Handler,
 		},
 		{
 			MethodName: "PlanPayment",

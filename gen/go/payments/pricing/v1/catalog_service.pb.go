@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -101,8 +102,18 @@ type Catalog struct {
 	PartnersOfRecord []*PartnerOfRecord `protobuf:"bytes,7,rep,name=partners_of_record,json=partnersOfRecord,proto3" json:"partners_of_record,omitempty"`
 	// Commission rates, keyed by partner_tier and sku.
 	CommissionRates []*CommissionRate `protobuf:"bytes,8,rep,name=commission_rates,json=commissionRates,proto3" json:"commission_rates,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Tax rates, keyed by jurisdiction, tax, tax_code and effective_at.
+	TaxRates []*TaxRate `protobuf:"bytes,9,rep,name=tax_rates,json=taxRates,proto3" json:"tax_rates,omitempty"`
+	// Tax profiles of organisations, keyed by org_id and effective_at.
+	TaxProfiles []*TaxProfile `protobuf:"bytes,10,rep,name=tax_profiles,json=taxProfiles,proto3" json:"tax_profiles,omitempty"`
+	// Tax policies, keyed by country.
+	TaxPolicies []*TaxPolicy `protobuf:"bytes,11,rep,name=tax_policies,json=taxPolicies,proto3" json:"tax_policies,omitempty"`
+	// Organisations of billing accounts, keyed by org_id, billing_account_id and start_at.
+	BillingAccountOrgs []*BillingAccountOrg `protobuf:"bytes,20,rep,name=billing_account_orgs,json=billingAccountOrgs,proto3" json:"billing_account_orgs,omitempty"`
+	// Partners of billing accounts, keyed by billing_account_id, partner_id and start_at.
+	BillingAccountPartners []*BillingAccountPartner `protobuf:"bytes,21,rep,name=billing_account_partners,json=billingAccountPartners,proto3" json:"billing_account_partners,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *Catalog) Reset() {
@@ -191,6 +202,41 @@ func (x *Catalog) GetCommissionRates() []*CommissionRate {
 	return nil
 }
 
+func (x *Catalog) GetTaxRates() []*TaxRate {
+	if x != nil {
+		return x.TaxRates
+	}
+	return nil
+}
+
+func (x *Catalog) GetTaxProfiles() []*TaxProfile {
+	if x != nil {
+		return x.TaxProfiles
+	}
+	return nil
+}
+
+func (x *Catalog) GetTaxPolicies() []*TaxPolicy {
+	if x != nil {
+		return x.TaxPolicies
+	}
+	return nil
+}
+
+func (x *Catalog) GetBillingAccountOrgs() []*BillingAccountOrg {
+	if x != nil {
+		return x.BillingAccountOrgs
+	}
+	return nil
+}
+
+func (x *Catalog) GetBillingAccountPartners() []*BillingAccountPartner {
+	if x != nil {
+		return x.BillingAccountPartners
+	}
+	return nil
+}
+
 // Request of ApplyCatalog.
 type ApplyCatalogRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -262,7 +308,8 @@ type CatalogChange struct {
 	// What became of it.
 	Kind CatalogChange_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=payments.pricing.v1.CatalogChange_Kind" json:"kind,omitempty"`
 	// What it is, in the singular: `sku`, `plan`, `business_model`, `org_business_model`, `entitlement`, `partner`,
-	// `partner_of_record`, `commission_rate`.
+	// `partner_of_record`, `commission_rate`, `tax_rate`, `tax_profile`, `tax_policy`, `billing_account_org`,
+	// `billing_account_partner`.
 	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Its key; parts are joined by `/`, e.g. `acme/2026-01-01T00:00:00Z`.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
@@ -843,11 +890,1733 @@ func (x *ListEntitlementsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request of ListBusinessModels.
+type ListBusinessModelsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Business models in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBusinessModelsRequest) Reset() {
+	*x = ListBusinessModelsRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBusinessModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBusinessModelsRequest) ProtoMessage() {}
+
+func (x *ListBusinessModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBusinessModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListBusinessModelsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListBusinessModelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBusinessModelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListBusinessModels.
+type ListBusinessModelsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	BusinessModels []*BusinessModel `protobuf:"bytes,1,rep,name=business_models,json=businessModels,proto3" json:"business_models,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBusinessModelsResponse) Reset() {
+	*x = ListBusinessModelsResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBusinessModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBusinessModelsResponse) ProtoMessage() {}
+
+func (x *ListBusinessModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBusinessModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListBusinessModelsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListBusinessModelsResponse) GetBusinessModels() []*BusinessModel {
+	if x != nil {
+		return x.BusinessModels
+	}
+	return nil
+}
+
+func (x *ListBusinessModelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListOrgBusinessModels.
+type ListOrgBusinessModelsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those on this business model, when set.
+	ModelId string `protobuf:"bytes,1,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
+	// Entries in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOrgBusinessModelsRequest) Reset() {
+	*x = ListOrgBusinessModelsRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOrgBusinessModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOrgBusinessModelsRequest) ProtoMessage() {}
+
+func (x *ListOrgBusinessModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOrgBusinessModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListOrgBusinessModelsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListOrgBusinessModelsRequest) GetModelId() string {
+	if x != nil {
+		return x.ModelId
+	}
+	return ""
+}
+
+func (x *ListOrgBusinessModelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOrgBusinessModelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListOrgBusinessModels.
+type ListOrgBusinessModelsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	OrgBusinessModels []*OrgBusinessModel `protobuf:"bytes,1,rep,name=org_business_models,json=orgBusinessModels,proto3" json:"org_business_models,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOrgBusinessModelsResponse) Reset() {
+	*x = ListOrgBusinessModelsResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOrgBusinessModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOrgBusinessModelsResponse) ProtoMessage() {}
+
+func (x *ListOrgBusinessModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOrgBusinessModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListOrgBusinessModelsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListOrgBusinessModelsResponse) GetOrgBusinessModels() []*OrgBusinessModel {
+	if x != nil {
+		return x.OrgBusinessModels
+	}
+	return nil
+}
+
+func (x *ListOrgBusinessModelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListPartners.
+type ListPartnersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partners in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartnersRequest) Reset() {
+	*x = ListPartnersRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartnersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartnersRequest) ProtoMessage() {}
+
+func (x *ListPartnersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartnersRequest.ProtoReflect.Descriptor instead.
+func (*ListPartnersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListPartnersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPartnersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListPartners.
+type ListPartnersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	Partners []*Partner `protobuf:"bytes,1,rep,name=partners,proto3" json:"partners,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartnersResponse) Reset() {
+	*x = ListPartnersResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartnersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartnersResponse) ProtoMessage() {}
+
+func (x *ListPartnersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartnersResponse.ProtoReflect.Descriptor instead.
+func (*ListPartnersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListPartnersResponse) GetPartners() []*Partner {
+	if x != nil {
+		return x.Partners
+	}
+	return nil
+}
+
+func (x *ListPartnersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListPartnersOfRecord.
+type ListPartnersOfRecordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of this organisation, when set.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Records in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartnersOfRecordRequest) Reset() {
+	*x = ListPartnersOfRecordRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartnersOfRecordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartnersOfRecordRequest) ProtoMessage() {}
+
+func (x *ListPartnersOfRecordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartnersOfRecordRequest.ProtoReflect.Descriptor instead.
+func (*ListPartnersOfRecordRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListPartnersOfRecordRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListPartnersOfRecordRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPartnersOfRecordRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListPartnersOfRecord.
+type ListPartnersOfRecordResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	PartnersOfRecord []*PartnerOfRecord `protobuf:"bytes,1,rep,name=partners_of_record,json=partnersOfRecord,proto3" json:"partners_of_record,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPartnersOfRecordResponse) Reset() {
+	*x = ListPartnersOfRecordResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPartnersOfRecordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPartnersOfRecordResponse) ProtoMessage() {}
+
+func (x *ListPartnersOfRecordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPartnersOfRecordResponse.ProtoReflect.Descriptor instead.
+func (*ListPartnersOfRecordResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListPartnersOfRecordResponse) GetPartnersOfRecord() []*PartnerOfRecord {
+	if x != nil {
+		return x.PartnersOfRecord
+	}
+	return nil
+}
+
+func (x *ListPartnersOfRecordResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListCommissionRates.
+type ListCommissionRatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rates in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommissionRatesRequest) Reset() {
+	*x = ListCommissionRatesRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommissionRatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommissionRatesRequest) ProtoMessage() {}
+
+func (x *ListCommissionRatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommissionRatesRequest.ProtoReflect.Descriptor instead.
+func (*ListCommissionRatesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListCommissionRatesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListCommissionRatesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListCommissionRates.
+type ListCommissionRatesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	CommissionRates []*CommissionRate `protobuf:"bytes,1,rep,name=commission_rates,json=commissionRates,proto3" json:"commission_rates,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommissionRatesResponse) Reset() {
+	*x = ListCommissionRatesResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommissionRatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommissionRatesResponse) ProtoMessage() {}
+
+func (x *ListCommissionRatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommissionRatesResponse.ProtoReflect.Descriptor instead.
+func (*ListCommissionRatesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListCommissionRatesResponse) GetCommissionRates() []*CommissionRate {
+	if x != nil {
+		return x.CommissionRates
+	}
+	return nil
+}
+
+func (x *ListCommissionRatesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListBillingAccountOrgs.
+type ListBillingAccountOrgsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Organisations in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBillingAccountOrgsRequest) Reset() {
+	*x = ListBillingAccountOrgsRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBillingAccountOrgsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBillingAccountOrgsRequest) ProtoMessage() {}
+
+func (x *ListBillingAccountOrgsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBillingAccountOrgsRequest.ProtoReflect.Descriptor instead.
+func (*ListBillingAccountOrgsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListBillingAccountOrgsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBillingAccountOrgsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListBillingAccountOrgs.
+type ListBillingAccountOrgsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	BillingAccountOrgs []*BillingAccountOrg `protobuf:"bytes,1,rep,name=billing_account_orgs,json=billingAccountOrgs,proto3" json:"billing_account_orgs,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBillingAccountOrgsResponse) Reset() {
+	*x = ListBillingAccountOrgsResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBillingAccountOrgsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBillingAccountOrgsResponse) ProtoMessage() {}
+
+func (x *ListBillingAccountOrgsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBillingAccountOrgsResponse.ProtoReflect.Descriptor instead.
+func (*ListBillingAccountOrgsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListBillingAccountOrgsResponse) GetBillingAccountOrgs() []*BillingAccountOrg {
+	if x != nil {
+		return x.BillingAccountOrgs
+	}
+	return nil
+}
+
+func (x *ListBillingAccountOrgsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListBillingAccountPartners.
+type ListBillingAccountPartnersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partners in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBillingAccountPartnersRequest) Reset() {
+	*x = ListBillingAccountPartnersRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBillingAccountPartnersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBillingAccountPartnersRequest) ProtoMessage() {}
+
+func (x *ListBillingAccountPartnersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBillingAccountPartnersRequest.ProtoReflect.Descriptor instead.
+func (*ListBillingAccountPartnersRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListBillingAccountPartnersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListBillingAccountPartnersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListBillingAccountPartners.
+type ListBillingAccountPartnersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	BillingAccountPartners []*BillingAccountPartner `protobuf:"bytes,1,rep,name=billing_account_partners,json=billingAccountPartners,proto3" json:"billing_account_partners,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListBillingAccountPartnersResponse) Reset() {
+	*x = ListBillingAccountPartnersResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListBillingAccountPartnersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListBillingAccountPartnersResponse) ProtoMessage() {}
+
+func (x *ListBillingAccountPartnersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListBillingAccountPartnersResponse.ProtoReflect.Descriptor instead.
+func (*ListBillingAccountPartnersResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListBillingAccountPartnersResponse) GetBillingAccountPartners() []*BillingAccountPartner {
+	if x != nil {
+		return x.BillingAccountPartners
+	}
+	return nil
+}
+
+func (x *ListBillingAccountPartnersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of PublishPlan.
+type PublishPlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of this request: sent again, it gets the first answer again.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The draft.
+	PlanId string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// From when its list holds; unset: as the draft says, else from the beginning of time.
+	EffectiveAt   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishPlanRequest) Reset() {
+	*x = PublishPlanRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishPlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishPlanRequest) ProtoMessage() {}
+
+func (x *PublishPlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishPlanRequest.ProtoReflect.Descriptor instead.
+func (*PublishPlanRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PublishPlanRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PublishPlanRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *PublishPlanRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+// Response of PublishPlan.
+type PublishPlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan, with its version.
+	Plan          *Plan `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishPlanResponse) Reset() {
+	*x = PublishPlanResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishPlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishPlanResponse) ProtoMessage() {}
+
+func (x *PublishPlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishPlanResponse.ProtoReflect.Descriptor instead.
+func (*PublishPlanResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PublishPlanResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// Request of ArchivePlan.
+type ArchivePlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of this request: sent again, it gets the first answer again.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The plan.
+	PlanId        string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivePlanRequest) Reset() {
+	*x = ArchivePlanRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivePlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivePlanRequest) ProtoMessage() {}
+
+func (x *ArchivePlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivePlanRequest.ProtoReflect.Descriptor instead.
+func (*ArchivePlanRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ArchivePlanRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ArchivePlanRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+// Response of ArchivePlan.
+type ArchivePlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The plan.
+	Plan          *Plan `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivePlanResponse) Reset() {
+	*x = ArchivePlanResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivePlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivePlanResponse) ProtoMessage() {}
+
+func (x *ArchivePlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivePlanResponse.ProtoReflect.Descriptor instead.
+func (*ArchivePlanResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ArchivePlanResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// Request of MigratePlan.
+type MigratePlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of this request: sent again, it gets the first answer again.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Plan that is left.
+	PlanId string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// Version that is left: by those who are held to it and, if it is the one in force at effective_at, by those who are held
+	// to none. 0: any.
+	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	// Plan that they get: another one, or the same for another version.
+	ToPlanId string `protobuf:"bytes,4,opt,name=to_plan_id,json=toPlanId,proto3" json:"to_plan_id,omitempty"`
+	// Version that they are held to; 0: none, the one in force at the start of each period rates them.
+	ToVersion int32 `protobuf:"varint,5,opt,name=to_version,json=toVersion,proto3" json:"to_version,omitempty"`
+	// From when they are on it. One that has passed changes what periods cost that are not charged yet.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// True: prices of their own end with the old plan. False: they keep them.
+	DropOverrides bool `protobuf:"varint,7,opt,name=drop_overrides,json=dropOverrides,proto3" json:"drop_overrides,omitempty"`
+	// Organisations that this call moves at most; 0: 100.
+	Limit int32 `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	// True: say who would be moved, and move nobody.
+	ValidateOnly  bool `protobuf:"varint,9,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigratePlanRequest) Reset() {
+	*x = MigratePlanRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigratePlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigratePlanRequest) ProtoMessage() {}
+
+func (x *MigratePlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigratePlanRequest.ProtoReflect.Descriptor instead.
+func (*MigratePlanRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MigratePlanRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MigratePlanRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *MigratePlanRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *MigratePlanRequest) GetToPlanId() string {
+	if x != nil {
+		return x.ToPlanId
+	}
+	return ""
+}
+
+func (x *MigratePlanRequest) GetToVersion() int32 {
+	if x != nil {
+		return x.ToVersion
+	}
+	return 0
+}
+
+func (x *MigratePlanRequest) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *MigratePlanRequest) GetDropOverrides() bool {
+	if x != nil {
+		return x.DropOverrides
+	}
+	return false
+}
+
+func (x *MigratePlanRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *MigratePlanRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// PlanMove is what became of one organisation.
+type PlanMove struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The entitlement that holds at the instant until now; unset for one that was on the plan by its business model.
+	Before *Entitlement `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// The one that holds from the instant on; unset where only later ones were moved.
+	After *Entitlement `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// How many entitlements that begin later name the new plan now.
+	LaterCount    int32 `protobuf:"varint,4,opt,name=later_count,json=laterCount,proto3" json:"later_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanMove) Reset() {
+	*x = PlanMove{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanMove) ProtoMessage() {}
+
+func (x *PlanMove) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanMove.ProtoReflect.Descriptor instead.
+func (*PlanMove) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *PlanMove) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *PlanMove) GetBefore() *Entitlement {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *PlanMove) GetAfter() *Entitlement {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *PlanMove) GetLaterCount() int32 {
+	if x != nil {
+		return x.LaterCount
+	}
+	return 0
+}
+
+// Response of MigratePlan.
+type MigratePlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who was moved, by id.
+	Moves []*PlanMove `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"`
+	// Organisations that are left to move.
+	Remaining     int64 `protobuf:"varint,2,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MigratePlanResponse) Reset() {
+	*x = MigratePlanResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MigratePlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MigratePlanResponse) ProtoMessage() {}
+
+func (x *MigratePlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MigratePlanResponse.ProtoReflect.Descriptor instead.
+func (*MigratePlanResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MigratePlanResponse) GetMoves() []*PlanMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *MigratePlanResponse) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+// Request of AssignBusinessModel.
+type AssignBusinessModelRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of this request: sent again, it gets the first answer again.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The organisation.
+	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// The business model.
+	ModelId string `protobuf:"bytes,3,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
+	// Plan of this organisation within the model; empty: the model's default plan.
+	PlanId string `protobuf:"bytes,4,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// Notes for people.
+	Notes         string `protobuf:"bytes,5,opt,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AssignBusinessModelRequest) Reset() {
+	*x = AssignBusinessModelRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssignBusinessModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssignBusinessModelRequest) ProtoMessage() {}
+
+func (x *AssignBusinessModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssignBusinessModelRequest.ProtoReflect.Descriptor instead.
+func (*AssignBusinessModelRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *AssignBusinessModelRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AssignBusinessModelRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *AssignBusinessModelRequest) GetModelId() string {
+	if x != nil {
+		return x.ModelId
+	}
+	return ""
+}
+
+func (x *AssignBusinessModelRequest) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *AssignBusinessModelRequest) GetNotes() string {
+	if x != nil {
+		return x.Notes
+	}
+	return ""
+}
+
+// Response of AssignBusinessModel.
+type AssignBusinessModelResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The assignment, as it stands now.
+	OrgBusinessModel *OrgBusinessModel `protobuf:"bytes,1,opt,name=org_business_model,json=orgBusinessModel,proto3" json:"org_business_model,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *AssignBusinessModelResponse) Reset() {
+	*x = AssignBusinessModelResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AssignBusinessModelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AssignBusinessModelResponse) ProtoMessage() {}
+
+func (x *AssignBusinessModelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AssignBusinessModelResponse.ProtoReflect.Descriptor instead.
+func (*AssignBusinessModelResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AssignBusinessModelResponse) GetOrgBusinessModel() *OrgBusinessModel {
+	if x != nil {
+		return x.OrgBusinessModel
+	}
+	return nil
+}
+
+// Request of ListTaxRates.
+type ListTaxRatesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of this jurisdiction, when set.
+	Jurisdiction string `protobuf:"bytes,1,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// Rates in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxRatesRequest) Reset() {
+	*x = ListTaxRatesRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxRatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxRatesRequest) ProtoMessage() {}
+
+func (x *ListTaxRatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxRatesRequest.ProtoReflect.Descriptor instead.
+func (*ListTaxRatesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListTaxRatesRequest) GetJurisdiction() string {
+	if x != nil {
+		return x.Jurisdiction
+	}
+	return ""
+}
+
+func (x *ListTaxRatesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTaxRatesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListTaxRates.
+type ListTaxRatesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	TaxRates []*TaxRate `protobuf:"bytes,1,rep,name=tax_rates,json=taxRates,proto3" json:"tax_rates,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxRatesResponse) Reset() {
+	*x = ListTaxRatesResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxRatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxRatesResponse) ProtoMessage() {}
+
+func (x *ListTaxRatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxRatesResponse.ProtoReflect.Descriptor instead.
+func (*ListTaxRatesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListTaxRatesResponse) GetTaxRates() []*TaxRate {
+	if x != nil {
+		return x.TaxRates
+	}
+	return nil
+}
+
+func (x *ListTaxRatesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListTaxProfiles.
+type ListTaxProfilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those of this organisation, when set.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Profiles in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxProfilesRequest) Reset() {
+	*x = ListTaxProfilesRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxProfilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxProfilesRequest) ProtoMessage() {}
+
+func (x *ListTaxProfilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxProfilesRequest.ProtoReflect.Descriptor instead.
+func (*ListTaxProfilesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListTaxProfilesRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *ListTaxProfilesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTaxProfilesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListTaxProfiles.
+type ListTaxProfilesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	TaxProfiles []*TaxProfile `protobuf:"bytes,1,rep,name=tax_profiles,json=taxProfiles,proto3" json:"tax_profiles,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxProfilesResponse) Reset() {
+	*x = ListTaxProfilesResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxProfilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxProfilesResponse) ProtoMessage() {}
+
+func (x *ListTaxProfilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxProfilesResponse.ProtoReflect.Descriptor instead.
+func (*ListTaxProfilesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListTaxProfilesResponse) GetTaxProfiles() []*TaxProfile {
+	if x != nil {
+		return x.TaxProfiles
+	}
+	return nil
+}
+
+func (x *ListTaxProfilesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of ListTaxPolicies.
+type ListTaxPoliciesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Policies in one answer; 0: 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: the next_page_token of the answer before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxPoliciesRequest) Reset() {
+	*x = ListTaxPoliciesRequest{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxPoliciesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxPoliciesRequest) ProtoMessage() {}
+
+func (x *ListTaxPoliciesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxPoliciesRequest.ProtoReflect.Descriptor instead.
+func (*ListTaxPoliciesRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListTaxPoliciesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTaxPoliciesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListTaxPolicies.
+type ListTaxPoliciesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was found.
+	TaxPolicies []*TaxPolicy `protobuf:"bytes,1,rep,name=tax_policies,json=taxPolicies,proto3" json:"tax_policies,omitempty"`
+	// Asks for the next page; empty: this is the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTaxPoliciesResponse) Reset() {
+	*x = ListTaxPoliciesResponse{}
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTaxPoliciesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTaxPoliciesResponse) ProtoMessage() {}
+
+func (x *ListTaxPoliciesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_catalog_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTaxPoliciesResponse.ProtoReflect.Descriptor instead.
+func (*ListTaxPoliciesResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_catalog_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListTaxPoliciesResponse) GetTaxPolicies() []*TaxPolicy {
+	if x != nil {
+		return x.TaxPolicies
+	}
+	return nil
+}
+
+func (x *ListTaxPoliciesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_pricing_v1_catalog_service_proto protoreflect.FileDescriptor
 
 const file_payments_pricing_v1_catalog_service_proto_rawDesc = "" +
 	"\n" +
-	")payments/pricing/v1/catalog_service.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\"\x87\x05\n" +
+	")payments/pricing/v1/catalog_service.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\"\xc0\b\n" +
 	"\aCatalog\x127\n" +
 	"\x04skus\x18\x01 \x03(\v2\x18.payments.pricing.v1.SkuB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x04skus\x12:\n" +
 	"\x05plans\x18\x02 \x03(\v2\x19.payments.pricing.v1.PlanB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05plans\x12U\n" +
@@ -856,7 +2625,13 @@ const file_payments_pricing_v1_catalog_service_proto_rawDesc = "" +
 	"\fentitlements\x18\x05 \x03(\v2 .payments.pricing.v1.EntitlementB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\fentitlements\x12C\n" +
 	"\bpartners\x18\x06 \x03(\v2\x1c.payments.pricing.v1.PartnerB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bpartners\x12]\n" +
 	"\x12partners_of_record\x18\a \x03(\v2$.payments.pricing.v1.PartnerOfRecordB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x10partnersOfRecord\x12Y\n" +
-	"\x10commission_rates\x18\b \x03(\v2#.payments.pricing.v1.CommissionRateB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x0fcommissionRates\"\xa6\x01\n" +
+	"\x10commission_rates\x18\b \x03(\v2#.payments.pricing.v1.CommissionRateB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x0fcommissionRates\x12D\n" +
+	"\ttax_rates\x18\t \x03(\v2\x1c.payments.pricing.v1.TaxRateB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\btaxRates\x12M\n" +
+	"\ftax_profiles\x18\n" +
+	" \x03(\v2\x1f.payments.pricing.v1.TaxProfileB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\vtaxProfiles\x12L\n" +
+	"\ftax_policies\x18\v \x03(\v2\x1e.payments.pricing.v1.TaxPolicyB\t\xbaH\x06\x92\x01\x03\x10\xfa\x01R\vtaxPolicies\x12c\n" +
+	"\x14billing_account_orgs\x18\x14 \x03(\v2&.payments.pricing.v1.BillingAccountOrgB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x12billingAccountOrgs\x12o\n" +
+	"\x18billing_account_partners\x18\x15 \x03(\v2*.payments.pricing.v1.BillingAccountPartnerB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x16billingAccountPartners\"\xa6\x01\n" +
 	"\x13ApplyCatalogRequest\x12>\n" +
 	"\acatalog\x18\x01 \x01(\v2\x1c.payments.pricing.v1.CatalogB\x06\xbaH\x03\xc8\x01\x01R\acatalog\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\x12*\n" +
@@ -906,10 +2681,147 @@ const file_payments_pricing_v1_catalog_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x88\x01\n" +
 	"\x18ListEntitlementsResponse\x12D\n" +
 	"\fentitlements\x18\x01 \x03(\v2 .payments.pricing.v1.EntitlementR\fentitlements\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xf5\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"m\n" +
+	"\x19ListBusinessModelsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x91\x01\n" +
+	"\x1aListBusinessModelsResponse\x12K\n" +
+	"\x0fbusiness_models\x18\x01 \x03(\v2\".payments.pricing.v1.BusinessModelR\x0ebusinessModels\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xae\x01\n" +
+	"\x1cListOrgBusinessModelsRequest\x12<\n" +
+	"\bmodel_id\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\amodelId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x9e\x01\n" +
+	"\x1dListOrgBusinessModelsResponse\x12U\n" +
+	"\x13org_business_models\x18\x01 \x03(\v2%.payments.pricing.v1.OrgBusinessModelR\x11orgBusinessModels\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"g\n" +
+	"\x13ListPartnersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"x\n" +
+	"\x14ListPartnersResponse\x128\n" +
+	"\bpartners\x18\x01 \x03(\v2\x1c.payments.pricing.v1.PartnerR\bpartners\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa9\x01\n" +
+	"\x1bListPartnersOfRecordRequest\x128\n" +
+	"\x06org_id\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x9a\x01\n" +
+	"\x1cListPartnersOfRecordResponse\x12R\n" +
+	"\x12partners_of_record\x18\x01 \x03(\v2$.payments.pricing.v1.PartnerOfRecordR\x10partnersOfRecord\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n" +
+	"\x1aListCommissionRatesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x95\x01\n" +
+	"\x1bListCommissionRatesResponse\x12N\n" +
+	"\x10commission_rates\x18\x01 \x03(\v2#.payments.pricing.v1.CommissionRateR\x0fcommissionRates\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"q\n" +
+	"\x1dListBillingAccountOrgsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\xa2\x01\n" +
+	"\x1eListBillingAccountOrgsResponse\x12X\n" +
+	"\x14billing_account_orgs\x18\x01 \x03(\v2&.payments.pricing.v1.BillingAccountOrgR\x12billingAccountOrgs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
+	"!ListBillingAccountPartnersRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\xb2\x01\n" +
+	"\"ListBillingAccountPartnersResponse\x12d\n" +
+	"\x18billing_account_partners\x18\x01 \x03(\v2*.payments.pricing.v1.BillingAccountPartnerR\x16billingAccountPartners\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xce\x01\n" +
+	"\x12PublishPlanRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x127\n" +
+	"\aplan_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\x12V\n" +
+	"\feffective_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\"D\n" +
+	"\x13PublishPlanResponse\x12-\n" +
+	"\x04plan\x18\x01 \x01(\v2\x19.payments.pricing.v1.PlanR\x04plan\"v\n" +
+	"\x12ArchivePlanRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x127\n" +
+	"\aplan_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\"D\n" +
+	"\x13ArchivePlanResponse\x12-\n" +
+	"\x04plan\x18\x01 \x01(\v2\x19.payments.pricing.v1.PlanR\x04plan\"\xc8\x03\n" +
+	"\x12MigratePlanRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x127\n" +
+	"\aplan_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\x12!\n" +
+	"\aversion\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\aversion\x12<\n" +
+	"\n" +
+	"to_plan_id\x18\x04 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\btoPlanId\x12&\n" +
+	"\n" +
+	"to_version\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\ttoVersion\x12Y\n" +
+	"\feffective_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x1a\xbaH\x17\xc8\x01\x01\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\x12%\n" +
+	"\x0edrop_overrides\x18\a \x01(\bR\rdropOverrides\x12 \n" +
+	"\x05limit\x18\b \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xf4\x03(\x00R\x05limit\x12#\n" +
+	"\rvalidate_only\x18\t \x01(\bR\fvalidateOnly\"\xb4\x01\n" +
+	"\bPlanMove\x12\x15\n" +
+	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x128\n" +
+	"\x06before\x18\x02 \x01(\v2 .payments.pricing.v1.EntitlementR\x06before\x126\n" +
+	"\x05after\x18\x03 \x01(\v2 .payments.pricing.v1.EntitlementR\x05after\x12\x1f\n" +
+	"\vlater_count\x18\x04 \x01(\x05R\n" +
+	"laterCount\"h\n" +
+	"\x13MigratePlanResponse\x123\n" +
+	"\x05moves\x18\x01 \x03(\v2\x1d.payments.pricing.v1.PlanMoveR\x05moves\x12\x1c\n" +
+	"\tremaining\x18\x02 \x01(\x03R\tremaining\"\x93\x02\n" +
+	"\x1aAssignBusinessModelRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x125\n" +
+	"\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x129\n" +
+	"\bmodel_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\amodelId\x12:\n" +
+	"\aplan_id\x18\x04 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\x12\x1e\n" +
+	"\x05notes\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05notes\"r\n" +
+	"\x1bAssignBusinessModelResponse\x12S\n" +
+	"\x12org_business_model\x18\x01 \x01(\v2%.payments.pricing.v1.OrgBusinessModelR\x10orgBusinessModel\"\xb2\x01\n" +
+	"\x13ListTaxRatesRequest\x12I\n" +
+	"\fjurisdiction\x18\x01 \x01(\tB%\xbaH\"\xd8\x01\x01r\x1d2\x1b^[A-Z]{2}(-[A-Z0-9]{1,3})?$R\fjurisdiction\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"y\n" +
+	"\x14ListTaxRatesResponse\x129\n" +
+	"\ttax_rates\x18\x01 \x03(\v2\x1c.payments.pricing.v1.TaxRateR\btaxRates\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n" +
+	"\x16ListTaxProfilesRequest\x128\n" +
+	"\x06org_id\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x85\x01\n" +
+	"\x17ListTaxProfilesResponse\x12B\n" +
+	"\ftax_profiles\x18\x01 \x03(\v2\x1f.payments.pricing.v1.TaxProfileR\vtaxProfiles\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"j\n" +
+	"\x16ListTaxPoliciesRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x84\x01\n" +
+	"\x17ListTaxPoliciesResponse\x12A\n" +
+	"\ftax_policies\x18\x01 \x03(\v2\x1e.payments.pricing.v1.TaxPolicyR\vtaxPolicies\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa2\x19\n" +
 	"\x0eCatalogService\x12\x98\x01\n" +
 	"\fApplyCatalog\x12(.payments.pricing.v1.ApplyCatalogRequest\x1a).payments.pricing.v1.ApplyCatalogResponse\"3\x8a\xe7\x18\x11\n" +
-	"\rpricing:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/pricing/catalog\x12\x91\x01\n" +
+	"\rpricing:write\x10\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/pricing/catalog\x12\xab\x01\n" +
+	"\vPublishPlan\x12'.payments.pricing.v1.PublishPlanRequest\x1a(.payments.pricing.v1.PublishPlanResponse\"I\x8a\xe7\x18\x11\n" +
+	"\rpricing:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\x04plan\"#/v1/pricing/plans/{plan_id}:publish\x12\xab\x01\n" +
+	"\vArchivePlan\x12'.payments.pricing.v1.ArchivePlanRequest\x1a(.payments.pricing.v1.ArchivePlanResponse\"I\x8a\xe7\x18\x11\n" +
+	"\rpricing:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\x04plan\"#/v1/pricing/plans/{plan_id}:archive\x12\xa5\x01\n" +
+	"\vMigratePlan\x12'.payments.pricing.v1.MigratePlanRequest\x1a(.payments.pricing.v1.MigratePlanResponse\"C\x8a\xe7\x18\x11\n" +
+	"\rpricing:write\x10\x01\x82\xd3\xe4\x93\x02(:\x01*\"#/v1/pricing/plans/{plan_id}:migrate\x12\xcd\x01\n" +
+	"\x13AssignBusinessModel\x12/.payments.pricing.v1.AssignBusinessModelRequest\x1a0.payments.pricing.v1.AssignBusinessModelResponse\"S\x8a\xe7\x18\x11\n" +
+	"\rpricing:admin\x10\x01\x82\xd3\xe4\x93\x028:\x01*b\x12org_business_model\"\x1f/v1/pricing/org-business-models\x12\x91\x01\n" +
 	"\aGetPlan\x12#.payments.pricing.v1.GetPlanRequest\x1a$.payments.pricing.v1.GetPlanResponse\";\x8a\xe7\x18\x0e\n" +
 	"\fpricing:read\x82\xd3\xe4\x93\x02#b\x04plan\x12\x1b/v1/pricing/plans/{plan_id}\x12\x87\x01\n" +
 	"\tListPlans\x12%.payments.pricing.v1.ListPlansRequest\x1a&.payments.pricing.v1.ListPlansResponse\"+\x8a\xe7\x18\x0e\n" +
@@ -917,7 +2829,27 @@ const file_payments_pricing_v1_catalog_service_proto_rawDesc = "" +
 	"\bListSkus\x12$.payments.pricing.v1.ListSkusRequest\x1a%.payments.pricing.v1.ListSkusResponse\"*\x8a\xe7\x18\x0e\n" +
 	"\fpricing:read\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/pricing/skus\x12\xa3\x01\n" +
 	"\x10ListEntitlements\x12,.payments.pricing.v1.ListEntitlementsRequest\x1a-.payments.pricing.v1.ListEntitlementsResponse\"2\x8a\xe7\x18\x0e\n" +
-	"\fpricing:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/pricing/entitlementsB\xcf\x01\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/pricing/entitlements\x12\xac\x01\n" +
+	"\x12ListBusinessModels\x12..payments.pricing.v1.ListBusinessModelsRequest\x1a/.payments.pricing.v1.ListBusinessModelsResponse\"5\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/pricing/business-models\x12\xb9\x01\n" +
+	"\x15ListOrgBusinessModels\x121.payments.pricing.v1.ListOrgBusinessModelsRequest\x1a2.payments.pricing.v1.ListOrgBusinessModelsResponse\"9\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02!\x12\x1f/v1/pricing/org-business-models\x12\x93\x01\n" +
+	"\fListPartners\x12(.payments.pricing.v1.ListPartnersRequest\x1a).payments.pricing.v1.ListPartnersResponse\".\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/pricing/partners\x12\xb5\x01\n" +
+	"\x14ListPartnersOfRecord\x120.payments.pricing.v1.ListPartnersOfRecordRequest\x1a1.payments.pricing.v1.ListPartnersOfRecordResponse\"8\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/pricing/partners-of-record\x12\xb0\x01\n" +
+	"\x13ListCommissionRates\x12/.payments.pricing.v1.ListCommissionRatesRequest\x1a0.payments.pricing.v1.ListCommissionRatesResponse\"6\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/pricing/commission-rates\x12\x94\x01\n" +
+	"\fListTaxRates\x12(.payments.pricing.v1.ListTaxRatesRequest\x1a).payments.pricing.v1.ListTaxRatesResponse\"/\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/pricing/tax-rates\x12\xa0\x01\n" +
+	"\x0fListTaxProfiles\x12+.payments.pricing.v1.ListTaxProfilesRequest\x1a,.payments.pricing.v1.ListTaxProfilesResponse\"2\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/pricing/tax-profiles\x12\xa0\x01\n" +
+	"\x0fListTaxPolicies\x12+.payments.pricing.v1.ListTaxPoliciesRequest\x1a,.payments.pricing.v1.ListTaxPoliciesResponse\"2\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/pricing/tax-policies\x12\xbd\x01\n" +
+	"\x16ListBillingAccountOrgs\x122.payments.pricing.v1.ListBillingAccountOrgsRequest\x1a3.payments.pricing.v1.ListBillingAccountOrgsResponse\":\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\"\x12 /v1/pricing/billing-account-orgs\x12\xcd\x01\n" +
+	"\x1aListBillingAccountPartners\x126.payments.pricing.v1.ListBillingAccountPartnersRequest\x1a7.payments.pricing.v1.ListBillingAccountPartnersResponse\">\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02&\x12$/v1/pricing/billing-account-partnersB\xcf\x01\n" +
 	"\x17com.payments.pricing.v1B\x13CatalogServiceProtoP\x01Z1tollmesh.dev/gen/go/payments/pricing/v1;pricingv1\xa2\x02\x03PPX\xaa\x02\x13Payments.Pricing.V1\xca\x02\x13Payments\\Pricing\\V1\xe2\x02\x1fPayments\\Pricing\\V1\\GPBMetadata\xea\x02\x15Payments::Pricing::V1b\x06proto3"
 
 var (
@@ -933,64 +2865,150 @@ func file_payments_pricing_v1_catalog_service_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_pricing_v1_catalog_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_pricing_v1_catalog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_payments_pricing_v1_catalog_service_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_payments_pricing_v1_catalog_service_proto_goTypes = []any{
-	(CatalogChange_Kind)(0),          // 0: payments.pricing.v1.CatalogChange.Kind
-	(*Catalog)(nil),                  // 1: payments.pricing.v1.Catalog
-	(*ApplyCatalogRequest)(nil),      // 2: payments.pricing.v1.ApplyCatalogRequest
-	(*CatalogChange)(nil),            // 3: payments.pricing.v1.CatalogChange
-	(*ApplyCatalogResponse)(nil),     // 4: payments.pricing.v1.ApplyCatalogResponse
-	(*GetPlanRequest)(nil),           // 5: payments.pricing.v1.GetPlanRequest
-	(*GetPlanResponse)(nil),          // 6: payments.pricing.v1.GetPlanResponse
-	(*ListPlansRequest)(nil),         // 7: payments.pricing.v1.ListPlansRequest
-	(*ListPlansResponse)(nil),        // 8: payments.pricing.v1.ListPlansResponse
-	(*ListSkusRequest)(nil),          // 9: payments.pricing.v1.ListSkusRequest
-	(*ListSkusResponse)(nil),         // 10: payments.pricing.v1.ListSkusResponse
-	(*ListEntitlementsRequest)(nil),  // 11: payments.pricing.v1.ListEntitlementsRequest
-	(*ListEntitlementsResponse)(nil), // 12: payments.pricing.v1.ListEntitlementsResponse
-	(*Sku)(nil),                      // 13: payments.pricing.v1.Sku
-	(*Plan)(nil),                     // 14: payments.pricing.v1.Plan
-	(*BusinessModel)(nil),            // 15: payments.pricing.v1.BusinessModel
-	(*OrgBusinessModel)(nil),         // 16: payments.pricing.v1.OrgBusinessModel
-	(*Entitlement)(nil),              // 17: payments.pricing.v1.Entitlement
-	(*Partner)(nil),                  // 18: payments.pricing.v1.Partner
-	(*PartnerOfRecord)(nil),          // 19: payments.pricing.v1.PartnerOfRecord
-	(*CommissionRate)(nil),           // 20: payments.pricing.v1.CommissionRate
-	(*structpb.Struct)(nil),          // 21: google.protobuf.Struct
+	(CatalogChange_Kind)(0),                    // 0: payments.pricing.v1.CatalogChange.Kind
+	(*Catalog)(nil),                            // 1: payments.pricing.v1.Catalog
+	(*ApplyCatalogRequest)(nil),                // 2: payments.pricing.v1.ApplyCatalogRequest
+	(*CatalogChange)(nil),                      // 3: payments.pricing.v1.CatalogChange
+	(*ApplyCatalogResponse)(nil),               // 4: payments.pricing.v1.ApplyCatalogResponse
+	(*GetPlanRequest)(nil),                     // 5: payments.pricing.v1.GetPlanRequest
+	(*GetPlanResponse)(nil),                    // 6: payments.pricing.v1.GetPlanResponse
+	(*ListPlansRequest)(nil),                   // 7: payments.pricing.v1.ListPlansRequest
+	(*ListPlansResponse)(nil),                  // 8: payments.pricing.v1.ListPlansResponse
+	(*ListSkusRequest)(nil),                    // 9: payments.pricing.v1.ListSkusRequest
+	(*ListSkusResponse)(nil),                   // 10: payments.pricing.v1.ListSkusResponse
+	(*ListEntitlementsRequest)(nil),            // 11: payments.pricing.v1.ListEntitlementsRequest
+	(*ListEntitlementsResponse)(nil),           // 12: payments.pricing.v1.ListEntitlementsResponse
+	(*ListBusinessModelsRequest)(nil),          // 13: payments.pricing.v1.ListBusinessModelsRequest
+	(*ListBusinessModelsResponse)(nil),         // 14: payments.pricing.v1.ListBusinessModelsResponse
+	(*ListOrgBusinessModelsRequest)(nil),       // 15: payments.pricing.v1.ListOrgBusinessModelsRequest
+	(*ListOrgBusinessModelsResponse)(nil),      // 16: payments.pricing.v1.ListOrgBusinessModelsResponse
+	(*ListPartnersRequest)(nil),                // 17: payments.pricing.v1.ListPartnersRequest
+	(*ListPartnersResponse)(nil),               // 18: payments.pricing.v1.ListPartnersResponse
+	(*ListPartnersOfRecordRequest)(nil),        // 19: payments.pricing.v1.ListPartnersOfRecordRequest
+	(*ListPartnersOfRecordResponse)(nil),       // 20: payments.pricing.v1.ListPartnersOfRecordResponse
+	(*ListCommissionRatesRequest)(nil),         // 21: payments.pricing.v1.ListCommissionRatesRequest
+	(*ListCommissionRatesResponse)(nil),        // 22: payments.pricing.v1.ListCommissionRatesResponse
+	(*ListBillingAccountOrgsRequest)(nil),      // 23: payments.pricing.v1.ListBillingAccountOrgsRequest
+	(*ListBillingAccountOrgsResponse)(nil),     // 24: payments.pricing.v1.ListBillingAccountOrgsResponse
+	(*ListBillingAccountPartnersRequest)(nil),  // 25: payments.pricing.v1.ListBillingAccountPartnersRequest
+	(*ListBillingAccountPartnersResponse)(nil), // 26: payments.pricing.v1.ListBillingAccountPartnersResponse
+	(*PublishPlanRequest)(nil),                 // 27: payments.pricing.v1.PublishPlanRequest
+	(*PublishPlanResponse)(nil),                // 28: payments.pricing.v1.PublishPlanResponse
+	(*ArchivePlanRequest)(nil),                 // 29: payments.pricing.v1.ArchivePlanRequest
+	(*ArchivePlanResponse)(nil),                // 30: payments.pricing.v1.ArchivePlanResponse
+	(*MigratePlanRequest)(nil),                 // 31: payments.pricing.v1.MigratePlanRequest
+	(*PlanMove)(nil),                           // 32: payments.pricing.v1.PlanMove
+	(*MigratePlanResponse)(nil),                // 33: payments.pricing.v1.MigratePlanResponse
+	(*AssignBusinessModelRequest)(nil),         // 34: payments.pricing.v1.AssignBusinessModelRequest
+	(*AssignBusinessModelResponse)(nil),        // 35: payments.pricing.v1.AssignBusinessModelResponse
+	(*ListTaxRatesRequest)(nil),                // 36: payments.pricing.v1.ListTaxRatesRequest
+	(*ListTaxRatesResponse)(nil),               // 37: payments.pricing.v1.ListTaxRatesResponse
+	(*ListTaxProfilesRequest)(nil),             // 38: payments.pricing.v1.ListTaxProfilesRequest
+	(*ListTaxProfilesResponse)(nil),            // 39: payments.pricing.v1.ListTaxProfilesResponse
+	(*ListTaxPoliciesRequest)(nil),             // 40: payments.pricing.v1.ListTaxPoliciesRequest
+	(*ListTaxPoliciesResponse)(nil),            // 41: payments.pricing.v1.ListTaxPoliciesResponse
+	(*Sku)(nil),                                // 42: payments.pricing.v1.Sku
+	(*Plan)(nil),                               // 43: payments.pricing.v1.Plan
+	(*BusinessModel)(nil),                      // 44: payments.pricing.v1.BusinessModel
+	(*OrgBusinessModel)(nil),                   // 45: payments.pricing.v1.OrgBusinessModel
+	(*Entitlement)(nil),                        // 46: payments.pricing.v1.Entitlement
+	(*Partner)(nil),                            // 47: payments.pricing.v1.Partner
+	(*PartnerOfRecord)(nil),                    // 48: payments.pricing.v1.PartnerOfRecord
+	(*CommissionRate)(nil),                     // 49: payments.pricing.v1.CommissionRate
+	(*TaxRate)(nil),                            // 50: payments.pricing.v1.TaxRate
+	(*TaxProfile)(nil),                         // 51: payments.pricing.v1.TaxProfile
+	(*TaxPolicy)(nil),                          // 52: payments.pricing.v1.TaxPolicy
+	(*BillingAccountOrg)(nil),                  // 53: payments.pricing.v1.BillingAccountOrg
+	(*BillingAccountPartner)(nil),              // 54: payments.pricing.v1.BillingAccountPartner
+	(*structpb.Struct)(nil),                    // 55: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),              // 56: google.protobuf.Timestamp
 }
 var file_payments_pricing_v1_catalog_service_proto_depIdxs = []int32{
-	13, // 0: payments.pricing.v1.Catalog.skus:type_name -> payments.pricing.v1.Sku
-	14, // 1: payments.pricing.v1.Catalog.plans:type_name -> payments.pricing.v1.Plan
-	15, // 2: payments.pricing.v1.Catalog.business_models:type_name -> payments.pricing.v1.BusinessModel
-	16, // 3: payments.pricing.v1.Catalog.org_business_models:type_name -> payments.pricing.v1.OrgBusinessModel
-	17, // 4: payments.pricing.v1.Catalog.entitlements:type_name -> payments.pricing.v1.Entitlement
-	18, // 5: payments.pricing.v1.Catalog.partners:type_name -> payments.pricing.v1.Partner
-	19, // 6: payments.pricing.v1.Catalog.partners_of_record:type_name -> payments.pricing.v1.PartnerOfRecord
-	20, // 7: payments.pricing.v1.Catalog.commission_rates:type_name -> payments.pricing.v1.CommissionRate
-	1,  // 8: payments.pricing.v1.ApplyCatalogRequest.catalog:type_name -> payments.pricing.v1.Catalog
-	0,  // 9: payments.pricing.v1.CatalogChange.kind:type_name -> payments.pricing.v1.CatalogChange.Kind
-	21, // 10: payments.pricing.v1.CatalogChange.before:type_name -> google.protobuf.Struct
-	21, // 11: payments.pricing.v1.CatalogChange.after:type_name -> google.protobuf.Struct
-	3,  // 12: payments.pricing.v1.ApplyCatalogResponse.changes:type_name -> payments.pricing.v1.CatalogChange
-	14, // 13: payments.pricing.v1.GetPlanResponse.plan:type_name -> payments.pricing.v1.Plan
-	14, // 14: payments.pricing.v1.ListPlansResponse.plans:type_name -> payments.pricing.v1.Plan
-	13, // 15: payments.pricing.v1.ListSkusResponse.skus:type_name -> payments.pricing.v1.Sku
-	17, // 16: payments.pricing.v1.ListEntitlementsResponse.entitlements:type_name -> payments.pricing.v1.Entitlement
-	2,  // 17: payments.pricing.v1.CatalogService.ApplyCatalog:input_type -> payments.pricing.v1.ApplyCatalogRequest
-	5,  // 18: payments.pricing.v1.CatalogService.GetPlan:input_type -> payments.pricing.v1.GetPlanRequest
-	7,  // 19: payments.pricing.v1.CatalogService.ListPlans:input_type -> payments.pricing.v1.ListPlansRequest
-	9,  // 20: payments.pricing.v1.CatalogService.ListSkus:input_type -> payments.pricing.v1.ListSkusRequest
-	11, // 21: payments.pricing.v1.CatalogService.ListEntitlements:input_type -> payments.pricing.v1.ListEntitlementsRequest
-	4,  // 22: payments.pricing.v1.CatalogService.ApplyCatalog:output_type -> payments.pricing.v1.ApplyCatalogResponse
-	6,  // 23: payments.pricing.v1.CatalogService.GetPlan:output_type -> payments.pricing.v1.GetPlanResponse
-	8,  // 24: payments.pricing.v1.CatalogService.ListPlans:output_type -> payments.pricing.v1.ListPlansResponse
-	10, // 25: payments.pricing.v1.CatalogService.ListSkus:output_type -> payments.pricing.v1.ListSkusResponse
-	12, // 26: payments.pricing.v1.CatalogService.ListEntitlements:output_type -> payments.pricing.v1.ListEntitlementsResponse
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	42, // 0: payments.pricing.v1.Catalog.skus:type_name -> payments.pricing.v1.Sku
+	43, // 1: payments.pricing.v1.Catalog.plans:type_name -> payments.pricing.v1.Plan
+	44, // 2: payments.pricing.v1.Catalog.business_models:type_name -> payments.pricing.v1.BusinessModel
+	45, // 3: payments.pricing.v1.Catalog.org_business_models:type_name -> payments.pricing.v1.OrgBusinessModel
+	46, // 4: payments.pricing.v1.Catalog.entitlements:type_name -> payments.pricing.v1.Entitlement
+	47, // 5: payments.pricing.v1.Catalog.partners:type_name -> payments.pricing.v1.Partner
+	48, // 6: payments.pricing.v1.Catalog.partners_of_record:type_name -> payments.pricing.v1.PartnerOfRecord
+	49, // 7: payments.pricing.v1.Catalog.commission_rates:type_name -> payments.pricing.v1.CommissionRate
+	50, // 8: payments.pricing.v1.Catalog.tax_rates:type_name -> payments.pricing.v1.TaxRate
+	51, // 9: payments.pricing.v1.Catalog.tax_profiles:type_name -> payments.pricing.v1.TaxProfile
+	52, // 10: payments.pricing.v1.Catalog.tax_policies:type_name -> payments.pricing.v1.TaxPolicy
+	53, // 11: payments.pricing.v1.Catalog.billing_account_orgs:type_name -> payments.pricing.v1.BillingAccountOrg
+	54, // 12: payments.pricing.v1.Catalog.billing_account_partners:type_name -> payments.pricing.v1.BillingAccountPartner
+	1,  // 13: payments.pricing.v1.ApplyCatalogRequest.catalog:type_name -> payments.pricing.v1.Catalog
+	0,  // 14: payments.pricing.v1.CatalogChange.kind:type_name -> payments.pricing.v1.CatalogChange.Kind
+	55, // 15: payments.pricing.v1.CatalogChange.before:type_name -> google.protobuf.Struct
+	55, // 16: payments.pricing.v1.CatalogChange.after:type_name -> google.protobuf.Struct
+	3,  // 17: payments.pricing.v1.ApplyCatalogResponse.changes:type_name -> payments.pricing.v1.CatalogChange
+	43, // 18: payments.pricing.v1.GetPlanResponse.plan:type_name -> payments.pricing.v1.Plan
+	43, // 19: payments.pricing.v1.ListPlansResponse.plans:type_name -> payments.pricing.v1.Plan
+	42, // 20: payments.pricing.v1.ListSkusResponse.skus:type_name -> payments.pricing.v1.Sku
+	46, // 21: payments.pricing.v1.ListEntitlementsResponse.entitlements:type_name -> payments.pricing.v1.Entitlement
+	44, // 22: payments.pricing.v1.ListBusinessModelsResponse.business_models:type_name -> payments.pricing.v1.BusinessModel
+	45, // 23: payments.pricing.v1.ListOrgBusinessModelsResponse.org_business_models:type_name -> payments.pricing.v1.OrgBusinessModel
+	47, // 24: payments.pricing.v1.ListPartnersResponse.partners:type_name -> payments.pricing.v1.Partner
+	48, // 25: payments.pricing.v1.ListPartnersOfRecordResponse.partners_of_record:type_name -> payments.pricing.v1.PartnerOfRecord
+	49, // 26: payments.pricing.v1.ListCommissionRatesResponse.commission_rates:type_name -> payments.pricing.v1.CommissionRate
+	53, // 27: payments.pricing.v1.ListBillingAccountOrgsResponse.billing_account_orgs:type_name -> payments.pricing.v1.BillingAccountOrg
+	54, // 28: payments.pricing.v1.ListBillingAccountPartnersResponse.billing_account_partners:type_name -> payments.pricing.v1.BillingAccountPartner
+	56, // 29: payments.pricing.v1.PublishPlanRequest.effective_at:type_name -> google.protobuf.Timestamp
+	43, // 30: payments.pricing.v1.PublishPlanResponse.plan:type_name -> payments.pricing.v1.Plan
+	43, // 31: payments.pricing.v1.ArchivePlanResponse.plan:type_name -> payments.pricing.v1.Plan
+	56, // 32: payments.pricing.v1.MigratePlanRequest.effective_at:type_name -> google.protobuf.Timestamp
+	46, // 33: payments.pricing.v1.PlanMove.before:type_name -> payments.pricing.v1.Entitlement
+	46, // 34: payments.pricing.v1.PlanMove.after:type_name -> payments.pricing.v1.Entitlement
+	32, // 35: payments.pricing.v1.MigratePlanResponse.moves:type_name -> payments.pricing.v1.PlanMove
+	45, // 36: payments.pricing.v1.AssignBusinessModelResponse.org_business_model:type_name -> payments.pricing.v1.OrgBusinessModel
+	50, // 37: payments.pricing.v1.ListTaxRatesResponse.tax_rates:type_name -> payments.pricing.v1.TaxRate
+	51, // 38: payments.pricing.v1.ListTaxProfilesResponse.tax_profiles:type_name -> payments.pricing.v1.TaxProfile
+	52, // 39: payments.pricing.v1.ListTaxPoliciesResponse.tax_policies:type_name -> payments.pricing.v1.TaxPolicy
+	2,  // 40: payments.pricing.v1.CatalogService.ApplyCatalog:input_type -> payments.pricing.v1.ApplyCatalogRequest
+	27, // 41: payments.pricing.v1.CatalogService.PublishPlan:input_type -> payments.pricing.v1.PublishPlanRequest
+	29, // 42: payments.pricing.v1.CatalogService.ArchivePlan:input_type -> payments.pricing.v1.ArchivePlanRequest
+	31, // 43: payments.pricing.v1.CatalogService.MigratePlan:input_type -> payments.pricing.v1.MigratePlanRequest
+	34, // 44: payments.pricing.v1.CatalogService.AssignBusinessModel:input_type -> payments.pricing.v1.AssignBusinessModelRequest
+	5,  // 45: payments.pricing.v1.CatalogService.GetPlan:input_type -> payments.pricing.v1.GetPlanRequest
+	7,  // 46: payments.pricing.v1.CatalogService.ListPlans:input_type -> payments.pricing.v1.ListPlansRequest
+	9,  // 47: payments.pricing.v1.CatalogService.ListSkus:input_type -> payments.pricing.v1.ListSkusRequest
+	11, // 48: payments.pricing.v1.CatalogService.ListEntitlements:input_type -> payments.pricing.v1.ListEntitlementsRequest
+	13, // 49: payments.pricing.v1.CatalogService.ListBusinessModels:input_type -> payments.pricing.v1.ListBusinessModelsRequest
+	15, // 50: payments.pricing.v1.CatalogService.ListOrgBusinessModels:input_type -> payments.pricing.v1.ListOrgBusinessModelsRequest
+	17, // 51: payments.pricing.v1.CatalogService.ListPartners:input_type -> payments.pricing.v1.ListPartnersRequest
+	19, // 52: payments.pricing.v1.CatalogService.ListPartnersOfRecord:input_type -> payments.pricing.v1.ListPartnersOfRecordRequest
+	21, // 53: payments.pricing.v1.CatalogService.ListCommissionRates:input_type -> payments.pricing.v1.ListCommissionRatesRequest
+	36, // 54: payments.pricing.v1.CatalogService.ListTaxRates:input_type -> payments.pricing.v1.ListTaxRatesRequest
+	38, // 55: payments.pricing.v1.CatalogService.ListTaxProfiles:input_type -> payments.pricing.v1.ListTaxProfilesRequest
+	40, // 56: payments.pricing.v1.CatalogService.ListTaxPolicies:input_type -> payments.pricing.v1.ListTaxPoliciesRequest
+	23, // 57: payments.pricing.v1.CatalogService.ListBillingAccountOrgs:input_type -> payments.pricing.v1.ListBillingAccountOrgsRequest
+	25, // 58: payments.pricing.v1.CatalogService.ListBillingAccountPartners:input_type -> payments.pricing.v1.ListBillingAccountPartnersRequest
+	4,  // 59: payments.pricing.v1.CatalogService.ApplyCatalog:output_type -> payments.pricing.v1.ApplyCatalogResponse
+	28, // 60: payments.pricing.v1.CatalogService.PublishPlan:output_type -> payments.pricing.v1.PublishPlanResponse
+	30, // 61: payments.pricing.v1.CatalogService.ArchivePlan:output_type -> payments.pricing.v1.ArchivePlanResponse
+	33, // 62: payments.pricing.v1.CatalogService.MigratePlan:output_type -> payments.pricing.v1.MigratePlanResponse
+	35, // 63: payments.pricing.v1.CatalogService.AssignBusinessModel:output_type -> payments.pricing.v1.AssignBusinessModelResponse
+	6,  // 64: payments.pricing.v1.CatalogService.GetPlan:output_type -> payments.pricing.v1.GetPlanResponse
+	8,  // 65: payments.pricing.v1.CatalogService.ListPlans:output_type -> payments.pricing.v1.ListPlansResponse
+	10, // 66: payments.pricing.v1.CatalogService.ListSkus:output_type -> payments.pricing.v1.ListSkusResponse
+	12, // 67: payments.pricing.v1.CatalogService.ListEntitlements:output_type -> payments.pricing.v1.ListEntitlementsResponse
+	14, // 68: payments.pricing.v1.CatalogService.ListBusinessModels:output_type -> payments.pricing.v1.ListBusinessModelsResponse
+	16, // 69: payments.pricing.v1.CatalogService.ListOrgBusinessModels:output_type -> payments.pricing.v1.ListOrgBusinessModelsResponse
+	18, // 70: payments.pricing.v1.CatalogService.ListPartners:output_type -> payments.pricing.v1.ListPartnersResponse
+	20, // 71: payments.pricing.v1.CatalogService.ListPartnersOfRecord:output_type -> payments.pricing.v1.ListPartnersOfRecordResponse
+	22, // 72: payments.pricing.v1.CatalogService.ListCommissionRates:output_type -> payments.pricing.v1.ListCommissionRatesResponse
+	37, // 73: payments.pricing.v1.CatalogService.ListTaxRates:output_type -> payments.pricing.v1.ListTaxRatesResponse
+	39, // 74: payments.pricing.v1.CatalogService.ListTaxProfiles:output_type -> payments.pricing.v1.ListTaxProfilesResponse
+	41, // 75: payments.pricing.v1.CatalogService.ListTaxPolicies:output_type -> payments.pricing.v1.ListTaxPoliciesResponse
+	24, // 76: payments.pricing.v1.CatalogService.ListBillingAccountOrgs:output_type -> payments.pricing.v1.ListBillingAccountOrgsResponse
+	26, // 77: payments.pricing.v1.CatalogService.ListBillingAccountPartners:output_type -> payments.pricing.v1.ListBillingAccountPartnersResponse
+	59, // [59:78] is the sub-list for method output_type
+	40, // [40:59] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_payments_pricing_v1_catalog_service_proto_init() }
@@ -1005,7 +3023,7 @@ func file_payments_pricing_v1_catalog_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_pricing_v1_catalog_service_proto_rawDesc), len(file_payments_pricing_v1_catalog_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,11 +19,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	CatalogService_ApplyCatalog_FullMethodName     = "/payments.pricing.v1.CatalogService/ApplyCatalog"
-	CatalogService_GetPlan_FullMethodName          = "/payments.pricing.v1.CatalogService/GetPlan"
-	CatalogService_ListPlans_FullMethodName        = "/payments.pricing.v1.CatalogService/ListPlans"
-	CatalogService_ListSkus_FullMethodName         = "/payments.pricing.v1.CatalogService/ListSkus"
-	CatalogService_ListEntitlements_FullMethodName = "/payments.pricing.v1.CatalogService/ListEntitlements"
+	CatalogService_ApplyCatalog_FullMethodName               = "/payments.pricing.v1.CatalogService/ApplyCatalog"
+	CatalogService_PublishPlan_FullMethodName                = "/payments.pricing.v1.CatalogService/PublishPlan"
+	CatalogService_ArchivePlan_FullMethodName                = "/payments.pricing.v1.CatalogService/ArchivePlan"
+	CatalogService_MigratePlan_FullMethodName                = "/payments.pricing.v1.CatalogService/MigratePlan"
+	CatalogService_AssignBusinessModel_FullMethodName        = "/payments.pricing.v1.CatalogService/AssignBusinessModel"
+	CatalogService_GetPlan_FullMethodName                    = "/payments.pricing.v1.CatalogService/GetPlan"
+	CatalogService_ListPlans_FullMethodName                  = "/payments.pricing.v1.CatalogService/ListPlans"
+	CatalogService_ListSkus_FullMethodName                   = "/payments.pricing.v1.CatalogService/ListSkus"
+	CatalogService_ListEntitlements_FullMethodName           = "/payments.pricing.v1.CatalogService/ListEntitlements"
+	CatalogService_ListBusinessModels_FullMethodName         = "/payments.pricing.v1.CatalogService/ListBusinessModels"
+	CatalogService_ListOrgBusinessModels_FullMethodName      = "/payments.pricing.v1.CatalogService/ListOrgBusinessModels"
+	CatalogService_ListPartners_FullMethodName               = "/payments.pricing.v1.CatalogService/ListPartners"
+	CatalogService_ListPartnersOfRecord_FullMethodName       = "/payments.pricing.v1.CatalogService/ListPartnersOfRecord"
+	CatalogService_ListCommissionRates_FullMethodName        = "/payments.pricing.v1.CatalogService/ListCommissionRates"
+	CatalogService_ListTaxRates_FullMethodName               = "/payments.pricing.v1.CatalogService/ListTaxRates"
+	CatalogService_ListTaxProfiles_FullMethodName            = "/payments.pricing.v1.CatalogService/ListTaxProfiles"
+	CatalogService_ListTaxPolicies_FullMethodName            = "/payments.pricing.v1.CatalogService/ListTaxPolicies"
+	CatalogService_ListBillingAccountOrgs_FullMethodName     = "/payments.pricing.v1.CatalogService/ListBillingAccountOrgs"
+	CatalogService_ListBillingAccountPartners_FullMethodName = "/payments.pricing.v1.CatalogService/ListBillingAccountPartners"
 )
 
 // CatalogServiceClient is the client API for CatalogService service.
@@ -36,9 +50,29 @@ type CatalogServiceClient interface {
 	// deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
 	// plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 	//
-	// Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-	// CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+	// To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+	//
+	// Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+	// DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
 	ApplyCatalog(ctx context.Context, in *ApplyCatalogRequest, opts ...grpc.CallOption) (*ApplyCatalogResponse, error)
+	// PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+	// plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+	PublishPlan(ctx context.Context, in *PublishPlanRequest, opts ...grpc.CallOption) (*PublishPlanResponse, error)
+	// ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+	// PLAN_IN_USE (MigratePlan moves those who are on it).
+	ArchivePlan(ctx context.Context, in *ArchivePlanRequest, opts ...grpc.CallOption) (*ArchivePlanResponse, error)
+	// MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+	// then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+	// entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+	// order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+	// again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+	// goes on by itself.
+	//
+	// Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+	MigratePlan(ctx context.Context, in *MigratePlanRequest, opts ...grpc.CallOption) (*MigratePlanResponse, error)
+	// AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+	// it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
+	AssignBusinessModel(ctx context.Context, in *AssignBusinessModelRequest, opts ...grpc.CallOption) (*AssignBusinessModelResponse, error)
 	// GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND.
 	GetPlan(ctx context.Context, in *GetPlanRequest, opts ...grpc.CallOption) (*GetPlanResponse, error)
 	// ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
@@ -48,6 +82,28 @@ type CatalogServiceClient interface {
 	ListSkus(ctx context.Context, in *ListSkusRequest, opts ...grpc.CallOption) (*ListSkusResponse, error)
 	// ListEntitlements pages through the entitlements by organisation and effective_at, superseded ones included.
 	ListEntitlements(ctx context.Context, in *ListEntitlementsRequest, opts ...grpc.CallOption) (*ListEntitlementsResponse, error)
+	// ListBusinessModels pages through the business models by id.
+	ListBusinessModels(ctx context.Context, in *ListBusinessModelsRequest, opts ...grpc.CallOption) (*ListBusinessModelsResponse, error)
+	// ListOrgBusinessModels pages through the organisations that are on a business model, by their ids.
+	ListOrgBusinessModels(ctx context.Context, in *ListOrgBusinessModelsRequest, opts ...grpc.CallOption) (*ListOrgBusinessModelsResponse, error)
+	// ListPartners pages through the partners by id.
+	ListPartners(ctx context.Context, in *ListPartnersRequest, opts ...grpc.CallOption) (*ListPartnersResponse, error)
+	// ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included.
+	ListPartnersOfRecord(ctx context.Context, in *ListPartnersOfRecordRequest, opts ...grpc.CallOption) (*ListPartnersOfRecordResponse, error)
+	// ListCommissionRates pages through the commission rates by tier and SKU.
+	ListCommissionRates(ctx context.Context, in *ListCommissionRatesRequest, opts ...grpc.CallOption) (*ListCommissionRatesResponse, error)
+	// ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included.
+	ListTaxRates(ctx context.Context, in *ListTaxRatesRequest, opts ...grpc.CallOption) (*ListTaxRatesResponse, error)
+	// ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included.
+	ListTaxProfiles(ctx context.Context, in *ListTaxProfilesRequest, opts ...grpc.CallOption) (*ListTaxProfilesResponse, error)
+	// ListTaxPolicies pages through the tax policies by country.
+	ListTaxPolicies(ctx context.Context, in *ListTaxPoliciesRequest, opts ...grpc.CallOption) (*ListTaxPoliciesResponse, error)
+	// ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+	// start_at, ended ones included.
+	ListBillingAccountOrgs(ctx context.Context, in *ListBillingAccountOrgsRequest, opts ...grpc.CallOption) (*ListBillingAccountOrgsResponse, error)
+	// ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+	// ended ones included.
+	ListBillingAccountPartners(ctx context.Context, in *ListBillingAccountPartnersRequest, opts ...grpc.CallOption) (*ListBillingAccountPartnersResponse, error)
 }
 
 type catalogServiceClient struct {
@@ -62,6 +118,46 @@ func (c *catalogServiceClient) ApplyCatalog(ctx context.Context, in *ApplyCatalo
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApplyCatalogResponse)
 	err := c.cc.Invoke(ctx, CatalogService_ApplyCatalog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) PublishPlan(ctx context.Context, in *PublishPlanRequest, opts ...grpc.CallOption) (*PublishPlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishPlanResponse)
+	err := c.cc.Invoke(ctx, CatalogService_PublishPlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ArchivePlan(ctx context.Context, in *ArchivePlanRequest, opts ...grpc.CallOption) (*ArchivePlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ArchivePlanResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ArchivePlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) MigratePlan(ctx context.Context, in *MigratePlanRequest, opts ...grpc.CallOption) (*MigratePlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MigratePlanResponse)
+	err := c.cc.Invoke(ctx, CatalogService_MigratePlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) AssignBusinessModel(ctx context.Context, in *AssignBusinessModelRequest, opts ...grpc.CallOption) (*AssignBusinessModelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AssignBusinessModelResponse)
+	err := c.cc.Invoke(ctx, CatalogService_AssignBusinessModel_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +204,106 @@ func (c *catalogServiceClient) ListEntitlements(ctx context.Context, in *ListEnt
 	return out, nil
 }
 
+func (c *catalogServiceClient) ListBusinessModels(ctx context.Context, in *ListBusinessModelsRequest, opts ...grpc.CallOption) (*ListBusinessModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBusinessModelsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListBusinessModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListOrgBusinessModels(ctx context.Context, in *ListOrgBusinessModelsRequest, opts ...grpc.CallOption) (*ListOrgBusinessModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOrgBusinessModelsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListOrgBusinessModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListPartners(ctx context.Context, in *ListPartnersRequest, opts ...grpc.CallOption) (*ListPartnersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPartnersResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListPartners_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListPartnersOfRecord(ctx context.Context, in *ListPartnersOfRecordRequest, opts ...grpc.CallOption) (*ListPartnersOfRecordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPartnersOfRecordResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListPartnersOfRecord_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListCommissionRates(ctx context.Context, in *ListCommissionRatesRequest, opts ...grpc.CallOption) (*ListCommissionRatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCommissionRatesResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListCommissionRates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListTaxRates(ctx context.Context, in *ListTaxRatesRequest, opts ...grpc.CallOption) (*ListTaxRatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTaxRatesResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListTaxRates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListTaxProfiles(ctx context.Context, in *ListTaxProfilesRequest, opts ...grpc.CallOption) (*ListTaxProfilesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTaxProfilesResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListTaxProfiles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListTaxPolicies(ctx context.Context, in *ListTaxPoliciesRequest, opts ...grpc.CallOption) (*ListTaxPoliciesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTaxPoliciesResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListTaxPolicies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListBillingAccountOrgs(ctx context.Context, in *ListBillingAccountOrgsRequest, opts ...grpc.CallOption) (*ListBillingAccountOrgsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBillingAccountOrgsResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListBillingAccountOrgs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *catalogServiceClient) ListBillingAccountPartners(ctx context.Context, in *ListBillingAccountPartnersRequest, opts ...grpc.CallOption) (*ListBillingAccountPartnersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListBillingAccountPartnersResponse)
+	err := c.cc.Invoke(ctx, CatalogService_ListBillingAccountPartners_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CatalogServiceServer is the server API for CatalogService service.
 // All implementations must embed UnimplementedCatalogServiceServer
 // for forward compatibility.
@@ -118,9 +314,29 @@ type CatalogServiceServer interface {
 	// deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
 	// plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 	//
-	// Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-	// CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+	// To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+	//
+	// Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+	// DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
 	ApplyCatalog(context.Context, *ApplyCatalogRequest) (*ApplyCatalogResponse, error)
+	// PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+	// plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+	PublishPlan(context.Context, *PublishPlanRequest) (*PublishPlanResponse, error)
+	// ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+	// PLAN_IN_USE (MigratePlan moves those who are on it).
+	ArchivePlan(context.Context, *ArchivePlanRequest) (*ArchivePlanResponse, error)
+	// MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+	// then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+	// entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+	// order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+	// again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+	// goes on by itself.
+	//
+	// Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+	MigratePlan(context.Context, *MigratePlanRequest) (*MigratePlanResponse, error)
+	// AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+	// it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
+	AssignBusinessModel(context.Context, *AssignBusinessModelRequest) (*AssignBusinessModelResponse, error)
 	// GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND.
 	GetPlan(context.Context, *GetPlanRequest) (*GetPlanResponse, error)
 	// ListPlans pages through the plans by id, each with its newest price list. NOT_FOUND for a business model that there
@@ -130,6 +346,28 @@ type CatalogServiceServer interface {
 	ListSkus(context.Context, *ListSkusRequest) (*ListSkusResponse, error)
 	// ListEntitlements pages through the entitlements by organisation and effective_at, superseded ones included.
 	ListEntitlements(context.Context, *ListEntitlementsRequest) (*ListEntitlementsResponse, error)
+	// ListBusinessModels pages through the business models by id.
+	ListBusinessModels(context.Context, *ListBusinessModelsRequest) (*ListBusinessModelsResponse, error)
+	// ListOrgBusinessModels pages through the organisations that are on a business model, by their ids.
+	ListOrgBusinessModels(context.Context, *ListOrgBusinessModelsRequest) (*ListOrgBusinessModelsResponse, error)
+	// ListPartners pages through the partners by id.
+	ListPartners(context.Context, *ListPartnersRequest) (*ListPartnersResponse, error)
+	// ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included.
+	ListPartnersOfRecord(context.Context, *ListPartnersOfRecordRequest) (*ListPartnersOfRecordResponse, error)
+	// ListCommissionRates pages through the commission rates by tier and SKU.
+	ListCommissionRates(context.Context, *ListCommissionRatesRequest) (*ListCommissionRatesResponse, error)
+	// ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included.
+	ListTaxRates(context.Context, *ListTaxRatesRequest) (*ListTaxRatesResponse, error)
+	// ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included.
+	ListTaxProfiles(context.Context, *ListTaxProfilesRequest) (*ListTaxProfilesResponse, error)
+	// ListTaxPolicies pages through the tax policies by country.
+	ListTaxPolicies(context.Context, *ListTaxPoliciesRequest) (*ListTaxPoliciesResponse, error)
+	// ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+	// start_at, ended ones included.
+	ListBillingAccountOrgs(context.Context, *ListBillingAccountOrgsRequest) (*ListBillingAccountOrgsResponse, error)
+	// ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+	// ended ones included.
+	ListBillingAccountPartners(context.Context, *ListBillingAccountPartnersRequest) (*ListBillingAccountPartnersResponse, error)
 	mustEmbedUnimplementedCatalogServiceServer()
 }
 
@@ -143,6 +381,18 @@ type UnimplementedCatalogServiceServer struct{}
 func (UnimplementedCatalogServiceServer) ApplyCatalog(context.Context, *ApplyCatalogRequest) (*ApplyCatalogResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ApplyCatalog not implemented")
 }
+func (UnimplementedCatalogServiceServer) PublishPlan(context.Context, *PublishPlanRequest) (*PublishPlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishPlan not implemented")
+}
+func (UnimplementedCatalogServiceServer) ArchivePlan(context.Context, *ArchivePlanRequest) (*ArchivePlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ArchivePlan not implemented")
+}
+func (UnimplementedCatalogServiceServer) MigratePlan(context.Context, *MigratePlanRequest) (*MigratePlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MigratePlan not implemented")
+}
+func (UnimplementedCatalogServiceServer) AssignBusinessModel(context.Context, *AssignBusinessModelRequest) (*AssignBusinessModelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AssignBusinessModel not implemented")
+}
 func (UnimplementedCatalogServiceServer) GetPlan(context.Context, *GetPlanRequest) (*GetPlanResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPlan not implemented")
 }
@@ -154,6 +404,36 @@ func (UnimplementedCatalogServiceServer) ListSkus(context.Context, *ListSkusRequ
 }
 func (UnimplementedCatalogServiceServer) ListEntitlements(context.Context, *ListEntitlementsRequest) (*ListEntitlementsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEntitlements not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListBusinessModels(context.Context, *ListBusinessModelsRequest) (*ListBusinessModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBusinessModels not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListOrgBusinessModels(context.Context, *ListOrgBusinessModelsRequest) (*ListOrgBusinessModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOrgBusinessModels not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListPartners(context.Context, *ListPartnersRequest) (*ListPartnersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPartners not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListPartnersOfRecord(context.Context, *ListPartnersOfRecordRequest) (*ListPartnersOfRecordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPartnersOfRecord not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListCommissionRates(context.Context, *ListCommissionRatesRequest) (*ListCommissionRatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCommissionRates not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListTaxRates(context.Context, *ListTaxRatesRequest) (*ListTaxRatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTaxRates not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListTaxProfiles(context.Context, *ListTaxProfilesRequest) (*ListTaxProfilesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTaxProfiles not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListTaxPolicies(context.Context, *ListTaxPoliciesRequest) (*ListTaxPoliciesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTaxPolicies not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListBillingAccountOrgs(context.Context, *ListBillingAccountOrgsRequest) (*ListBillingAccountOrgsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBillingAccountOrgs not implemented")
+}
+func (UnimplementedCatalogServiceServer) ListBillingAccountPartners(context.Context, *ListBillingAccountPartnersRequest) (*ListBillingAccountPartnersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBillingAccountPartners not implemented")
 }
 func (UnimplementedCatalogServiceServer) mustEmbedUnimplementedCatalogServiceServer() {}
 func (UnimplementedCatalogServiceServer) testEmbeddedByValue()                        {}
@@ -190,6 +470,78 @@ func _CatalogService_ApplyCatalog_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(CatalogServiceServer).ApplyCatalog(ctx, req.(*ApplyCatalogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_PublishPlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishPlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).PublishPlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_PublishPlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).PublishPlan(ctx, req.(*PublishPlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ArchivePlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ArchivePlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ArchivePlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ArchivePlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ArchivePlan(ctx, req.(*ArchivePlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_MigratePlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MigratePlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).MigratePlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_MigratePlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).MigratePlan(ctx, req.(*MigratePlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_AssignBusinessModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AssignBusinessModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).AssignBusinessModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_AssignBusinessModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).AssignBusinessModel(ctx, req.(*AssignBusinessModelRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -266,6 +618,186 @@ func _CatalogService_ListEntitlements_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogService_ListBusinessModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBusinessModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListBusinessModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListBusinessModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListBusinessModels(ctx, req.(*ListBusinessModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListOrgBusinessModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOrgBusinessModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListOrgBusinessModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListOrgBusinessModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListOrgBusinessModels(ctx, req.(*ListOrgBusinessModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListPartners_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPartnersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListPartners(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListPartners_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListPartners(ctx, req.(*ListPartnersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListPartnersOfRecord_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPartnersOfRecordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListPartnersOfRecord(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListPartnersOfRecord_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListPartnersOfRecord(ctx, req.(*ListPartnersOfRecordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListCommissionRates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCommissionRatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListCommissionRates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListCommissionRates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListCommissionRates(ctx, req.(*ListCommissionRatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListTaxRates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTaxRatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListTaxRates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListTaxRates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListTaxRates(ctx, req.(*ListTaxRatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListTaxProfiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTaxProfilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListTaxProfiles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListTaxProfiles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListTaxProfiles(ctx, req.(*ListTaxProfilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListTaxPolicies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTaxPoliciesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListTaxPolicies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListTaxPolicies_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListTaxPolicies(ctx, req.(*ListTaxPoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListBillingAccountOrgs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBillingAccountOrgsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListBillingAccountOrgs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListBillingAccountOrgs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListBillingAccountOrgs(ctx, req.(*ListBillingAccountOrgsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _CatalogService_ListBillingAccountPartners_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListBillingAccountPartnersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogServiceServer).ListBillingAccountPartners(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogService_ListBillingAccountPartners_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogServiceServer).ListBillingAccountPartners(ctx, req.(*ListBillingAccountPartnersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CatalogService_ServiceDesc is the grpc.ServiceDesc for CatalogService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -276,6 +808,22 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ApplyCatalog",
 			Handler:    _CatalogService_ApplyCatalog_Handler,
+		},
+		{
+			MethodName: "PublishPlan",
+			Handler:    _CatalogService_PublishPlan_Handler,
+		},
+		{
+			MethodName: "ArchivePlan",
+			Handler:    _CatalogService_ArchivePlan_Handler,
+		},
+		{
+			MethodName: "MigratePlan",
+			Handler:    _CatalogService_MigratePlan_Handler,
+		},
+		{
+			MethodName: "AssignBusinessModel",
+			Handler:    _CatalogService_AssignBusinessModel_Handler,
 		},
 		{
 			MethodName: "GetPlan",
@@ -292,6 +840,46 @@ var CatalogService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEntitlements",
 			Handler:    _CatalogService_ListEntitlements_Handler,
+		},
+		{
+			MethodName: "ListBusinessModels",
+			Handler:    _CatalogService_ListBusinessModels_Handler,
+		},
+		{
+			MethodName: "ListOrgBusinessModels",
+			Handler:    _CatalogService_ListOrgBusinessModels_Handler,
+		},
+		{
+			MethodName: "ListPartners",
+			Handler:    _CatalogService_ListPartners_Handler,
+		},
+		{
+			MethodName: "ListPartnersOfRecord",
+			Handler:    _CatalogService_ListPartnersOfRecord_Handler,
+		},
+		{
+			MethodName: "ListCommissionRates",
+			Handler:    _CatalogService_ListCommissionRates_Handler,
+		},
+		{
+			MethodName: "ListTaxRates",
+			Handler:    _CatalogService_ListTaxRates_Handler,
+		},
+		{
+			MethodName: "ListTaxProfiles",
+			Handler:    _CatalogService_ListTaxProfiles_Handler,
+		},
+		{
+			MethodName: "ListTaxPolicies",
+			Handler:    _CatalogService_ListTaxPolicies_Handler,
+		},
+		{
+			MethodName: "ListBillingAccountOrgs",
+			Handler:    _CatalogService_ListBillingAccountOrgs_Handler,
+		},
+		{
+			MethodName: "ListBillingAccountPartners",
+			Handler:    _CatalogService_ListBillingAccountPartners_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -98,6 +98,8 @@ type Rounding int32
 const (
 	// Not said: the default of the place where it stands.
 	Rounding_ROUNDING_UNSPECIFIED Rounding = 0
+	// Not at all, save that a quantity has 18 places.
+	Rounding_ROUNDING_NONE Rounding = 1
 	// Up: what is begun counts.
 	Rounding_ROUNDING_CEILING Rounding = 2
 	// Down: only what is complete counts.
@@ -110,12 +112,14 @@ const (
 var (
 	Rounding_name = map[int32]string{
 		0: "ROUNDING_UNSPECIFIED",
+		1: "ROUNDING_NONE",
 		2: "ROUNDING_CEILING",
 		3: "ROUNDING_FLOOR",
 		4: "ROUNDING_HALF_UP",
 	}
 	Rounding_value = map[string]int32{
 		"ROUNDING_UNSPECIFIED": 0,
+		"ROUNDING_NONE":        1,
 		"ROUNDING_CEILING":     2,
 		"ROUNDING_FLOOR":       3,
 		"ROUNDING_HALF_UP":     4,
@@ -147,6 +151,240 @@ func (x Rounding) Number() protoreflect.EnumNumber {
 // Deprecated: Use Rounding.Descriptor instead.
 func (Rounding) EnumDescriptor() ([]byte, []int) {
 	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{1}
+}
+
+// Proration says how much of what a plan asks for or gives by the period belongs to a part of it, where an organisation is
+// on several plans in one period.
+type Proration int32
+
+const (
+	// Not said: a period in which the organisation moves to or from the plan is not rated (PLAN_CHANGES_IN_PERIOD).
+	Proration_PRORATION_UNSPECIFIED Proration = 0
+	// All of it belongs to each part.
+	Proration_PRORATION_NONE Proration = 1
+	// By days of 24 hours from the start of the period; the day of a change belongs to what is changed to.
+	Proration_PRORATION_DAY Proration = 2
+	// By whole seconds from the start of the period.
+	Proration_PRORATION_SECOND Proration = 3
+)
+
+// Enum value maps for Proration.
+var (
+	Proration_name = map[int32]string{
+		0: "PRORATION_UNSPECIFIED",
+		1: "PRORATION_NONE",
+		2: "PRORATION_DAY",
+		3: "PRORATION_SECOND",
+	}
+	Proration_value = map[string]int32{
+		"PRORATION_UNSPECIFIED": 0,
+		"PRORATION_NONE":        1,
+		"PRORATION_DAY":         2,
+		"PRORATION_SECOND":      3,
+	}
+)
+
+func (x Proration) Enum() *Proration {
+	p := new(Proration)
+	*p = x
+	return p
+}
+
+func (x Proration) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Proration) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[2].Descriptor()
+}
+
+func (Proration) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[2]
+}
+
+func (x Proration) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Proration.Descriptor instead.
+func (Proration) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{2}
+}
+
+// TaxTreatment says whether a tax is levied, and why not where it is not.
+type TaxTreatment int32
+
+const (
+	// Not said: as TAX_TREATMENT_TAXED.
+	TaxTreatment_TAX_TREATMENT_UNSPECIFIED TaxTreatment = 0
+	// It is levied at the rate.
+	TaxTreatment_TAX_TREATMENT_TAXED TaxTreatment = 1
+	// It is levied at zero per cent.
+	TaxTreatment_TAX_TREATMENT_ZERO_RATED TaxTreatment = 2
+	// What is sold is exempt from it.
+	TaxTreatment_TAX_TREATMENT_EXEMPT TaxTreatment = 3
+	// What is sold is outside of the tax, or the tax is not levied any more.
+	TaxTreatment_TAX_TREATMENT_OUT_OF_SCOPE TaxTreatment = 4
+	// The organisation has a certificate of exemption. Of lines only.
+	TaxTreatment_TAX_TREATMENT_CUSTOMER_EXEMPT TaxTreatment = 5
+	// The organisation accounts for the tax itself. Of lines only.
+	TaxTreatment_TAX_TREATMENT_REVERSE_CHARGE TaxTreatment = 6
+)
+
+// Enum value maps for TaxTreatment.
+var (
+	TaxTreatment_name = map[int32]string{
+		0: "TAX_TREATMENT_UNSPECIFIED",
+		1: "TAX_TREATMENT_TAXED",
+		2: "TAX_TREATMENT_ZERO_RATED",
+		3: "TAX_TREATMENT_EXEMPT",
+		4: "TAX_TREATMENT_OUT_OF_SCOPE",
+		5: "TAX_TREATMENT_CUSTOMER_EXEMPT",
+		6: "TAX_TREATMENT_REVERSE_CHARGE",
+	}
+	TaxTreatment_value = map[string]int32{
+		"TAX_TREATMENT_UNSPECIFIED":     0,
+		"TAX_TREATMENT_TAXED":           1,
+		"TAX_TREATMENT_ZERO_RATED":      2,
+		"TAX_TREATMENT_EXEMPT":          3,
+		"TAX_TREATMENT_OUT_OF_SCOPE":    4,
+		"TAX_TREATMENT_CUSTOMER_EXEMPT": 5,
+		"TAX_TREATMENT_REVERSE_CHARGE":  6,
+	}
+)
+
+func (x TaxTreatment) Enum() *TaxTreatment {
+	p := new(TaxTreatment)
+	*p = x
+	return p
+}
+
+func (x TaxTreatment) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TaxTreatment) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[3].Descriptor()
+}
+
+func (TaxTreatment) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[3]
+}
+
+func (x TaxTreatment) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TaxTreatment.Descriptor instead.
+func (TaxTreatment) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{3}
+}
+
+// TaxRounding says what of a tax is rounded to the minor unit, half up.
+type TaxRounding int32
+
+const (
+	// Not said: as TAX_ROUNDING_LINE.
+	TaxRounding_TAX_ROUNDING_UNSPECIFIED TaxRounding = 0
+	// The tax of each line.
+	TaxRounding_TAX_ROUNDING_LINE TaxRounding = 1
+	// The tax of the whole document. Each line bears what it adds: the tax of all lines up to it, rounded, less that of all
+	// lines before it, rounded. So the lines sum exactly to the tax of the document, and each is proved by itself.
+	TaxRounding_TAX_ROUNDING_DOCUMENT TaxRounding = 2
+)
+
+// Enum value maps for TaxRounding.
+var (
+	TaxRounding_name = map[int32]string{
+		0: "TAX_ROUNDING_UNSPECIFIED",
+		1: "TAX_ROUNDING_LINE",
+		2: "TAX_ROUNDING_DOCUMENT",
+	}
+	TaxRounding_value = map[string]int32{
+		"TAX_ROUNDING_UNSPECIFIED": 0,
+		"TAX_ROUNDING_LINE":        1,
+		"TAX_ROUNDING_DOCUMENT":    2,
+	}
+)
+
+func (x TaxRounding) Enum() *TaxRounding {
+	p := new(TaxRounding)
+	*p = x
+	return p
+}
+
+func (x TaxRounding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TaxRounding) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[4].Descriptor()
+}
+
+func (TaxRounding) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[4]
+}
+
+func (x TaxRounding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TaxRounding.Descriptor instead.
+func (TaxRounding) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{4}
+}
+
+// TaxMissing says what becomes of a line that no rate is known for.
+type TaxMissing int32
+
+const (
+	// Not said: as TAX_MISSING_REFUSE.
+	TaxMissing_TAX_MISSING_UNSPECIFIED TaxMissing = 0
+	// It is not rated (TAX_PROFILE_MISSING, TAX_RATE_MISSING).
+	TaxMissing_TAX_MISSING_REFUSE TaxMissing = 1
+	// It bears no tax.
+	TaxMissing_TAX_MISSING_UNTAXED TaxMissing = 2
+)
+
+// Enum value maps for TaxMissing.
+var (
+	TaxMissing_name = map[int32]string{
+		0: "TAX_MISSING_UNSPECIFIED",
+		1: "TAX_MISSING_REFUSE",
+		2: "TAX_MISSING_UNTAXED",
+	}
+	TaxMissing_value = map[string]int32{
+		"TAX_MISSING_UNSPECIFIED": 0,
+		"TAX_MISSING_REFUSE":      1,
+		"TAX_MISSING_UNTAXED":     2,
+	}
+)
+
+func (x TaxMissing) Enum() *TaxMissing {
+	p := new(TaxMissing)
+	*p = x
+	return p
+}
+
+func (x TaxMissing) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TaxMissing) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[5].Descriptor()
+}
+
+func (TaxMissing) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[5]
+}
+
+func (x TaxMissing) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TaxMissing.Descriptor instead.
+func (TaxMissing) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{5}
 }
 
 // Whether new organisations may be put on it.
@@ -186,11 +424,11 @@ func (x BusinessModel_Status) String() string {
 }
 
 func (BusinessModel_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_pricing_v1_pricing_proto_enumTypes[2].Descriptor()
+	return file_payments_pricing_v1_pricing_proto_enumTypes[6].Descriptor()
 }
 
 func (BusinessModel_Status) Type() protoreflect.EnumType {
-	return &file_payments_pricing_v1_pricing_proto_enumTypes[2]
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[6]
 }
 
 func (x BusinessModel_Status) Number() protoreflect.EnumNumber {
@@ -212,6 +450,12 @@ const (
 	Plan_STATUS_ACTIVE Plan_Status = 1
 	// Rates those who are on it; refuses anybody new.
 	Plan_STATUS_DEPRECATED Plan_Status = 2
+	// Not published: it has no version, may be changed in any way, and nobody can be on it. Declared in use, or by
+	// PublishPlan, its list becomes version 1. A plan that was published never is a draft again.
+	Plan_STATUS_DRAFT Plan_Status = 3
+	// Over: nobody is on it or will be (PLAN_IN_USE else), nobody new, and no list that differs. Periods of the past are
+	// rated by it still. A draft that is archived is given up.
+	Plan_STATUS_ARCHIVED Plan_Status = 4
 )
 
 // Enum value maps for Plan_Status.
@@ -220,11 +464,15 @@ var (
 		0: "STATUS_UNSPECIFIED",
 		1: "STATUS_ACTIVE",
 		2: "STATUS_DEPRECATED",
+		3: "STATUS_DRAFT",
+		4: "STATUS_ARCHIVED",
 	}
 	Plan_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
 		"STATUS_ACTIVE":      1,
 		"STATUS_DEPRECATED":  2,
+		"STATUS_DRAFT":       3,
+		"STATUS_ARCHIVED":    4,
 	}
 )
 
@@ -239,11 +487,11 @@ func (x Plan_Status) String() string {
 }
 
 func (Plan_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_pricing_v1_pricing_proto_enumTypes[3].Descriptor()
+	return file_payments_pricing_v1_pricing_proto_enumTypes[7].Descriptor()
 }
 
 func (Plan_Status) Type() protoreflect.EnumType {
-	return &file_payments_pricing_v1_pricing_proto_enumTypes[3]
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[7]
 }
 
 func (x Plan_Status) Number() protoreflect.EnumNumber {
@@ -253,6 +501,59 @@ func (x Plan_Status) Number() protoreflect.EnumNumber {
 // Deprecated: Use Plan_Status.Descriptor instead.
 func (Plan_Status) EnumDescriptor() ([]byte, []int) {
 	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{3, 0}
+}
+
+// What is done with the factor.
+type UnitConversion_Operation int32
+
+const (
+	// Not known to this reader; refused in an input.
+	UnitConversion_OPERATION_UNSPECIFIED UnitConversion_Operation = 0
+	// Units times factor.
+	UnitConversion_OPERATION_MULTIPLY UnitConversion_Operation = 1
+	// Units through factor.
+	UnitConversion_OPERATION_DIVIDE UnitConversion_Operation = 2
+)
+
+// Enum value maps for UnitConversion_Operation.
+var (
+	UnitConversion_Operation_name = map[int32]string{
+		0: "OPERATION_UNSPECIFIED",
+		1: "OPERATION_MULTIPLY",
+		2: "OPERATION_DIVIDE",
+	}
+	UnitConversion_Operation_value = map[string]int32{
+		"OPERATION_UNSPECIFIED": 0,
+		"OPERATION_MULTIPLY":    1,
+		"OPERATION_DIVIDE":      2,
+	}
+)
+
+func (x UnitConversion_Operation) Enum() *UnitConversion_Operation {
+	p := new(UnitConversion_Operation)
+	*p = x
+	return p
+}
+
+func (x UnitConversion_Operation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UnitConversion_Operation) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[8].Descriptor()
+}
+
+func (UnitConversion_Operation) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[8]
+}
+
+func (x UnitConversion_Operation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UnitConversion_Operation.Descriptor instead.
+func (UnitConversion_Operation) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Whether it counts.
@@ -265,7 +566,7 @@ const (
 	PartnerOfRecord_STATUS_ACTIVE PartnerOfRecord_Status = 1
 	// It is over; it earns nothing on what is rated from now on.
 	PartnerOfRecord_STATUS_EXPIRED PartnerOfRecord_Status = 2
-	// It is contested; it earns nothing until that is settled.
+	// It is contested. With a dispute, what it earns is held; without one it earns nothing until that is settled.
 	PartnerOfRecord_STATUS_DISPUTED PartnerOfRecord_Status = 3
 )
 
@@ -296,11 +597,11 @@ func (x PartnerOfRecord_Status) String() string {
 }
 
 func (PartnerOfRecord_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_pricing_v1_pricing_proto_enumTypes[4].Descriptor()
+	return file_payments_pricing_v1_pricing_proto_enumTypes[9].Descriptor()
 }
 
 func (PartnerOfRecord_Status) Type() protoreflect.EnumType {
-	return &file_payments_pricing_v1_pricing_proto_enumTypes[4]
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[9]
 }
 
 func (x PartnerOfRecord_Status) Number() protoreflect.EnumNumber {
@@ -309,7 +610,60 @@ func (x PartnerOfRecord_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PartnerOfRecord_Status.Descriptor instead.
 func (PartnerOfRecord_Status) EnumDescriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{13, 0}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{25, 0}
+}
+
+// Whether it counts.
+type BillingAccountPartner_Status int32
+
+const (
+	// Not said: as STATUS_ACTIVE.
+	BillingAccountPartner_STATUS_UNSPECIFIED BillingAccountPartner_Status = 0
+	// It earns commission.
+	BillingAccountPartner_STATUS_ACTIVE BillingAccountPartner_Status = 1
+	// It is over; on what is rated from now on each organisation's own partner earns.
+	BillingAccountPartner_STATUS_EXPIRED BillingAccountPartner_Status = 2
+)
+
+// Enum value maps for BillingAccountPartner_Status.
+var (
+	BillingAccountPartner_Status_name = map[int32]string{
+		0: "STATUS_UNSPECIFIED",
+		1: "STATUS_ACTIVE",
+		2: "STATUS_EXPIRED",
+	}
+	BillingAccountPartner_Status_value = map[string]int32{
+		"STATUS_UNSPECIFIED": 0,
+		"STATUS_ACTIVE":      1,
+		"STATUS_EXPIRED":     2,
+	}
+)
+
+func (x BillingAccountPartner_Status) Enum() *BillingAccountPartner_Status {
+	p := new(BillingAccountPartner_Status)
+	*p = x
+	return p
+}
+
+func (x BillingAccountPartner_Status) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BillingAccountPartner_Status) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_pricing_v1_pricing_proto_enumTypes[10].Descriptor()
+}
+
+func (BillingAccountPartner_Status) Type() protoreflect.EnumType {
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[10]
+}
+
+func (x BillingAccountPartner_Status) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BillingAccountPartner_Status.Descriptor instead.
+func (BillingAccountPartner_Status) EnumDescriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{27, 0}
 }
 
 // What the step stands for.
@@ -328,25 +682,73 @@ const (
 	PriceStep_KIND_TIER PriceStep_Kind = 4
 	// Packages; units counts packages.
 	PriceStep_KIND_PACKAGE PriceStep_Kind = 5
+	// Metered units, in units, became the priced ones from from_quantity to to_quantity.
+	PriceStep_KIND_CONVERSION PriceStep_Kind = 6
+	// What an allowance of events and amounts covers.
+	PriceStep_KIND_FREE PriceStep_Kind = 7
+	// A share of an amount; unit_amount is the rate as a factor.
+	PriceStep_KIND_PERCENTAGE PriceStep_Kind = 8
+	// Paid events at the fixed amount; units counts events.
+	PriceStep_KIND_PER_EVENT PriceStep_Kind = 9
+	// Events raised to the minimum of an event.
+	PriceStep_KIND_EVENT_MINIMUM PriceStep_Kind = 10
+	// Events lowered to the maximum of an event.
+	PriceStep_KIND_EVENT_MAXIMUM PriceStep_Kind = 11
+	// What the step of a stairstep price, numbered by label from 1, costs above the one that was reached before.
+	PriceStep_KIND_STAIR PriceStep_Kind = 12
+	// Units whose value of the dimension is label.
+	PriceStep_KIND_CELL PriceStep_Kind = 13
+	// Amounts that the events carry.
+	PriceStep_KIND_AMOUNTS PriceStep_Kind = 14
+	// What discount_percent takes off; units is the amount before it, unit_amount the share, below zero.
+	PriceStep_KIND_DISCOUNT PriceStep_Kind = 15
+	// What minimum_amount adds; below zero where usage of this part fills up what an earlier one paid for it.
+	PriceStep_KIND_MINIMUM PriceStep_Kind = 16
+	// What maximum_amount takes off, below zero.
+	PriceStep_KIND_MAXIMUM PriceStep_Kind = 17
 )
 
 // Enum value maps for PriceStep_Kind.
 var (
 	PriceStep_Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_INCLUDED",
-		2: "KIND_FLAT",
-		3: "KIND_PER_UNIT",
-		4: "KIND_TIER",
-		5: "KIND_PACKAGE",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_INCLUDED",
+		2:  "KIND_FLAT",
+		3:  "KIND_PER_UNIT",
+		4:  "KIND_TIER",
+		5:  "KIND_PACKAGE",
+		6:  "KIND_CONVERSION",
+		7:  "KIND_FREE",
+		8:  "KIND_PERCENTAGE",
+		9:  "KIND_PER_EVENT",
+		10: "KIND_EVENT_MINIMUM",
+		11: "KIND_EVENT_MAXIMUM",
+		12: "KIND_STAIR",
+		13: "KIND_CELL",
+		14: "KIND_AMOUNTS",
+		15: "KIND_DISCOUNT",
+		16: "KIND_MINIMUM",
+		17: "KIND_MAXIMUM",
 	}
 	PriceStep_Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED": 0,
-		"KIND_INCLUDED":    1,
-		"KIND_FLAT":        2,
-		"KIND_PER_UNIT":    3,
-		"KIND_TIER":        4,
-		"KIND_PACKAGE":     5,
+		"KIND_UNSPECIFIED":   0,
+		"KIND_INCLUDED":      1,
+		"KIND_FLAT":          2,
+		"KIND_PER_UNIT":      3,
+		"KIND_TIER":          4,
+		"KIND_PACKAGE":       5,
+		"KIND_CONVERSION":    6,
+		"KIND_FREE":          7,
+		"KIND_PERCENTAGE":    8,
+		"KIND_PER_EVENT":     9,
+		"KIND_EVENT_MINIMUM": 10,
+		"KIND_EVENT_MAXIMUM": 11,
+		"KIND_STAIR":         12,
+		"KIND_CELL":          13,
+		"KIND_AMOUNTS":       14,
+		"KIND_DISCOUNT":      15,
+		"KIND_MINIMUM":       16,
+		"KIND_MAXIMUM":       17,
 	}
 )
 
@@ -361,11 +763,11 @@ func (x PriceStep_Kind) String() string {
 }
 
 func (PriceStep_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_pricing_v1_pricing_proto_enumTypes[5].Descriptor()
+	return file_payments_pricing_v1_pricing_proto_enumTypes[11].Descriptor()
 }
 
 func (PriceStep_Kind) Type() protoreflect.EnumType {
-	return &file_payments_pricing_v1_pricing_proto_enumTypes[5]
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[11]
 }
 
 func (x PriceStep_Kind) Number() protoreflect.EnumNumber {
@@ -374,7 +776,7 @@ func (x PriceStep_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PriceStep_Kind.Descriptor instead.
 func (PriceStep_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{15, 0}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{36, 0}
 }
 
 // How the plan was found.
@@ -418,11 +820,11 @@ func (x LineProof_PlanSource) String() string {
 }
 
 func (LineProof_PlanSource) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_pricing_v1_pricing_proto_enumTypes[6].Descriptor()
+	return file_payments_pricing_v1_pricing_proto_enumTypes[12].Descriptor()
 }
 
 func (LineProof_PlanSource) Type() protoreflect.EnumType {
-	return &file_payments_pricing_v1_pricing_proto_enumTypes[6]
+	return &file_payments_pricing_v1_pricing_proto_enumTypes[12]
 }
 
 func (x LineProof_PlanSource) Number() protoreflect.EnumNumber {
@@ -431,7 +833,7 @@ func (x LineProof_PlanSource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LineProof_PlanSource.Descriptor instead.
 func (LineProof_PlanSource) EnumDescriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{16, 0}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{37, 0}
 }
 
 // Sku is one thing that is metered and may be priced.
@@ -443,13 +845,16 @@ type Sku struct {
 	Type SkuType `protobuf:"varint,2,opt,name=type,proto3,enum=payments.pricing.v1.SkuType" json:"type,omitempty"`
 	// Unit of its quantities for people, e.g. `token`.
 	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
-	// How the events of a period become the quantity that is priced: SUM (also when unset) or COUNT.
+	// How the events of a project in a period become the quantity that is priced; the quantities of projects add up. Unset:
+	// SUM. A price that cannot be applied to it is refused when it is declared (AGGREGATION_NOT_PRICEABLE). WEIGHTED_SUM is
+	// in units times hours, also of a period without events if a level from before holds; `unit_conversion` makes other units
+	// of it.
 	Aggregation v1.Aggregation `protobuf:"varint,4,opt,name=aggregation,proto3,enum=payments.type.v1.Aggregation" json:"aggregation,omitempty"`
 	// What one unit costs the tenant, for its own reports; rating never reads it.
 	Cost string `protobuf:"bytes,5,opt,name=cost,proto3" json:"cost,omitempty"`
 	// List price of one unit, for price lists; rating reads plans only.
 	Retail string `protobuf:"bytes,6,opt,name=retail,proto3" json:"retail,omitempty"`
-	// Code by which a tax engine knows the SKU.
+	// Code by which tax rates know the SKU (TaxRate); empty: those without a code apply.
 	TaxCode string `protobuf:"bytes,7,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
 	// Free notes for programs.
 	Metadata      map[string]string `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -652,9 +1057,10 @@ type OrgBusinessModel struct {
 	ModelId string `protobuf:"bytes,2,opt,name=model_id,json=modelId,proto3" json:"model_id,omitempty"`
 	// Plan of this organisation within the model; the model's default plan when unset.
 	PlanId string `protobuf:"bytes,3,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
-	// Who put it there, e.g. an employee's id.
+	// Who put it there, e.g. an employee's id. Left out: the caller, when the organisation is put on another model or plan;
+	// else it stays.
 	AssignedBy string `protobuf:"bytes,4,opt,name=assigned_by,json=assignedBy,proto3" json:"assigned_by,omitempty"`
-	// When it was put there, for the record: rating does not read it.
+	// When it was put there, for the record: rating does not read it. Left out: now, likewise.
 	AssignedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=assigned_at,json=assignedAt,proto3" json:"assigned_at,omitempty"`
 	// Notes for people.
 	Notes         string `protobuf:"bytes,6,opt,name=notes,proto3" json:"notes,omitempty"`
@@ -750,7 +1156,7 @@ type Plan struct {
 	CurrencyCode string `protobuf:"bytes,5,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
 	// Version of the price list. Input: 0 lets the catalogue number it, 1 first and one more for each list
 	// that differs; a number must lie above all published ones, or repeat the newest with the same list
-	// (PLAN_VERSION_FROZEN else).
+	// (PLAN_VERSION_FROZEN else). A draft has none.
 	Version int32 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	// Whether it is in use.
 	Status Plan_Status `protobuf:"varint,7,opt,name=status,proto3,enum=payments.pricing.v1.Plan_Status" json:"status,omitempty"`
@@ -761,7 +1167,11 @@ type Plan struct {
 	// From when this version's list holds. Unset: the first version holds from the beginning of time, a later one
 	// from its publication; a list that is to hold in the past must say so. A period is rated by the version that holds at
 	// its start.
-	EffectiveAt   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// How a period is rated in which an organisation moves to or from the plan: each part by its own plan, and of what is
+	// due or given by the period (flat amounts, the flat amount of a first tier, amounts of stairsteps, minimum and maximum
+	// amounts, included units and free allowances) the share that the part has. Part of the version.
+	Proration     Proration `protobuf:"varint,11,opt,name=proration,proto3,enum=payments.pricing.v1.Proration" json:"proration,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -866,13 +1276,22 @@ func (x *Plan) GetEffectiveAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Plan) GetProration() Proration {
+	if x != nil {
+		return x.Proration
+	}
+	return Proration_PRORATION_UNSPECIFIED
+}
+
 // PlanPrice is the price of one SKU in a plan or in an entitlement's overrides.
 type PlanPrice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The SKU.
 	Sku string `protobuf:"bytes,1,opt,name=sku,proto3" json:"sku,omitempty"`
 	// What it costs.
-	Price         *Price `protobuf:"bytes,2,opt,name=price,proto3" json:"price,omitempty"`
+	Price *Price `protobuf:"bytes,2,opt,name=price,proto3" json:"price,omitempty"`
+	// Code by which tax rates know what is sold at this price; empty: that of the SKU.
+	TaxCode       string `protobuf:"bytes,3,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -921,23 +1340,48 @@ func (x *PlanPrice) GetPrice() *Price {
 	return nil
 }
 
-// Price turns the quantity of a period into an amount. Amounts are exact until the line that they end up on is
+func (x *PlanPrice) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+// Price turns the usage of a period into an amount. Amounts are exact until the line that they end up on is
 // closed; it rounds once, half up, from the unrounded value.
+//
+// The order: units are converted and rounded, included ones taken off, the model prices what is left; then
+// discount_percent is taken off the amount, maximum_amount lowers it, minimum_amount raises it. A part of a period costs
+// what the whole costs with it, less what it costs without it, so that parts sum exactly to the whole.
 type Price struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How the amount is found. Each is written for the quantity that is left after included_qty.
+	// How the amount is found. Each is written for the quantity that is left after unit_conversion and included_qty.
 	//
 	// Types that are valid to be assigned to Model:
 	//
 	//	*Price_Flat
 	//	*Price_PerUnit
 	//	*Price_Graduated
+	//	*Price_Volume
 	//	*Price_Package
+	//	*Price_Percentage
+	//	*Price_GraduatedPercentage
+	//	*Price_Stairstep
+	//	*Price_Matrix
+	//	*Price_Dynamic
 	Model isPrice_Model `protobuf_oneof:"model"`
 	// Units that cost nothing, consumed before any other; tiers and packages count what is left. Empty: none.
-	IncludedQty   string `protobuf:"bytes,20,opt,name=included_qty,json=includedQty,proto3" json:"included_qty,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	IncludedQty string `protobuf:"bytes,20,opt,name=included_qty,json=includedQty,proto3" json:"included_qty,omitempty"`
+	// Least that a period costs, in the currency's major unit, used or not; the period's first part bears it. Empty: no minimum.
+	MinimumAmount string `protobuf:"bytes,21,opt,name=minimum_amount,json=minimumAmount,proto3" json:"minimum_amount,omitempty"`
+	// Most that a period costs, not below minimum_amount. Empty: no limit.
+	MaximumAmount string `protobuf:"bytes,22,opt,name=maximum_amount,json=maximumAmount,proto3" json:"maximum_amount,omitempty"`
+	// Per cent of the amount that is not charged, 0 to 100. Empty: none.
+	DiscountPercent string `protobuf:"bytes,23,opt,name=discount_percent,json=discountPercent,proto3" json:"discount_percent,omitempty"`
+	// Makes priced units of metered ones, before anything else. Unset: they are the same.
+	UnitConversion *UnitConversion `protobuf:"bytes,24,opt,name=unit_conversion,json=unitConversion,proto3" json:"unit_conversion,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Price) Reset() {
@@ -1004,10 +1448,64 @@ func (x *Price) GetGraduated() *GraduatedPrice {
 	return nil
 }
 
+func (x *Price) GetVolume() *VolumePrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_Volume); ok {
+			return x.Volume
+		}
+	}
+	return nil
+}
+
 func (x *Price) GetPackage() *PackagePrice {
 	if x != nil {
 		if x, ok := x.Model.(*Price_Package); ok {
 			return x.Package
+		}
+	}
+	return nil
+}
+
+func (x *Price) GetPercentage() *PercentagePrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_Percentage); ok {
+			return x.Percentage
+		}
+	}
+	return nil
+}
+
+func (x *Price) GetGraduatedPercentage() *GraduatedPercentagePrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_GraduatedPercentage); ok {
+			return x.GraduatedPercentage
+		}
+	}
+	return nil
+}
+
+func (x *Price) GetStairstep() *StairstepPrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_Stairstep); ok {
+			return x.Stairstep
+		}
+	}
+	return nil
+}
+
+func (x *Price) GetMatrix() *MatrixPrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_Matrix); ok {
+			return x.Matrix
+		}
+	}
+	return nil
+}
+
+func (x *Price) GetDynamic() *DynamicPrice {
+	if x != nil {
+		if x, ok := x.Model.(*Price_Dynamic); ok {
+			return x.Dynamic
 		}
 	}
 	return nil
@@ -1018,6 +1516,34 @@ func (x *Price) GetIncludedQty() string {
 		return x.IncludedQty
 	}
 	return ""
+}
+
+func (x *Price) GetMinimumAmount() string {
+	if x != nil {
+		return x.MinimumAmount
+	}
+	return ""
+}
+
+func (x *Price) GetMaximumAmount() string {
+	if x != nil {
+		return x.MaximumAmount
+	}
+	return ""
+}
+
+func (x *Price) GetDiscountPercent() string {
+	if x != nil {
+		return x.DiscountPercent
+	}
+	return ""
+}
+
+func (x *Price) GetUnitConversion() *UnitConversion {
+	if x != nil {
+		return x.UnitConversion
+	}
+	return nil
 }
 
 type isPrice_Model interface {
@@ -1039,9 +1565,39 @@ type Price_Graduated struct {
 	Graduated *GraduatedPrice `protobuf:"bytes,3,opt,name=graduated,proto3,oneof"`
 }
 
+type Price_Volume struct {
+	// All units cost what the tier of the last one says.
+	Volume *VolumePrice `protobuf:"bytes,4,opt,name=volume,proto3,oneof"`
+}
+
 type Price_Package struct {
 	// Units are sold in packages.
 	Package *PackagePrice `protobuf:"bytes,5,opt,name=package,proto3,oneof"`
+}
+
+type Price_Percentage struct {
+	// A share of an amount of money, and a fixed amount an event.
+	Percentage *PercentagePrice `protobuf:"bytes,6,opt,name=percentage,proto3,oneof"`
+}
+
+type Price_GraduatedPercentage struct {
+	// Each part of an amount of money bears the rate of its own tier.
+	GraduatedPercentage *GraduatedPercentagePrice `protobuf:"bytes,7,opt,name=graduated_percentage,json=graduatedPercentage,proto3,oneof"`
+}
+
+type Price_Stairstep struct {
+	// One amount for all that is used, up to the limits of a step.
+	Stairstep *StairstepPrice `protobuf:"bytes,8,opt,name=stairstep,proto3,oneof"`
+}
+
+type Price_Matrix struct {
+	// Units cost what the value of a dimension says.
+	Matrix *MatrixPrice `protobuf:"bytes,9,opt,name=matrix,proto3,oneof"`
+}
+
+type Price_Dynamic struct {
+	// Events carry what they cost.
+	Dynamic *DynamicPrice `protobuf:"bytes,10,opt,name=dynamic,proto3,oneof"`
 }
 
 func (*Price_Flat) isPrice_Model() {}
@@ -1050,7 +1606,93 @@ func (*Price_PerUnit) isPrice_Model() {}
 
 func (*Price_Graduated) isPrice_Model() {}
 
+func (*Price_Volume) isPrice_Model() {}
+
 func (*Price_Package) isPrice_Model() {}
+
+func (*Price_Percentage) isPrice_Model() {}
+
+func (*Price_GraduatedPercentage) isPrice_Model() {}
+
+func (*Price_Stairstep) isPrice_Model() {}
+
+func (*Price_Matrix) isPrice_Model() {}
+
+func (*Price_Dynamic) isPrice_Model() {}
+
+// UnitConversion turns metered units into priced ones, e.g. bytes into GiB. All units of the period so far are converted
+// together, so that a unit that is begun counts once, whatever the number of projects.
+type UnitConversion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is done with the factor.
+	Operation UnitConversion_Operation `protobuf:"varint,1,opt,name=operation,proto3,enum=payments.pricing.v1.UnitConversion_Operation" json:"operation,omitempty"`
+	// The factor, above zero.
+	Factor string `protobuf:"bytes,2,opt,name=factor,proto3" json:"factor,omitempty"`
+	// How the converted units are rounded. Unset, or ROUNDING_NONE: they keep 18 places, half up.
+	Rounding Rounding `protobuf:"varint,3,opt,name=rounding,proto3,enum=payments.pricing.v1.Rounding" json:"rounding,omitempty"`
+	// Decimal places that a rounding leaves, 0 to 18.
+	Precision     int32 `protobuf:"varint,4,opt,name=precision,proto3" json:"precision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitConversion) Reset() {
+	*x = UnitConversion{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitConversion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitConversion) ProtoMessage() {}
+
+func (x *UnitConversion) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitConversion.ProtoReflect.Descriptor instead.
+func (*UnitConversion) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UnitConversion) GetOperation() UnitConversion_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return UnitConversion_OPERATION_UNSPECIFIED
+}
+
+func (x *UnitConversion) GetFactor() string {
+	if x != nil {
+		return x.Factor
+	}
+	return ""
+}
+
+func (x *UnitConversion) GetRounding() Rounding {
+	if x != nil {
+		return x.Rounding
+	}
+	return Rounding_ROUNDING_UNSPECIFIED
+}
+
+func (x *UnitConversion) GetPrecision() int32 {
+	if x != nil {
+		return x.Precision
+	}
+	return 0
+}
 
 // FlatPrice is due once a period, used or not.
 type FlatPrice struct {
@@ -1063,7 +1705,7 @@ type FlatPrice struct {
 
 func (x *FlatPrice) Reset() {
 	*x = FlatPrice{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[6]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1717,7 @@ func (x *FlatPrice) String() string {
 func (*FlatPrice) ProtoMessage() {}
 
 func (x *FlatPrice) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[6]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1730,7 @@ func (x *FlatPrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlatPrice.ProtoReflect.Descriptor instead.
 func (*FlatPrice) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{6}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FlatPrice) GetAmount() string {
@@ -1109,7 +1751,7 @@ type PerUnitPrice struct {
 
 func (x *PerUnitPrice) Reset() {
 	*x = PerUnitPrice{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[7]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1763,7 @@ func (x *PerUnitPrice) String() string {
 func (*PerUnitPrice) ProtoMessage() {}
 
 func (x *PerUnitPrice) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[7]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1776,7 @@ func (x *PerUnitPrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PerUnitPrice.ProtoReflect.Descriptor instead.
 func (*PerUnitPrice) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{7}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PerUnitPrice) GetUnitAmount() string {
@@ -1155,7 +1797,7 @@ type GraduatedPrice struct {
 
 func (x *GraduatedPrice) Reset() {
 	*x = GraduatedPrice{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[8]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1809,7 @@ func (x *GraduatedPrice) String() string {
 func (*GraduatedPrice) ProtoMessage() {}
 
 func (x *GraduatedPrice) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[8]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1822,7 @@ func (x *GraduatedPrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraduatedPrice.ProtoReflect.Descriptor instead.
 func (*GraduatedPrice) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{8}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GraduatedPrice) GetTiers() []*Tier {
@@ -1206,7 +1848,7 @@ type Tier struct {
 
 func (x *Tier) Reset() {
 	*x = Tier{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[9]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1860,7 @@ func (x *Tier) String() string {
 func (*Tier) ProtoMessage() {}
 
 func (x *Tier) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[9]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1873,7 @@ func (x *Tier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tier.ProtoReflect.Descriptor instead.
 func (*Tier) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{9}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Tier) GetUpTo() string {
@@ -1255,6 +1897,54 @@ func (x *Tier) GetFlatAmount() string {
 	return ""
 }
 
+// VolumePrice charges all units of the period by the tier that their total falls into. No units cost the first tier's
+// flat amount. The next unit may make all before it cheaper, so that only the whole has a price (PRICE_NOT_SPLITTABLE):
+// where several projects use the SKU, one line prices all of them.
+type VolumePrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tiers in ascending order of up_to; exactly the last one has no end.
+	Tiers         []*Tier `protobuf:"bytes,1,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumePrice) Reset() {
+	*x = VolumePrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumePrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumePrice) ProtoMessage() {}
+
+func (x *VolumePrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumePrice.ProtoReflect.Descriptor instead.
+func (*VolumePrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *VolumePrice) GetTiers() []*Tier {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
 // PackagePrice sells units by the package.
 type PackagePrice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1270,7 +1960,7 @@ type PackagePrice struct {
 
 func (x *PackagePrice) Reset() {
 	*x = PackagePrice{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[10]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1972,7 @@ func (x *PackagePrice) String() string {
 func (*PackagePrice) ProtoMessage() {}
 
 func (x *PackagePrice) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[10]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1985,7 @@ func (x *PackagePrice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackagePrice.ProtoReflect.Descriptor instead.
 func (*PackagePrice) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{10}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PackagePrice) GetPackageSize() string {
@@ -1319,6 +2009,422 @@ func (x *PackagePrice) GetRounding() Rounding {
 	return Rounding_ROUNDING_UNSPECIFIED
 }
 
+// PercentagePrice charges a share of an amount of money: the quantity of each event is its amount, in the currency's major
+// unit. free_events and free_amount are one allowance: it ends when either is used up. The event that goes beyond
+// free_amount is a paid event, and bears the rate on what goes beyond. An event of zero costs nothing and uses none of the
+// allowance.
+type PercentagePrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Per cent of the amount.
+	RatePercent string `protobuf:"bytes,1,opt,name=rate_percent,json=ratePercent,proto3" json:"rate_percent,omitempty"`
+	// Amount of each paid event, in the currency's major unit. Empty: 0.
+	FixedPerEvent string `protobuf:"bytes,2,opt,name=fixed_per_event,json=fixedPerEvent,proto3" json:"fixed_per_event,omitempty"`
+	// Events that cost nothing, the first of the period. 0: no allowance of events.
+	FreeEvents int64 `protobuf:"varint,3,opt,name=free_events,json=freeEvents,proto3" json:"free_events,omitempty"`
+	// Sum of amounts that costs nothing, the first of the period. Empty or 0: no allowance of an amount.
+	FreeAmount string `protobuf:"bytes,4,opt,name=free_amount,json=freeAmount,proto3" json:"free_amount,omitempty"`
+	// Least that a paid event costs, rate and fixed amount together. Empty: 0.
+	MinimumPerEvent string `protobuf:"bytes,5,opt,name=minimum_per_event,json=minimumPerEvent,proto3" json:"minimum_per_event,omitempty"`
+	// Most that an event costs, not below the minimum. Empty: no limit.
+	MaximumPerEvent string `protobuf:"bytes,6,opt,name=maximum_per_event,json=maximumPerEvent,proto3" json:"maximum_per_event,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PercentagePrice) Reset() {
+	*x = PercentagePrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PercentagePrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PercentagePrice) ProtoMessage() {}
+
+func (x *PercentagePrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PercentagePrice.ProtoReflect.Descriptor instead.
+func (*PercentagePrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PercentagePrice) GetRatePercent() string {
+	if x != nil {
+		return x.RatePercent
+	}
+	return ""
+}
+
+func (x *PercentagePrice) GetFixedPerEvent() string {
+	if x != nil {
+		return x.FixedPerEvent
+	}
+	return ""
+}
+
+func (x *PercentagePrice) GetFreeEvents() int64 {
+	if x != nil {
+		return x.FreeEvents
+	}
+	return 0
+}
+
+func (x *PercentagePrice) GetFreeAmount() string {
+	if x != nil {
+		return x.FreeAmount
+	}
+	return ""
+}
+
+func (x *PercentagePrice) GetMinimumPerEvent() string {
+	if x != nil {
+		return x.MinimumPerEvent
+	}
+	return ""
+}
+
+func (x *PercentagePrice) GetMaximumPerEvent() string {
+	if x != nil {
+		return x.MaximumPerEvent
+	}
+	return ""
+}
+
+// GraduatedPercentagePrice charges each part of an amount of money by the rate of its own tier.
+type GraduatedPercentagePrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tiers in ascending order of up_to; exactly the last one has no end.
+	Tiers         []*PercentageTier `protobuf:"bytes,1,rep,name=tiers,proto3" json:"tiers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GraduatedPercentagePrice) Reset() {
+	*x = GraduatedPercentagePrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GraduatedPercentagePrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GraduatedPercentagePrice) ProtoMessage() {}
+
+func (x *GraduatedPercentagePrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GraduatedPercentagePrice.ProtoReflect.Descriptor instead.
+func (*GraduatedPercentagePrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GraduatedPercentagePrice) GetTiers() []*PercentageTier {
+	if x != nil {
+		return x.Tiers
+	}
+	return nil
+}
+
+// PercentageTier is a stretch of an amount: above the up_to of the tier before it, up to and including its own.
+type PercentageTier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the tier ends, inclusive, in the currency's major unit. Empty: no end.
+	UpTo string `protobuf:"bytes,1,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	// Per cent of what falls into the tier. Empty: 0.
+	RatePercent string `protobuf:"bytes,2,opt,name=rate_percent,json=ratePercent,proto3" json:"rate_percent,omitempty"`
+	// Amount due once the tier is entered; the first tier is entered by the period itself. Empty: 0.
+	FlatAmount    string `protobuf:"bytes,3,opt,name=flat_amount,json=flatAmount,proto3" json:"flat_amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PercentageTier) Reset() {
+	*x = PercentageTier{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PercentageTier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PercentageTier) ProtoMessage() {}
+
+func (x *PercentageTier) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PercentageTier.ProtoReflect.Descriptor instead.
+func (*PercentageTier) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PercentageTier) GetUpTo() string {
+	if x != nil {
+		return x.UpTo
+	}
+	return ""
+}
+
+func (x *PercentageTier) GetRatePercent() string {
+	if x != nil {
+		return x.RatePercent
+	}
+	return ""
+}
+
+func (x *PercentageTier) GetFlatAmount() string {
+	if x != nil {
+		return x.FlatAmount
+	}
+	return ""
+}
+
+// StairstepPrice charges the amount of the first step whose limits hold, whatever is used within them.
+type StairstepPrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Steps in ascending order: no limit and no amount is below that of the step before; exactly the last one has no limits.
+	Steps []*StairstepStep `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Metadata key whose values are the units that steps limit, e.g. `resource`. Empty: there is one unit, `quantity`.
+	Dimension     string `protobuf:"bytes,2,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StairstepPrice) Reset() {
+	*x = StairstepPrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StairstepPrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StairstepPrice) ProtoMessage() {}
+
+func (x *StairstepPrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StairstepPrice.ProtoReflect.Descriptor instead.
+func (*StairstepPrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StairstepPrice) GetSteps() []*StairstepStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *StairstepPrice) GetDimension() string {
+	if x != nil {
+		return x.Dimension
+	}
+	return ""
+}
+
+// StairstepStep is what a period costs that stays within some limits.
+type StairstepStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most that the period may use, inclusive, by unit; a unit that is left out has no limit. Usage of a unit that no step
+	// limits is refused (DIMENSION_NOT_PRICED).
+	Limits map[string]string `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Amount of the period, in the currency's major unit.
+	Amount        string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StairstepStep) Reset() {
+	*x = StairstepStep{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StairstepStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StairstepStep) ProtoMessage() {}
+
+func (x *StairstepStep) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StairstepStep.ProtoReflect.Descriptor instead.
+func (*StairstepStep) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StairstepStep) GetLimits() map[string]string {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *StairstepStep) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+// MatrixPrice charges each unit by the value that its event has for a metadata key.
+type MatrixPrice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The metadata key, e.g. `region`.
+	Dimension string `protobuf:"bytes,1,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	// Amount of one unit, in the currency's major unit, by value; events without the key have the empty value.
+	Cells map[string]string `protobuf:"bytes,2,rep,name=cells,proto3" json:"cells,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Amount of one unit of any other value. Empty: usage of another value is refused (DIMENSION_NOT_PRICED).
+	DefaultUnitAmount string `protobuf:"bytes,3,opt,name=default_unit_amount,json=defaultUnitAmount,proto3" json:"default_unit_amount,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *MatrixPrice) Reset() {
+	*x = MatrixPrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MatrixPrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MatrixPrice) ProtoMessage() {}
+
+func (x *MatrixPrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MatrixPrice.ProtoReflect.Descriptor instead.
+func (*MatrixPrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *MatrixPrice) GetDimension() string {
+	if x != nil {
+		return x.Dimension
+	}
+	return ""
+}
+
+func (x *MatrixPrice) GetCells() map[string]string {
+	if x != nil {
+		return x.Cells
+	}
+	return nil
+}
+
+func (x *MatrixPrice) GetDefaultUnitAmount() string {
+	if x != nil {
+		return x.DefaultUnitAmount
+	}
+	return ""
+}
+
+// DynamicPrice charges what the events carry: the quantity of each event is its amount, in the currency's major unit.
+type DynamicPrice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DynamicPrice) Reset() {
+	*x = DynamicPrice{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DynamicPrice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DynamicPrice) ProtoMessage() {}
+
+func (x *DynamicPrice) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DynamicPrice.ProtoReflect.Descriptor instead.
+func (*DynamicPrice) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{19}
+}
+
 // Entitlement says which plan an organisation is on from some time on.
 type Entitlement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1329,14 +2435,17 @@ type Entitlement struct {
 	// Prices that replace the plan's for this organisation, or add to them, SKU by SKU. At most 2,000 tiers in all.
 	Overrides []*PlanPrice `protobuf:"bytes,3,rep,name=overrides,proto3" json:"overrides,omitempty"`
 	// From when it holds; a later one supersedes it. Unset: 1970-01-01T00:00:00Z, from the beginning.
-	EffectiveAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Version of the plan's list that rates the organisation, whatever is published later; 0: the one in force at the
+	// start of each period.
+	PlanVersion   int32 `protobuf:"varint,5,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entitlement) Reset() {
 	*x = Entitlement{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[11]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +2457,7 @@ func (x *Entitlement) String() string {
 func (*Entitlement) ProtoMessage() {}
 
 func (x *Entitlement) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[11]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +2470,7 @@ func (x *Entitlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entitlement.ProtoReflect.Descriptor instead.
 func (*Entitlement) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{11}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Entitlement) GetOrgId() string {
@@ -1392,6 +2501,13 @@ func (x *Entitlement) GetEffectiveAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Entitlement) GetPlanVersion() int32 {
+	if x != nil {
+		return x.PlanVersion
+	}
+	return 0
+}
+
 // Partner earns a share of what organisations pay.
 type Partner struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1407,7 +2523,7 @@ type Partner struct {
 
 func (x *Partner) Reset() {
 	*x = Partner{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[12]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +2535,7 @@ func (x *Partner) String() string {
 func (*Partner) ProtoMessage() {}
 
 func (x *Partner) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[12]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +2548,7 @@ func (x *Partner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Partner.ProtoReflect.Descriptor instead.
 func (*Partner) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{12}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Partner) GetPartnerId() string {
@@ -1456,8 +2572,220 @@ func (x *Partner) GetTier() string {
 	return ""
 }
 
+// Evidence is something that is put forward in a dispute.
+type Evidence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is to be found: a URL, the number of a contract.
+	Reference string `protobuf:"bytes,1,opt,name=reference,proto3" json:"reference,omitempty"`
+	// Who brought it.
+	SubmittedBy string `protobuf:"bytes,2,opt,name=submitted_by,json=submittedBy,proto3" json:"submitted_by,omitempty"`
+	// What it shows.
+	Note          string `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Evidence) Reset() {
+	*x = Evidence{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Evidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Evidence) ProtoMessage() {}
+
+func (x *Evidence) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
+func (*Evidence) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Evidence) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Evidence) GetSubmittedBy() string {
+	if x != nil {
+		return x.SubmittedBy
+	}
+	return ""
+}
+
+func (x *Evidence) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// DisputeResolution is how a dispute ended. It stays as it is.
+type DisputeResolution struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Partner that earns on the organisation in the record's time, by the rates of its own tier; empty: nobody does.
+	PartnerId string `protobuf:"bytes,1,opt,name=partner_id,json=partnerId,proto3" json:"partner_id,omitempty"`
+	// When it was decided.
+	ResolvedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=resolved_at,json=resolvedAt,proto3" json:"resolved_at,omitempty"`
+	// Why, in words.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisputeResolution) Reset() {
+	*x = DisputeResolution{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisputeResolution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisputeResolution) ProtoMessage() {}
+
+func (x *DisputeResolution) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisputeResolution.ProtoReflect.Descriptor instead.
+func (*DisputeResolution) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DisputeResolution) GetPartnerId() string {
+	if x != nil {
+		return x.PartnerId
+	}
+	return ""
+}
+
+func (x *DisputeResolution) GetResolvedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResolvedAt
+	}
+	return nil
+}
+
+func (x *DisputeResolution) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Dispute says why a partner of record is contested. While it is open, what the partner earns is held in the account
+// `held:commission:<dispute_id>:<currency>`. Once it is resolved, the partner that the resolution names earns: AdjustCharge
+// of each charge made meanwhile releases what it holds.
+type Dispute struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id, the tenant's own; no two records have the same.
+	DisputeId string `protobuf:"bytes,1,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// Since when it is open.
+	OpenedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=opened_at,json=openedAt,proto3" json:"opened_at,omitempty"`
+	// Why, in words.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is put forward.
+	Evidence []*Evidence `protobuf:"bytes,4,rep,name=evidence,proto3" json:"evidence,omitempty"`
+	// How it ended; unset while it is open.
+	Resolution    *DisputeResolution `protobuf:"bytes,5,opt,name=resolution,proto3" json:"resolution,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dispute) Reset() {
+	*x = Dispute{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dispute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dispute) ProtoMessage() {}
+
+func (x *Dispute) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dispute.ProtoReflect.Descriptor instead.
+func (*Dispute) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Dispute) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *Dispute) GetOpenedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpenedAt
+	}
+	return nil
+}
+
+func (x *Dispute) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Dispute) GetEvidence() []*Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *Dispute) GetResolution() *DisputeResolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
 // PartnerOfRecord names the partner that earns on an organisation during a stretch of time. ACTIVE ones of one
-// organisation never overlap.
+// organisation, and those with a dispute, never overlap.
 type PartnerOfRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The organisation.
@@ -1469,14 +2797,16 @@ type PartnerOfRecord struct {
 	// First instant after it. Unset: no end.
 	EndAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_at,json=endAt,proto3" json:"end_at,omitempty"`
 	// Whether it counts.
-	Status        PartnerOfRecord_Status `protobuf:"varint,5,opt,name=status,proto3,enum=payments.pricing.v1.PartnerOfRecord_Status" json:"status,omitempty"`
+	Status PartnerOfRecord_Status `protobuf:"varint,5,opt,name=status,proto3,enum=payments.pricing.v1.PartnerOfRecord_Status" json:"status,omitempty"`
+	// Why it is contested, and how that ended; only beside STATUS_DISPUTED and STATUS_EXPIRED, and it stays on record.
+	Dispute       *Dispute `protobuf:"bytes,6,opt,name=dispute,proto3" json:"dispute,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PartnerOfRecord) Reset() {
 	*x = PartnerOfRecord{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[13]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +2818,7 @@ func (x *PartnerOfRecord) String() string {
 func (*PartnerOfRecord) ProtoMessage() {}
 
 func (x *PartnerOfRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[13]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +2831,7 @@ func (x *PartnerOfRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PartnerOfRecord.ProtoReflect.Descriptor instead.
 func (*PartnerOfRecord) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{13}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PartnerOfRecord) GetOrgId() string {
@@ -1539,14 +2869,178 @@ func (x *PartnerOfRecord) GetStatus() PartnerOfRecord_Status {
 	return PartnerOfRecord_STATUS_UNSPECIFIED
 }
 
-// CommissionRate is the share of a line's gross that partners of a tier earn.
+func (x *PartnerOfRecord) GetDispute() *Dispute {
+	if x != nil {
+		return x.Dispute
+	}
+	return nil
+}
+
+// BillingAccountOrg says that a billing account pays for an organisation during a stretch of time. Those of one organisation
+// never overlap. The partner of the billing account earns on the organisation meanwhile, before the organisation's own.
+type BillingAccountOrg struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The billing account, by a name of yours.
+	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
+	// The organisation.
+	OrgId string `protobuf:"bytes,2,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// First instant. Unset: 1970-01-01T00:00:00Z, from the beginning.
+	StartAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_at,json=startAt,proto3" json:"start_at,omitempty"`
+	// First instant after it. Unset: no end.
+	EndAt         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_at,json=endAt,proto3" json:"end_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BillingAccountOrg) Reset() {
+	*x = BillingAccountOrg{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BillingAccountOrg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BillingAccountOrg) ProtoMessage() {}
+
+func (x *BillingAccountOrg) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BillingAccountOrg.ProtoReflect.Descriptor instead.
+func (*BillingAccountOrg) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *BillingAccountOrg) GetBillingAccountId() string {
+	if x != nil {
+		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *BillingAccountOrg) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *BillingAccountOrg) GetStartAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartAt
+	}
+	return nil
+}
+
+func (x *BillingAccountOrg) GetEndAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndAt
+	}
+	return nil
+}
+
+// BillingAccountPartner names the partner that earns on all organisations of a billing account during a stretch of time.
+// ACTIVE ones of one billing account never overlap.
+type BillingAccountPartner struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The billing account.
+	BillingAccountId string `protobuf:"bytes,1,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
+	// The partner.
+	PartnerId string `protobuf:"bytes,2,opt,name=partner_id,json=partnerId,proto3" json:"partner_id,omitempty"`
+	// First instant. Unset: 1970-01-01T00:00:00Z, from the beginning.
+	StartAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_at,json=startAt,proto3" json:"start_at,omitempty"`
+	// First instant after it. Unset: no end.
+	EndAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_at,json=endAt,proto3" json:"end_at,omitempty"`
+	// Whether it counts.
+	Status        BillingAccountPartner_Status `protobuf:"varint,5,opt,name=status,proto3,enum=payments.pricing.v1.BillingAccountPartner_Status" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BillingAccountPartner) Reset() {
+	*x = BillingAccountPartner{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BillingAccountPartner) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BillingAccountPartner) ProtoMessage() {}
+
+func (x *BillingAccountPartner) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BillingAccountPartner.ProtoReflect.Descriptor instead.
+func (*BillingAccountPartner) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *BillingAccountPartner) GetBillingAccountId() string {
+	if x != nil {
+		return x.BillingAccountId
+	}
+	return ""
+}
+
+func (x *BillingAccountPartner) GetPartnerId() string {
+	if x != nil {
+		return x.PartnerId
+	}
+	return ""
+}
+
+func (x *BillingAccountPartner) GetStartAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartAt
+	}
+	return nil
+}
+
+func (x *BillingAccountPartner) GetEndAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndAt
+	}
+	return nil
+}
+
+func (x *BillingAccountPartner) GetStatus() BillingAccountPartner_Status {
+	if x != nil {
+		return x.Status
+	}
+	return BillingAccountPartner_STATUS_UNSPECIFIED
+}
+
+// CommissionRate is the share of a line's gross, without taxes that it holds, that partners of a tier earn.
 type CommissionRate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Tier of the partners that it holds for.
 	PartnerTier string `protobuf:"bytes,1,opt,name=partner_tier,json=partnerTier,proto3" json:"partner_tier,omitempty"`
 	// SKU that it holds for; empty: all that have no rate of their own.
 	Sku string `protobuf:"bytes,2,opt,name=sku,proto3" json:"sku,omitempty"`
-	// Per cent of the gross amount, 0 to 100.
+	// Per cent of the gross amount without taxes that it holds, 0 to 100.
 	Pct           string `protobuf:"bytes,3,opt,name=pct,proto3" json:"pct,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1554,7 +3048,7 @@ type CommissionRate struct {
 
 func (x *CommissionRate) Reset() {
 	*x = CommissionRate{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[14]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +3060,7 @@ func (x *CommissionRate) String() string {
 func (*CommissionRate) ProtoMessage() {}
 
 func (x *CommissionRate) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[14]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +3073,7 @@ func (x *CommissionRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommissionRate.ProtoReflect.Descriptor instead.
 func (*CommissionRate) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{14}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CommissionRate) GetPartnerTier() string {
@@ -1603,14 +3097,769 @@ func (x *CommissionRate) GetPct() string {
 	return ""
 }
 
+// TaxRate is a row of the tax table: what a tax of a jurisdiction is on one tax code from an instant on. A line bears every
+// tax of the organisation's country and of its region, each by the row of its own tax code if there is one in force, else by the
+// row without a code. Once any rate of a tenant is in force its charges are taxed; before that, none is.
+type TaxRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Country by ISO 3166-1, `DE`, or a region of it by ISO 3166-2, `CA-QC`.
+	Jurisdiction string `protobuf:"bytes,1,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// Name of the tax, e.g. `VAT`. A jurisdiction may have up to four (TAXES_TOO_MANY).
+	Tax string `protobuf:"bytes,2,opt,name=tax,proto3" json:"tax,omitempty"`
+	// Tax code that it holds for; empty: all that have no row of their own.
+	TaxCode string `protobuf:"bytes,3,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
+	// From when it holds; a later one supersedes it. A charge goes by what is in force in the last microsecond of its period.
+	// Unset: 1970-01-01T00:00:00Z, from the beginning.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Whether it is levied: TAXED, ZERO_RATED, EXEMPT or OUT_OF_SCOPE.
+	Treatment TaxTreatment `protobuf:"varint,5,opt,name=treatment,proto3,enum=payments.pricing.v1.TaxTreatment" json:"treatment,omitempty"`
+	// Per cent, above 0 and up to 100; empty where nothing is levied.
+	RatePercent string `protobuf:"bytes,6,opt,name=rate_percent,json=ratePercent,proto3" json:"rate_percent,omitempty"`
+	// Prices hold the tax already: it is taken out of a line's amount, not added to it.
+	Inclusive bool `protobuf:"varint,7,opt,name=inclusive,proto3" json:"inclusive,omitempty"`
+	// It is levied on the taxes before it too.
+	Compound bool `protobuf:"varint,8,opt,name=compound,proto3" json:"compound,omitempty"`
+	// Place among the taxes of a line: inclusive ones come first, then by position, jurisdiction and name.
+	Position int32 `protobuf:"varint,9,opt,name=position,proto3" json:"position,omitempty"`
+	// Who the tax is owed to, as the ledger's account `tax:AUTHORITY:CURRENCY` names it; empty: the jurisdiction.
+	Authority string `protobuf:"bytes,10,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Why, for those who read a bill, e.g. the law by which it is exempt.
+	Reason        string `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxRate) Reset() {
+	*x = TaxRate{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxRate) ProtoMessage() {}
+
+func (x *TaxRate) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxRate.ProtoReflect.Descriptor instead.
+func (*TaxRate) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TaxRate) GetJurisdiction() string {
+	if x != nil {
+		return x.Jurisdiction
+	}
+	return ""
+}
+
+func (x *TaxRate) GetTax() string {
+	if x != nil {
+		return x.Tax
+	}
+	return ""
+}
+
+func (x *TaxRate) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+func (x *TaxRate) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *TaxRate) GetTreatment() TaxTreatment {
+	if x != nil {
+		return x.Treatment
+	}
+	return TaxTreatment_TAX_TREATMENT_UNSPECIFIED
+}
+
+func (x *TaxRate) GetRatePercent() string {
+	if x != nil {
+		return x.RatePercent
+	}
+	return ""
+}
+
+func (x *TaxRate) GetInclusive() bool {
+	if x != nil {
+		return x.Inclusive
+	}
+	return false
+}
+
+func (x *TaxRate) GetCompound() bool {
+	if x != nil {
+		return x.Compound
+	}
+	return false
+}
+
+func (x *TaxRate) GetPosition() int32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *TaxRate) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *TaxRate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// TaxProfile says where an organisation is taxed, and how, from an instant on.
+type TaxProfile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// From when it holds; a later one supersedes it. Unset: 1970-01-01T00:00:00Z, from the beginning.
+	EffectiveAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=effective_at,json=effectiveAt,proto3" json:"effective_at,omitempty"`
+	// Country by ISO 3166-1.
+	Country string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	// Region of the country, by ISO 3166-2 without the country: `QC` of `CA-QC`. Empty: only taxes of the country.
+	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// Number by which authorities know the organisation, e.g. `DE123456789`. It is shown with each charge, and not verified.
+	TaxId string `protobuf:"bytes,5,opt,name=tax_id,json=taxId,proto3" json:"tax_id,omitempty"`
+	// The organisation accounts for its taxes itself, under its tax_id: its lines name them and bear none.
+	ReverseCharge bool `protobuf:"varint,6,opt,name=reverse_charge,json=reverseCharge,proto3" json:"reverse_charge,omitempty"`
+	// Taxes that it is exempt from, by certificate.
+	Exemptions    []*TaxExemption `protobuf:"bytes,7,rep,name=exemptions,proto3" json:"exemptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxProfile) Reset() {
+	*x = TaxProfile{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxProfile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxProfile) ProtoMessage() {}
+
+func (x *TaxProfile) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxProfile.ProtoReflect.Descriptor instead.
+func (*TaxProfile) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TaxProfile) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *TaxProfile) GetEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveAt
+	}
+	return nil
+}
+
+func (x *TaxProfile) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *TaxProfile) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *TaxProfile) GetTaxId() string {
+	if x != nil {
+		return x.TaxId
+	}
+	return ""
+}
+
+func (x *TaxProfile) GetReverseCharge() bool {
+	if x != nil {
+		return x.ReverseCharge
+	}
+	return false
+}
+
+func (x *TaxProfile) GetExemptions() []*TaxExemption {
+	if x != nil {
+		return x.Exemptions
+	}
+	return nil
+}
+
+// TaxExemption is a certificate by which an organisation does not pay the taxes of a jurisdiction.
+type TaxExemption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The country or the region of the profile.
+	Jurisdiction string `protobuf:"bytes,1,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// Number of the certificate, or where it is kept.
+	Certificate   string `protobuf:"bytes,2,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxExemption) Reset() {
+	*x = TaxExemption{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxExemption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxExemption) ProtoMessage() {}
+
+func (x *TaxExemption) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxExemption.ProtoReflect.Descriptor instead.
+func (*TaxExemption) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *TaxExemption) GetJurisdiction() string {
+	if x != nil {
+		return x.Jurisdiction
+	}
+	return ""
+}
+
+func (x *TaxExemption) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+// TaxPolicy says how taxes are computed for organisations of a country.
+type TaxPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Country by ISO 3166-1; empty: all without a policy of their own, and organisations without a profile.
+	Country string `protobuf:"bytes,1,opt,name=country,proto3" json:"country,omitempty"`
+	// What becomes of lines that no rate is known for.
+	Missing TaxMissing `protobuf:"varint,2,opt,name=missing,proto3,enum=payments.pricing.v1.TaxMissing" json:"missing,omitempty"`
+	// What is rounded.
+	Rounding      TaxRounding `protobuf:"varint,3,opt,name=rounding,proto3,enum=payments.pricing.v1.TaxRounding" json:"rounding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxPolicy) Reset() {
+	*x = TaxPolicy{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxPolicy) ProtoMessage() {}
+
+func (x *TaxPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxPolicy.ProtoReflect.Descriptor instead.
+func (*TaxPolicy) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *TaxPolicy) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *TaxPolicy) GetMissing() TaxMissing {
+	if x != nil {
+		return x.Missing
+	}
+	return TaxMissing_TAX_MISSING_UNSPECIFIED
+}
+
+func (x *TaxPolicy) GetRounding() TaxRounding {
+	if x != nil {
+		return x.Rounding
+	}
+	return TaxRounding_TAX_ROUNDING_UNSPECIFIED
+}
+
+// TaxLine is one tax on a line: with its neighbours and the line's amount, anybody can do the sum again.
+//
+// Inclusive taxes come first. Each weighs its rate, a compound one times what the ones before it make of 1; of the line's
+// amount, a tax has its weight divided by 1 and all weights. What they leave is the amount without tax. Of that each
+// other tax has its rate; a compound one has its rate of that and of all taxes before it.
+type TaxLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Jurisdiction that levies it.
+	Jurisdiction string `protobuf:"bytes,1,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// Name of the tax.
+	Tax string `protobuf:"bytes,2,opt,name=tax,proto3" json:"tax,omitempty"`
+	// Tax code of the rate; empty: it is the one for all codes without one of their own.
+	TaxCode string `protobuf:"bytes,3,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
+	// Who it is owed to.
+	Authority string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
+	// Whether it is levied, and why not.
+	Treatment TaxTreatment `protobuf:"varint,5,opt,name=treatment,proto3,enum=payments.pricing.v1.TaxTreatment" json:"treatment,omitempty"`
+	// Per cent; of a tax that is not levied, what it would be.
+	RatePercent string `protobuf:"bytes,6,opt,name=rate_percent,json=ratePercent,proto3" json:"rate_percent,omitempty"`
+	// The line's amount holds it.
+	Inclusive bool `protobuf:"varint,7,opt,name=inclusive,proto3" json:"inclusive,omitempty"`
+	// It is levied on the taxes before it too.
+	Compound bool `protobuf:"varint,8,opt,name=compound,proto3" json:"compound,omitempty"`
+	// What was rounded.
+	Rounding TaxRounding `protobuf:"varint,9,opt,name=rounding,proto3,enum=payments.pricing.v1.TaxRounding" json:"rounding,omitempty"`
+	// From when the rate holds.
+	RateEffectiveAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=rate_effective_at,json=rateEffectiveAt,proto3" json:"rate_effective_at,omitempty"`
+	// What it is levied on: the amount without tax, and of a compound tax those before it too.
+	TaxableAmount *v1.Money `protobuf:"bytes,11,opt,name=taxable_amount,json=taxableAmount,proto3" json:"taxable_amount,omitempty"`
+	// The tax.
+	Amount *v1.Money `protobuf:"bytes,12,opt,name=amount,proto3" json:"amount,omitempty"`
+	// With TAX_ROUNDING_DOCUMENT, what lines of the document before this one add to what its rounding counts on from: of an
+	// inclusive tax their amounts, of another what it was levied on. Unset otherwise.
+	PriorAmount *v1.Money `protobuf:"bytes,13,opt,name=prior_amount,json=priorAmount,proto3" json:"prior_amount,omitempty"`
+	// The certificate, of an organisation that is exempt.
+	Certificate string `protobuf:"bytes,14,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Why, in the words of the rate.
+	Reason string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of a correction, the tax that had been billed; taxable_amount and amount say the difference.
+	AmountBefore  *v1.Money `protobuf:"bytes,16,opt,name=amount_before,json=amountBefore,proto3" json:"amount_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxLine) Reset() {
+	*x = TaxLine{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxLine) ProtoMessage() {}
+
+func (x *TaxLine) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxLine.ProtoReflect.Descriptor instead.
+func (*TaxLine) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *TaxLine) GetJurisdiction() string {
+	if x != nil {
+		return x.Jurisdiction
+	}
+	return ""
+}
+
+func (x *TaxLine) GetTax() string {
+	if x != nil {
+		return x.Tax
+	}
+	return ""
+}
+
+func (x *TaxLine) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+func (x *TaxLine) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *TaxLine) GetTreatment() TaxTreatment {
+	if x != nil {
+		return x.Treatment
+	}
+	return TaxTreatment_TAX_TREATMENT_UNSPECIFIED
+}
+
+func (x *TaxLine) GetRatePercent() string {
+	if x != nil {
+		return x.RatePercent
+	}
+	return ""
+}
+
+func (x *TaxLine) GetInclusive() bool {
+	if x != nil {
+		return x.Inclusive
+	}
+	return false
+}
+
+func (x *TaxLine) GetCompound() bool {
+	if x != nil {
+		return x.Compound
+	}
+	return false
+}
+
+func (x *TaxLine) GetRounding() TaxRounding {
+	if x != nil {
+		return x.Rounding
+	}
+	return TaxRounding_TAX_ROUNDING_UNSPECIFIED
+}
+
+func (x *TaxLine) GetRateEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RateEffectiveAt
+	}
+	return nil
+}
+
+func (x *TaxLine) GetTaxableAmount() *v1.Money {
+	if x != nil {
+		return x.TaxableAmount
+	}
+	return nil
+}
+
+func (x *TaxLine) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *TaxLine) GetPriorAmount() *v1.Money {
+	if x != nil {
+		return x.PriorAmount
+	}
+	return nil
+}
+
+func (x *TaxLine) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *TaxLine) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *TaxLine) GetAmountBefore() *v1.Money {
+	if x != nil {
+		return x.AmountBefore
+	}
+	return nil
+}
+
+// TaxTotal is what one tax at one rate comes to in a document.
+type TaxTotal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Jurisdiction that levies it.
+	Jurisdiction string `protobuf:"bytes,1,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
+	// Name of the tax.
+	Tax string `protobuf:"bytes,2,opt,name=tax,proto3" json:"tax,omitempty"`
+	// Whether it is levied, and why not.
+	Treatment TaxTreatment `protobuf:"varint,3,opt,name=treatment,proto3,enum=payments.pricing.v1.TaxTreatment" json:"treatment,omitempty"`
+	// Per cent.
+	RatePercent string `protobuf:"bytes,4,opt,name=rate_percent,json=ratePercent,proto3" json:"rate_percent,omitempty"`
+	// Amounts of the lines hold it.
+	Inclusive bool `protobuf:"varint,5,opt,name=inclusive,proto3" json:"inclusive,omitempty"`
+	// What it is levied on.
+	TaxableAmount *v1.Money `protobuf:"bytes,6,opt,name=taxable_amount,json=taxableAmount,proto3" json:"taxable_amount,omitempty"`
+	// The tax.
+	Amount        *v1.Money `protobuf:"bytes,7,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxTotal) Reset() {
+	*x = TaxTotal{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxTotal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxTotal) ProtoMessage() {}
+
+func (x *TaxTotal) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxTotal.ProtoReflect.Descriptor instead.
+func (*TaxTotal) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *TaxTotal) GetJurisdiction() string {
+	if x != nil {
+		return x.Jurisdiction
+	}
+	return ""
+}
+
+func (x *TaxTotal) GetTax() string {
+	if x != nil {
+		return x.Tax
+	}
+	return ""
+}
+
+func (x *TaxTotal) GetTreatment() TaxTreatment {
+	if x != nil {
+		return x.Treatment
+	}
+	return TaxTreatment_TAX_TREATMENT_UNSPECIFIED
+}
+
+func (x *TaxTotal) GetRatePercent() string {
+	if x != nil {
+		return x.RatePercent
+	}
+	return ""
+}
+
+func (x *TaxTotal) GetInclusive() bool {
+	if x != nil {
+		return x.Inclusive
+	}
+	return false
+}
+
+func (x *TaxTotal) GetTaxableAmount() *v1.Money {
+	if x != nil {
+		return x.TaxableAmount
+	}
+	return nil
+}
+
+func (x *TaxTotal) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+// TaxProof is by what a line is taxed, and the taxes of all of it.
+type TaxProof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tax code of what is sold.
+	TaxCode string `protobuf:"bytes,1,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
+	// Instant whose rates and profile decide: the last microsecond of the charge's period, whatever part of it the line is of.
+	TaxedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=taxed_at,json=taxedAt,proto3" json:"taxed_at,omitempty"`
+	// Country of the organisation; empty: it has no profile then.
+	Country string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	// Region of it.
+	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// From when its profile holds.
+	ProfileEffectiveAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=profile_effective_at,json=profileEffectiveAt,proto3" json:"profile_effective_at,omitempty"`
+	// Number by which authorities know it.
+	TaxId string `protobuf:"bytes,6,opt,name=tax_id,json=taxId,proto3" json:"tax_id,omitempty"`
+	// It accounts for its taxes itself.
+	ReverseCharge bool `protobuf:"varint,7,opt,name=reverse_charge,json=reverseCharge,proto3" json:"reverse_charge,omitempty"`
+	// The taxes of the whole line, in the order in which they are computed. Where several partners earn on it each of its
+	// shares has, of each of their amounts, what it has of the line's. Empty: no rate is known, and the tenant's policy leaves such
+	// lines untaxed.
+	Taxes         []*TaxLine `protobuf:"bytes,8,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxProof) Reset() {
+	*x = TaxProof{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxProof) ProtoMessage() {}
+
+func (x *TaxProof) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxProof.ProtoReflect.Descriptor instead.
+func (*TaxProof) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *TaxProof) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+func (x *TaxProof) GetTaxedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TaxedAt
+	}
+	return nil
+}
+
+func (x *TaxProof) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *TaxProof) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *TaxProof) GetProfileEffectiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProfileEffectiveAt
+	}
+	return nil
+}
+
+func (x *TaxProof) GetTaxId() string {
+	if x != nil {
+		return x.TaxId
+	}
+	return ""
+}
+
+func (x *TaxProof) GetReverseCharge() bool {
+	if x != nil {
+		return x.ReverseCharge
+	}
+	return false
+}
+
+func (x *TaxProof) GetTaxes() []*TaxLine {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
 // PriceStep is one piece of the arithmetic behind an amount. The amounts of all steps sum to the unrounded amount,
 // and a step's amount is units × unit_amount + flat_amount.
 type PriceStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the step stands for.
 	Kind PriceStep_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=payments.pricing.v1.PriceStep_Kind" json:"kind,omitempty"`
-	// Units of the period before the first one of this step. KIND_INCLUDED counts all units, the others what is left
-	// after included_qty.
+	// Units of the period before the first one of this step. KIND_CONVERSION and KIND_INCLUDED count all units, the others
+	// what is left after included_qty.
 	FromQuantity string `protobuf:"bytes,2,opt,name=from_quantity,json=fromQuantity,proto3" json:"from_quantity,omitempty"`
 	// Units of the period up to and including the last one of this step.
 	ToQuantity string `protobuf:"bytes,3,opt,name=to_quantity,json=toQuantity,proto3" json:"to_quantity,omitempty"`
@@ -1620,15 +3869,17 @@ type PriceStep struct {
 	UnitAmount string `protobuf:"bytes,5,opt,name=unit_amount,json=unitAmount,proto3" json:"unit_amount,omitempty"`
 	// Amount due whatever the units.
 	FlatAmount string `protobuf:"bytes,6,opt,name=flat_amount,json=flatAmount,proto3" json:"flat_amount,omitempty"`
-	// units × unit_amount + flat_amount, exact: up to 36 places.
-	Amount        string `protobuf:"bytes,7,opt,name=amount,proto3" json:"amount,omitempty"`
+	// units × unit_amount + flat_amount, exact: with all its places.
+	Amount string `protobuf:"bytes,7,opt,name=amount,proto3" json:"amount,omitempty"`
+	// What the step is of, where a price has several of one kind: a value of the dimension, the number of a stair.
+	Label         string `protobuf:"bytes,8,opt,name=label,proto3" json:"label,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PriceStep) Reset() {
 	*x = PriceStep{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[15]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +3891,7 @@ func (x *PriceStep) String() string {
 func (*PriceStep) ProtoMessage() {}
 
 func (x *PriceStep) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[15]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +3904,7 @@ func (x *PriceStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PriceStep.ProtoReflect.Descriptor instead.
 func (*PriceStep) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{15}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PriceStep) GetKind() PriceStep_Kind {
@@ -1705,16 +3956,23 @@ func (x *PriceStep) GetAmount() string {
 	return ""
 }
 
+func (x *PriceStep) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
 // LineProof is everything that leads from metered usage to a line's amount: with it, anybody can do the sum again.
 type LineProof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Period whose usage was read.
 	Period *v1.Period `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
-	// How events became the quantity.
+	// How events became the quantity. The proof does not hold the events: they are read from metering, at usage_ordinal.
 	Aggregation v1.Aggregation `protobuf:"varint,2,opt,name=aggregation,proto3,enum=payments.type.v1.Aggregation" json:"aggregation,omitempty"`
 	// Which state of the usage was read, in metering's own words.
 	UsageSnapshot string `protobuf:"bytes,3,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
-	// Events behind the quantity.
+	// Events of the period behind the quantity; 0 also where a level from before the period holds (WEIGHTED_SUM).
 	EventCount int64 `protobuf:"varint,4,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
 	// When the earliest of them happened; unset without events.
 	FirstEventAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first_event_at,json=firstEventAt,proto3" json:"first_event_at,omitempty"`
@@ -1734,25 +3992,57 @@ type LineProof struct {
 	Price *Price `protobuf:"bytes,12,opt,name=price,proto3" json:"price,omitempty"`
 	// Quantity of the same SKU in projects rated before this one; tiers, packages and included units count on from it.
 	PriorQuantity string `protobuf:"bytes,13,opt,name=prior_quantity,json=priorQuantity,proto3" json:"prior_quantity,omitempty"`
-	// Units of this line that included_qty covers.
+	// Priced units of this line that included_qty covers.
 	IncludedQtyUsed string `protobuf:"bytes,14,opt,name=included_qty_used,json=includedQtyUsed,proto3" json:"included_qty_used,omitempty"`
-	// Units of this line that are left to be priced.
+	// Priced units of this line that are left for the model.
 	BillableQuantity string `protobuf:"bytes,15,opt,name=billable_quantity,json=billableQuantity,proto3" json:"billable_quantity,omitempty"`
 	// The arithmetic.
 	Steps []*PriceStep `protobuf:"bytes,16,rep,name=steps,proto3" json:"steps,omitempty"`
-	// The sum of the steps, exact: up to 36 places.
+	// The sum of the steps, exact: with all its places.
 	Unrounded string `protobuf:"bytes,17,opt,name=unrounded,proto3" json:"unrounded,omitempty"`
 	// How the amount was rounded from it: always ROUNDING_HALF_UP, once.
 	Rounding Rounding `protobuf:"varint,18,opt,name=rounding,proto3,enum=payments.pricing.v1.Rounding" json:"rounding,omitempty"`
 	// Decimal places of the amount: the currency's exponent in ISO 4217.
 	RoundingPlaces int32 `protobuf:"varint,19,opt,name=rounding_places,json=roundingPlaces,proto3" json:"rounding_places,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The quantity by value of the price's dimension; empty for a price without.
+	Quantities map[string]string `protobuf:"bytes,20,rep,name=quantities,proto3" json:"quantities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Quantities of projects rated before this one, likewise.
+	PriorQuantities map[string]string `protobuf:"bytes,21,rep,name=prior_quantities,json=priorQuantities,proto3" json:"prior_quantities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Events above zero in projects rated before this one; 0 for a price that does not look at events.
+	PriorEventCount int64 `protobuf:"varint,22,opt,name=prior_event_count,json=priorEventCount,proto3" json:"prior_event_count,omitempty"`
+	// What the model made of projects rated before this one, before discount and limits; minimum and maximum count on
+	// from it.
+	PriorAmount string `protobuf:"bytes,23,opt,name=prior_amount,json=priorAmount,proto3" json:"prior_amount,omitempty"`
+	// Ordinal of the usage that was read; absent when it is not known.
+	UsageOrdinal *int64 `protobuf:"varint,24,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	// Root of metering's log of receipts at that ordinal, 64 hexadecimal digits: a tree of the size usage_ordinal
+	// (payments.metering.v1.LogHead). Empty when it is not known.
+	UsageLogRoot string `protobuf:"bytes,64,opt,name=usage_log_root,json=usageLogRoot,proto3" json:"usage_log_root,omitempty"`
+	// The quantity that it is the proof of; a line of a correction says a difference. Empty in a proof of an earlier release.
+	Quantity string `protobuf:"bytes,27,opt,name=quantity,proto3" json:"quantity,omitempty"`
+	// Which part of the period's usage of the SKU it is, from 1: parts follow one another by project, and the first bears
+	// what is due without usage. 0 in a proof of an earlier release.
+	PartNo int32 `protobuf:"varint,25,opt,name=part_no,json=partNo,proto3" json:"part_no,omitempty"`
+	// The events as the price sorts them; unset for a price that does not look at events, and without usage.
+	Events *SortedEvents `protobuf:"bytes,26,opt,name=events,proto3" json:"events,omitempty"`
+	// Which share of the period the line is of; unset when it is of all of it, or nothing was prorated.
+	Proration *ProrationShare `protobuf:"bytes,60,opt,name=proration,proto3" json:"proration,omitempty"`
+	// The price before proration; unset without. `price` is what is left of it for the share.
+	WholePrice *Price `protobuf:"bytes,61,opt,name=whole_price,json=wholePrice,proto3" json:"whole_price,omitempty"`
+	// Of a line of a correction that comes to several parts of the period: the proofs of the parts before this one, in their
+	// order. Each part is rounded by itself, and the line's `correction` says what all of them come to.
+	EarlierParts []*LineProof `protobuf:"bytes,63,rep,name=earlier_parts,json=earlierParts,proto3" json:"earlier_parts,omitempty"`
+	// By which rule a partner earns on the line, and in which stretch of the period; unset when nobody earns in any.
+	Commission *Commission `protobuf:"bytes,62,opt,name=commission,proto3" json:"commission,omitempty"`
+	// By what it is taxed; unset while the tenant has no tax rate in force.
+	Tax           *TaxProof `protobuf:"bytes,65,opt,name=tax,proto3" json:"tax,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LineProof) Reset() {
 	*x = LineProof{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[16]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +4054,7 @@ func (x *LineProof) String() string {
 func (*LineProof) ProtoMessage() {}
 
 func (x *LineProof) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[16]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +4067,7 @@ func (x *LineProof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineProof.ProtoReflect.Descriptor instead.
 func (*LineProof) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{16}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LineProof) GetPeriod() *v1.Period {
@@ -1913,12 +4203,502 @@ func (x *LineProof) GetRoundingPlaces() int32 {
 	return 0
 }
 
-// RatedLine is what the usage of one SKU in one project costs.
+func (x *LineProof) GetQuantities() map[string]string {
+	if x != nil {
+		return x.Quantities
+	}
+	return nil
+}
+
+func (x *LineProof) GetPriorQuantities() map[string]string {
+	if x != nil {
+		return x.PriorQuantities
+	}
+	return nil
+}
+
+func (x *LineProof) GetPriorEventCount() int64 {
+	if x != nil {
+		return x.PriorEventCount
+	}
+	return 0
+}
+
+func (x *LineProof) GetPriorAmount() string {
+	if x != nil {
+		return x.PriorAmount
+	}
+	return ""
+}
+
+func (x *LineProof) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
+}
+
+func (x *LineProof) GetUsageLogRoot() string {
+	if x != nil {
+		return x.UsageLogRoot
+	}
+	return ""
+}
+
+func (x *LineProof) GetQuantity() string {
+	if x != nil {
+		return x.Quantity
+	}
+	return ""
+}
+
+func (x *LineProof) GetPartNo() int32 {
+	if x != nil {
+		return x.PartNo
+	}
+	return 0
+}
+
+func (x *LineProof) GetEvents() *SortedEvents {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *LineProof) GetProration() *ProrationShare {
+	if x != nil {
+		return x.Proration
+	}
+	return nil
+}
+
+func (x *LineProof) GetWholePrice() *Price {
+	if x != nil {
+		return x.WholePrice
+	}
+	return nil
+}
+
+func (x *LineProof) GetEarlierParts() []*LineProof {
+	if x != nil {
+		return x.EarlierParts
+	}
+	return nil
+}
+
+func (x *LineProof) GetCommission() *Commission {
+	if x != nil {
+		return x.Commission
+	}
+	return nil
+}
+
+func (x *LineProof) GetTax() *TaxProof {
+	if x != nil {
+		return x.Tax
+	}
+	return nil
+}
+
+// Commission is the rule by which a partner earns on a line. Where another partner begins to earn inside the period, a line
+// is shared out by time: of a quantity or an amount A, the stretch from a to b of a period of D microseconds has
+// A × b ÷ D − A × a ÷ D, each quotient rounded half up, the amount to the minor unit and the others to 18 places. So the shares
+// of all stretches sum exactly to the line, whoever earns. The rest of the proof is that of the whole line.
+type Commission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tier of the partner; empty: nobody earns in the stretch.
+	PartnerTier string `protobuf:"bytes,1,opt,name=partner_tier,json=partnerTier,proto3" json:"partner_tier,omitempty"`
+	// SKU that the rate names; empty: it is the tier's rate for all SKUs without one of their own.
+	RateSku string `protobuf:"bytes,2,opt,name=rate_sku,json=rateSku,proto3" json:"rate_sku,omitempty"`
+	// Since when the partner is the partner of record.
+	RecordStartAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=record_start_at,json=recordStartAt,proto3" json:"record_start_at,omitempty"`
+	// Stretches of the period in which the partner earns, or nobody does, whose share the line is; empty: all of it.
+	Stretches []*v1.Period `protobuf:"bytes,4,rep,name=stretches,proto3" json:"stretches,omitempty"`
+	// Billing account whose partner it is; empty: it is the organisation's own.
+	BillingAccountId string `protobuf:"bytes,5,opt,name=billing_account_id,json=billingAccountId,proto3" json:"billing_account_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Commission) Reset() {
+	*x = Commission{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Commission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Commission) ProtoMessage() {}
+
+func (x *Commission) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Commission.ProtoReflect.Descriptor instead.
+func (*Commission) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Commission) GetPartnerTier() string {
+	if x != nil {
+		return x.PartnerTier
+	}
+	return ""
+}
+
+func (x *Commission) GetRateSku() string {
+	if x != nil {
+		return x.RateSku
+	}
+	return ""
+}
+
+func (x *Commission) GetRecordStartAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordStartAt
+	}
+	return nil
+}
+
+func (x *Commission) GetStretches() []*v1.Period {
+	if x != nil {
+		return x.Stretches
+	}
+	return nil
+}
+
+func (x *Commission) GetBillingAccountId() string {
+	if x != nil {
+		return x.BillingAccountId
+	}
+	return ""
+}
+
+// SortedEvents is all that a percentage price asks of the events of a line, whatever their number. Events are those above
+// zero, in their order: those that the allowance covers whole come first, then at most one that goes beyond its amount,
+// then the paid ones. A paid event costs more the larger it is, so those at the minimum are the smallest ones and those
+// at the maximum the largest ones.
+type SortedEvents struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are.
+	EventCount int64 `protobuf:"varint,1,opt,name=event_count,json=eventCount,proto3" json:"event_count,omitempty"`
+	// Those that the allowance covers whole.
+	Free *EventGroup `protobuf:"bytes,2,opt,name=free,proto3" json:"free,omitempty"`
+	// Amount of the event that goes beyond the allowance's amount: what goes beyond is paid. Empty: none does.
+	CrossingAmount string `protobuf:"bytes,3,opt,name=crossing_amount,json=crossingAmount,proto3" json:"crossing_amount,omitempty"`
+	// Paid events at rate and fixed amount.
+	Charged *EventGroup `protobuf:"bytes,4,opt,name=charged,proto3" json:"charged,omitempty"`
+	// Paid events raised to the minimum of an event.
+	Raised *EventGroup `protobuf:"bytes,5,opt,name=raised,proto3" json:"raised,omitempty"`
+	// Paid events lowered to the maximum of an event.
+	Lowered       *EventGroup `protobuf:"bytes,6,opt,name=lowered,proto3" json:"lowered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SortedEvents) Reset() {
+	*x = SortedEvents{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SortedEvents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SortedEvents) ProtoMessage() {}
+
+func (x *SortedEvents) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SortedEvents.ProtoReflect.Descriptor instead.
+func (*SortedEvents) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SortedEvents) GetEventCount() int64 {
+	if x != nil {
+		return x.EventCount
+	}
+	return 0
+}
+
+func (x *SortedEvents) GetFree() *EventGroup {
+	if x != nil {
+		return x.Free
+	}
+	return nil
+}
+
+func (x *SortedEvents) GetCrossingAmount() string {
+	if x != nil {
+		return x.CrossingAmount
+	}
+	return ""
+}
+
+func (x *SortedEvents) GetCharged() *EventGroup {
+	if x != nil {
+		return x.Charged
+	}
+	return nil
+}
+
+func (x *SortedEvents) GetRaised() *EventGroup {
+	if x != nil {
+		return x.Raised
+	}
+	return nil
+}
+
+func (x *SortedEvents) GetLowered() *EventGroup {
+	if x != nil {
+		return x.Lowered
+	}
+	return nil
+}
+
+// EventGroup is some events and their amounts, in the currency's major unit. An empty group is unset.
+type EventGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are.
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// Sum of their amounts.
+	Amount string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// The smallest of them; set for paid events where the price has a minimum or a maximum of an event.
+	Smallest string `protobuf:"bytes,3,opt,name=smallest,proto3" json:"smallest,omitempty"`
+	// The largest of them, likewise.
+	Largest       string `protobuf:"bytes,4,opt,name=largest,proto3" json:"largest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventGroup) Reset() {
+	*x = EventGroup{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventGroup) ProtoMessage() {}
+
+func (x *EventGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
+func (*EventGroup) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *EventGroup) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *EventGroup) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+func (x *EventGroup) GetSmallest() string {
+	if x != nil {
+		return x.Smallest
+	}
+	return ""
+}
+
+func (x *EventGroup) GetLargest() string {
+	if x != nil {
+		return x.Largest
+	}
+	return ""
+}
+
+// ProrationShare is the share of a period that one of its parts has. Of an amount A that is due once a period, the part bears
+// A × until_units ÷ period_units − A × from_units ÷ period_units, each quotient rounded half up to 18 places: the parts of a
+// period sum exactly to A.
+type ProrationShare struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By what the period is divided: PRORATION_DAY or PRORATION_SECOND.
+	Unit Proration `protobuf:"varint,1,opt,name=unit,proto3,enum=payments.pricing.v1.Proration" json:"unit,omitempty"`
+	// Whole units from the start of the period to that of the part.
+	FromUnits int64 `protobuf:"varint,2,opt,name=from_units,json=fromUnits,proto3" json:"from_units,omitempty"`
+	// Whole units from the start of the period to the end of the part.
+	UntilUnits int64 `protobuf:"varint,3,opt,name=until_units,json=untilUnits,proto3" json:"until_units,omitempty"`
+	// Units of the period.
+	PeriodUnits   int64 `protobuf:"varint,4,opt,name=period_units,json=periodUnits,proto3" json:"period_units,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProrationShare) Reset() {
+	*x = ProrationShare{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProrationShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProrationShare) ProtoMessage() {}
+
+func (x *ProrationShare) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProrationShare.ProtoReflect.Descriptor instead.
+func (*ProrationShare) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ProrationShare) GetUnit() Proration {
+	if x != nil {
+		return x.Unit
+	}
+	return Proration_PRORATION_UNSPECIFIED
+}
+
+func (x *ProrationShare) GetFromUnits() int64 {
+	if x != nil {
+		return x.FromUnits
+	}
+	return 0
+}
+
+func (x *ProrationShare) GetUntilUnits() int64 {
+	if x != nil {
+		return x.UntilUnits
+	}
+	return 0
+}
+
+func (x *ProrationShare) GetPeriodUnits() int64 {
+	if x != nil {
+		return x.PeriodUnits
+	}
+	return 0
+}
+
+// RatedPart is a part of a period in which one plan rates an organisation.
+type RatedPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The part.
+	Period *v1.Period `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	// Its plan.
+	PlanId string `protobuf:"bytes,2,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	// Version of its price list.
+	PlanVersion   int32 `protobuf:"varint,3,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RatedPart) Reset() {
+	*x = RatedPart{}
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RatedPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RatedPart) ProtoMessage() {}
+
+func (x *RatedPart) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RatedPart.ProtoReflect.Descriptor instead.
+func (*RatedPart) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RatedPart) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *RatedPart) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *RatedPart) GetPlanVersion() int32 {
+	if x != nil {
+		return x.PlanVersion
+	}
+	return 0
+}
+
+// RatedLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns.
 type RatedLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The SKU.
 	Sku string `protobuf:"bytes,1,opt,name=sku,proto3" json:"sku,omitempty"`
-	// The project; empty when the amount is due without usage.
+	// The project; empty when the amount is due without usage, and for all projects together where the price has none of a
+	// part.
 	ProjectId string `protobuf:"bytes,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
 	// The metered quantity.
 	Quantity string `protobuf:"bytes,3,opt,name=quantity,proto3" json:"quantity,omitempty"`
@@ -1931,14 +4711,18 @@ type RatedLine struct {
 	// Its share of the amount in per cent; empty when nobody earns.
 	PartnerPct string `protobuf:"bytes,7,opt,name=partner_pct,json=partnerPct,proto3" json:"partner_pct,omitempty"`
 	// What led to the amount.
-	Proof         *LineProof `protobuf:"bytes,8,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof *LineProof `protobuf:"bytes,8,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Dispute under which the partner's share is held; empty: none.
+	DisputeId string `protobuf:"bytes,9,opt,name=dispute_id,json=disputeId,proto3" json:"dispute_id,omitempty"`
+	// Its taxes.
+	Taxes         []*TaxLine `protobuf:"bytes,10,rep,name=taxes,proto3" json:"taxes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RatedLine) Reset() {
 	*x = RatedLine{}
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[17]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +4734,7 @@ func (x *RatedLine) String() string {
 func (*RatedLine) ProtoMessage() {}
 
 func (x *RatedLine) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[17]
+	mi := &file_payments_pricing_v1_pricing_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +4747,7 @@ func (x *RatedLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RatedLine.ProtoReflect.Descriptor instead.
 func (*RatedLine) Descriptor() ([]byte, []int) {
-	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{17}
+	return file_payments_pricing_v1_pricing_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RatedLine) GetSku() string {
@@ -2022,16 +4806,31 @@ func (x *RatedLine) GetProof() *LineProof {
 	return nil
 }
 
+func (x *RatedLine) GetDisputeId() string {
+	if x != nil {
+		return x.DisputeId
+	}
+	return ""
+}
+
+func (x *RatedLine) GetTaxes() []*TaxLine {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
 var File_payments_pricing_v1_pricing_proto protoreflect.FileDescriptor
 
 const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"\n" +
-	"!payments/pricing/v1/pricing.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x9b\x04\n" +
+	"!payments/pricing/v1/pricing.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xad\x04\n" +
 	"\x03Sku\x120\n" +
 	"\x03sku\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x03sku\x12:\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1c.payments.pricing.v1.SkuTypeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04type\x12\x1b\n" +
-	"\x04unit\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\x12M\n" +
-	"\vaggregation\x18\x04 \x01(\x0e2\x1d.payments.type.v1.AggregationB\f\xbaH\t\x82\x01\x06\x18\x00\x18\x01\x18\x02R\vaggregation\x12;\n" +
+	"\x04unit\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04unit\x12_\n" +
+	"\vaggregation\x18\x04 \x01(\x0e2\x1d.payments.type.v1.AggregationB\x1e\xbaH\x1b\x82\x01\x18\x18\x00\x18\x01\x18\x02\x18\x03\x18\x04\x18\x05\x18\x06\x18\a\x18\b\x18\t\x18\n" +
+	"\x18\vR\vaggregation\x12;\n" +
 	"\x04cost\x18\x05 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x04cost\x12?\n" +
 	"\x06retail\x18\x06 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x06retail\x12\"\n" +
 	"\btax_code\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\ataxCode\x12[\n" +
@@ -2060,7 +4859,7 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"assignedBy\x12T\n" +
 	"\vassigned_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\n" +
 	"assignedAt\x12\x1e\n" +
-	"\x05notes\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05notes\"\xde\x04\n" +
+	"\x05notes\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05notes\"\xcd\x05\n" +
 	"\x04Plan\x127\n" +
 	"\aplan_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\x12<\n" +
 	"\bmodel_id\x18\x02 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\amodelId\x12\x1c\n" +
@@ -2073,21 +4872,48 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"\x05notes\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\x05notes\x12A\n" +
 	"\x06prices\x18\t \x03(\v2\x1e.payments.pricing.v1.PlanPriceB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\x06prices\x12V\n" +
 	"\feffective_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\"J\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\x12F\n" +
+	"\tproration\x18\v \x01(\x0e2\x1e.payments.pricing.v1.ProrationB\b\xbaH\x05\x82\x01\x02\x10\x01R\tproration\"q\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_ACTIVE\x10\x01\x12\x15\n" +
-	"\x11STATUS_DEPRECATED\x10\x02\"w\n" +
+	"\x11STATUS_DEPRECATED\x10\x02\x12\x10\n" +
+	"\fSTATUS_DRAFT\x10\x03\x12\x13\n" +
+	"\x0fSTATUS_ARCHIVED\x10\x04\"\x9b\x01\n" +
 	"\tPlanPrice\x120\n" +
 	"\x03sku\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x03sku\x128\n" +
-	"\x05price\x18\x02 \x01(\v2\x1a.payments.pricing.v1.PriceB\x06\xbaH\x03\xc8\x01\x01R\x05price\"\xdd\x02\n" +
+	"\x05price\x18\x02 \x01(\v2\x1a.payments.pricing.v1.PriceB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12\"\n" +
+	"\btax_code\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\ataxCode\"\xd8\b\n" +
 	"\x05Price\x124\n" +
 	"\x04flat\x18\x01 \x01(\v2\x1e.payments.pricing.v1.FlatPriceH\x00R\x04flat\x12>\n" +
 	"\bper_unit\x18\x02 \x01(\v2!.payments.pricing.v1.PerUnitPriceH\x00R\aperUnit\x12C\n" +
-	"\tgraduated\x18\x03 \x01(\v2#.payments.pricing.v1.GraduatedPriceH\x00R\tgraduated\x12=\n" +
-	"\apackage\x18\x05 \x01(\v2!.payments.pricing.v1.PackagePriceH\x00R\apackage\x12J\n" +
-	"\fincluded_qty\x18\x14 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\vincludedQtyB\x0e\n" +
-	"\x05model\x12\x05\xbaH\x02\b\x01\"I\n" +
+	"\tgraduated\x18\x03 \x01(\v2#.payments.pricing.v1.GraduatedPriceH\x00R\tgraduated\x12:\n" +
+	"\x06volume\x18\x04 \x01(\v2 .payments.pricing.v1.VolumePriceH\x00R\x06volume\x12=\n" +
+	"\apackage\x18\x05 \x01(\v2!.payments.pricing.v1.PackagePriceH\x00R\apackage\x12F\n" +
+	"\n" +
+	"percentage\x18\x06 \x01(\v2$.payments.pricing.v1.PercentagePriceH\x00R\n" +
+	"percentage\x12b\n" +
+	"\x14graduated_percentage\x18\a \x01(\v2-.payments.pricing.v1.GraduatedPercentagePriceH\x00R\x13graduatedPercentage\x12C\n" +
+	"\tstairstep\x18\b \x01(\v2#.payments.pricing.v1.StairstepPriceH\x00R\tstairstep\x12:\n" +
+	"\x06matrix\x18\t \x01(\v2 .payments.pricing.v1.MatrixPriceH\x00R\x06matrix\x12=\n" +
+	"\adynamic\x18\n" +
+	" \x01(\v2!.payments.pricing.v1.DynamicPriceH\x00R\adynamic\x12J\n" +
+	"\fincluded_qty\x18\x14 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\vincludedQty\x12N\n" +
+	"\x0eminimum_amount\x18\x15 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rminimumAmount\x12N\n" +
+	"\x0emaximum_amount\x18\x16 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rmaximumAmount\x12c\n" +
+	"\x10discount_percent\x18\x17 \x01(\tB8\xbaH5\xd8\x01\x01r02.^(100(\\.0{1,18})?|[0-9]{1,2}(\\.[0-9]{1,18})?)$R\x0fdiscountPercent\x12L\n" +
+	"\x0funit_conversion\x18\x18 \x01(\v2#.payments.pricing.v1.UnitConversionR\x0eunitConversionB\x0e\n" +
+	"\x05model\x12\x05\xbaH\x02\b\x01\"\xeb\x02\n" +
+	"\x0eUnitConversion\x12W\n" +
+	"\toperation\x18\x01 \x01(\x0e2-.payments.pricing.v1.UnitConversion.OperationB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\toperation\x12<\n" +
+	"\x06factor\x18\x02 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x06factor\x12C\n" +
+	"\brounding\x18\x03 \x01(\x0e2\x1d.payments.pricing.v1.RoundingB\b\xbaH\x05\x82\x01\x02\x10\x01R\brounding\x12'\n" +
+	"\tprecision\x18\x04 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x12(\x00R\tprecision\"T\n" +
+	"\tOperation\x12\x19\n" +
+	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12OPERATION_MULTIPLY\x10\x01\x12\x14\n" +
+	"\x10OPERATION_DIVIDE\x10\x02\"I\n" +
 	"\tFlatPrice\x12<\n" +
 	"\x06amount\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x06amount\"U\n" +
 	"\fPerUnitPrice\x12E\n" +
@@ -2101,37 +4927,184 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"\vunit_amount\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\n" +
 	"unitAmount\x12H\n" +
 	"\vflat_amount\x18\x03 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\n" +
-	"flatAmount\"\xe9\x01\n" +
+	"flatAmount\"J\n" +
+	"\vVolumePrice\x12;\n" +
+	"\x05tiers\x18\x01 \x03(\v2\x19.payments.pricing.v1.TierB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\x05tiers\"\xe9\x01\n" +
 	"\fPackagePrice\x12G\n" +
 	"\fpackage_size\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\vpackageSize\x12K\n" +
 	"\x0epackage_amount\x18\x02 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rpackageAmount\x12C\n" +
-	"\brounding\x18\x03 \x01(\x0e2\x1d.payments.pricing.v1.RoundingB\b\xbaH\x05\x82\x01\x02\x10\x01R\brounding\"\x9e\x02\n" +
+	"\brounding\x18\x03 \x01(\x0e2\x1d.payments.pricing.v1.RoundingB\b\xbaH\x05\x82\x01\x02\x10\x01R\brounding\"\xc9\x03\n" +
+	"\x0fPercentagePrice\x12G\n" +
+	"\frate_percent\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\vratePercent\x12O\n" +
+	"\x0ffixed_per_event\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rfixedPerEvent\x12(\n" +
+	"\vfree_events\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\n" +
+	"freeEvents\x12H\n" +
+	"\vfree_amount\x18\x04 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\n" +
+	"freeAmount\x12S\n" +
+	"\x11minimum_per_event\x18\x05 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x0fminimumPerEvent\x12S\n" +
+	"\x11maximum_per_event\x18\x06 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x0fmaximumPerEvent\"a\n" +
+	"\x18GraduatedPercentagePrice\x12E\n" +
+	"\x05tiers\x18\x01 \x03(\v2#.payments.pricing.v1.PercentageTierB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\x05tiers\"\xe4\x01\n" +
+	"\x0ePercentageTier\x12<\n" +
+	"\x05up_to\x18\x01 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x04upTo\x12J\n" +
+	"\frate_percent\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\vratePercent\x12H\n" +
+	"\vflat_amount\x18\x03 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\n" +
+	"flatAmount\"\x97\x01\n" +
+	"\x0eStairstepPrice\x12D\n" +
+	"\x05steps\x18\x01 \x03(\v2\".payments.pricing.v1.StairstepStepB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10dR\x05steps\x12?\n" +
+	"\tdimension\x18\x02 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tdimension\"\x94\x02\n" +
+	"\rStairstepStep\x12\x89\x01\n" +
+	"\x06limits\x18\x01 \x03(\v2..payments.pricing.v1.StairstepStep.LimitsEntryBA\xbaH>\x9a\x01;\x10\x14\"\x14r\x122\x10^[^\\x00]{0,256}$*!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x06limits\x12<\n" +
+	"\x06amount\x18\x02 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x06amount\x1a9\n" +
+	"\vLimitsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x02\n" +
+	"\vMatrixPrice\x12<\n" +
+	"\tdimension\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tdimension\x12\x85\x01\n" +
+	"\x05cells\x18\x02 \x03(\v2+.payments.pricing.v1.MatrixPrice.CellsEntryBB\xbaH?\x9a\x01<\x10\xf4\x03\"\x14r\x122\x10^[^\\x00]{0,256}$*!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x05cells\x12W\n" +
+	"\x13default_unit_amount\x18\x03 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x11defaultUnitAmount\x1a8\n" +
+	"\n" +
+	"CellsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0e\n" +
+	"\fDynamicPrice\"\xca\x02\n" +
 	"\vEntitlement\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x127\n" +
 	"\aplan_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x06planId\x12G\n" +
 	"\toverrides\x18\x03 \x03(\v2\x1e.payments.pricing.v1.PlanPriceB\t\xbaH\x06\x92\x01\x03\x10\xf4\x03R\toverrides\x12V\n" +
-	"\feffective_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\"\x9a\x01\n" +
+	"\feffective_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\x12*\n" +
+	"\fplan_version\x18\x05 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\vplanVersion\"\x9a\x01\n" +
 	"\aPartner\x12=\n" +
 	"\n" +
 	"partner_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tpartnerId\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x04name\x122\n" +
-	"\x04tier\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04tier\"\xd0\x03\n" +
+	"\x04tier\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04tier\"\xab\x01\n" +
+	"\bEvidence\x125\n" +
+	"\treference\x18\x01 \x01(\tB\x17\xbaH\x14r\x122\x10^[^\\x00]{1,500}$R\treference\x12:\n" +
+	"\fsubmitted_by\x18\x02 \x01(\tB\x17\xbaH\x14r\x122\x10^[^\\x00]{0,200}$R\vsubmittedBy\x12,\n" +
+	"\x04note\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[^\\x00]{0,1000}$R\x04note\"\xe0\x01\n" +
+	"\x11DisputeResolution\x12@\n" +
+	"\n" +
+	"partner_id\x18\x01 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tpartnerId\x12W\n" +
+	"\vresolved_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x1a\xbaH\x17\xc8\x01\x01\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\n" +
+	"resolvedAt\x120\n" +
+	"\x06reason\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[^\\x00]{0,1000}$R\x06reason\"\xdb\x02\n" +
+	"\aDispute\x12<\n" +
+	"\n" +
+	"dispute_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[A-Za-z0-9._-]{1,64}$R\tdisputeId\x12S\n" +
+	"\topened_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x1a\xbaH\x17\xc8\x01\x01\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\bopenedAt\x120\n" +
+	"\x06reason\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[^\\x00]{0,1000}$R\x06reason\x12C\n" +
+	"\bevidence\x18\x04 \x03(\v2\x1d.payments.pricing.v1.EvidenceB\b\xbaH\x05\x92\x01\x02\x102R\bevidence\x12F\n" +
+	"\n" +
+	"resolution\x18\x05 \x01(\v2&.payments.pricing.v1.DisputeResolutionR\n" +
+	"resolution\"\x88\x04\n" +
 	"\x0fPartnerOfRecord\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n" +
 	"\n" +
 	"partner_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tpartnerId\x12N\n" +
 	"\bstart_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\astartAt\x12J\n" +
 	"\x06end_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\x05endAt\x12M\n" +
-	"\x06status\x18\x05 \x01(\x0e2+.payments.pricing.v1.PartnerOfRecord.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"\\\n" +
+	"\x06status\x18\x05 \x01(\x0e2+.payments.pricing.v1.PartnerOfRecord.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x126\n" +
+	"\adispute\x18\x06 \x01(\v2\x1c.payments.pricing.v1.DisputeR\adispute\"\\\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_ACTIVE\x10\x01\x12\x12\n" +
 	"\x0eSTATUS_EXPIRED\x10\x02\x12\x13\n" +
-	"\x0fSTATUS_DISPUTED\x10\x03\"\xd1\x01\n" +
+	"\x0fSTATUS_DISPUTED\x10\x03\"\xb4\x02\n" +
+	"\x11BillingAccountOrg\x12L\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x10billingAccountId\x125\n" +
+	"\x06org_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12N\n" +
+	"\bstart_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\astartAt\x12J\n" +
+	"\x06end_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\x05endAt\"\xde\x03\n" +
+	"\x15BillingAccountPartner\x12L\n" +
+	"\x12billing_account_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x10billingAccountId\x12=\n" +
+	"\n" +
+	"partner_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tpartnerId\x12N\n" +
+	"\bstart_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\astartAt\x12J\n" +
+	"\x06end_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\x05endAt\x12S\n" +
+	"\x06status\x18\x05 \x01(\x0e21.payments.pricing.v1.BillingAccountPartner.StatusB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"G\n" +
+	"\x06Status\x12\x16\n" +
+	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rSTATUS_ACTIVE\x10\x01\x12\x12\n" +
+	"\x0eSTATUS_EXPIRED\x10\x02\"\xd1\x01\n" +
 	"\x0eCommissionRate\x12A\n" +
 	"\fpartner_tier\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\vpartnerTier\x123\n" +
 	"\x03sku\x18\x02 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x03sku\x12G\n" +
-	"\x03pct\x18\x03 \x01(\tB5\xbaH2r02.^(100(\\.0{1,18})?|[0-9]{1,2}(\\.[0-9]{1,18})?)$R\x03pct\"\xee\x02\n" +
+	"\x03pct\x18\x03 \x01(\tB5\xbaH2r02.^(100(\\.0{1,18})?|[0-9]{1,2}(\\.[0-9]{1,18})?)$R\x03pct\"\x92\x05\n" +
+	"\aTaxRate\x12F\n" +
+	"\fjurisdiction\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[A-Z]{2}(-[A-Z0-9]{1,3})?$R\fjurisdiction\x120\n" +
+	"\x03tax\x18\x02 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x03tax\x121\n" +
+	"\btax_code\x18\x03 \x01(\tB\x16\xbaH\x13r\x112\x0f^[^\\x00]{0,64}$R\ataxCode\x12V\n" +
+	"\feffective_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\x12Q\n" +
+	"\ttreatment\x18\x05 \x01(\x0e2!.payments.pricing.v1.TaxTreatmentB\x10\xbaH\r\x82\x01\n" +
+	"\x18\x00\x18\x01\x18\x02\x18\x03\x18\x04R\ttreatment\x12[\n" +
+	"\frate_percent\x18\x06 \x01(\tB8\xbaH5\xd8\x01\x01r02.^(100(\\.0{1,18})?|[0-9]{1,2}(\\.[0-9]{1,18})?)$R\vratePercent\x12\x1c\n" +
+	"\tinclusive\x18\a \x01(\bR\tinclusive\x12\x1a\n" +
+	"\bcompound\x18\b \x01(\bR\bcompound\x12&\n" +
+	"\bposition\x18\t \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bposition\x12?\n" +
+	"\tauthority\x18\n" +
+	" \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tauthority\x12/\n" +
+	"\x06reason\x18\v \x01(\tB\x17\xbaH\x14r\x122\x10^[^\\x00]{0,200}$R\x06reason\"\xa7\x03\n" +
+	"\n" +
+	"TaxProfile\x125\n" +
+	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12V\n" +
+	"\feffective_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\veffectiveAt\x12+\n" +
+	"\acountry\x18\x03 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{2}$R\acountry\x121\n" +
+	"\x06region\x18\x04 \x01(\tB\x19\xbaH\x16\xd8\x01\x01r\x112\x0f^[A-Z0-9]{1,3}$R\x06region\x126\n" +
+	"\x06tax_id\x18\x05 \x01(\tB\x1f\xbaH\x1cr\x1a2\x18^[A-Za-z0-9 ._/-]{0,64}$R\x05taxId\x12%\n" +
+	"\x0ereverse_charge\x18\x06 \x01(\bR\rreverseCharge\x12K\n" +
+	"\n" +
+	"exemptions\x18\a \x03(\v2!.payments.pricing.v1.TaxExemptionB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\n" +
+	"exemptions\"\x91\x01\n" +
+	"\fTaxExemption\x12F\n" +
+	"\fjurisdiction\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d2\x1b^[A-Z]{2}(-[A-Z0-9]{1,3})?$R\fjurisdiction\x129\n" +
+	"\vcertificate\x18\x02 \x01(\tB\x17\xbaH\x14r\x122\x10^[^\\x00]{1,200}$R\vcertificate\"\xc8\x01\n" +
+	"\tTaxPolicy\x12.\n" +
+	"\acountry\x18\x01 \x01(\tB\x14\xbaH\x11\xd8\x01\x01r\f2\n" +
+	"^[A-Z]{2}$R\acountry\x12C\n" +
+	"\amissing\x18\x02 \x01(\x0e2\x1f.payments.pricing.v1.TaxMissingB\b\xbaH\x05\x82\x01\x02\x10\x01R\amissing\x12F\n" +
+	"\brounding\x18\x03 \x01(\x0e2 .payments.pricing.v1.TaxRoundingB\b\xbaH\x05\x82\x01\x02\x10\x01R\brounding\"\xc1\x05\n" +
+	"\aTaxLine\x12\"\n" +
+	"\fjurisdiction\x18\x01 \x01(\tR\fjurisdiction\x12\x10\n" +
+	"\x03tax\x18\x02 \x01(\tR\x03tax\x12\x19\n" +
+	"\btax_code\x18\x03 \x01(\tR\ataxCode\x12\x1c\n" +
+	"\tauthority\x18\x04 \x01(\tR\tauthority\x12?\n" +
+	"\ttreatment\x18\x05 \x01(\x0e2!.payments.pricing.v1.TaxTreatmentR\ttreatment\x12!\n" +
+	"\frate_percent\x18\x06 \x01(\tR\vratePercent\x12\x1c\n" +
+	"\tinclusive\x18\a \x01(\bR\tinclusive\x12\x1a\n" +
+	"\bcompound\x18\b \x01(\bR\bcompound\x12<\n" +
+	"\brounding\x18\t \x01(\x0e2 .payments.pricing.v1.TaxRoundingR\brounding\x12F\n" +
+	"\x11rate_effective_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x0frateEffectiveAt\x12>\n" +
+	"\x0etaxable_amount\x18\v \x01(\v2\x17.payments.type.v1.MoneyR\rtaxableAmount\x12/\n" +
+	"\x06amount\x18\f \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12:\n" +
+	"\fprior_amount\x18\r \x01(\v2\x17.payments.type.v1.MoneyR\vpriorAmount\x12 \n" +
+	"\vcertificate\x18\x0e \x01(\tR\vcertificate\x12\x16\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\x12<\n" +
+	"\ramount_before\x18\x10 \x01(\v2\x17.payments.type.v1.MoneyR\famountBefore\"\xb3\x02\n" +
+	"\bTaxTotal\x12\"\n" +
+	"\fjurisdiction\x18\x01 \x01(\tR\fjurisdiction\x12\x10\n" +
+	"\x03tax\x18\x02 \x01(\tR\x03tax\x12?\n" +
+	"\ttreatment\x18\x03 \x01(\x0e2!.payments.pricing.v1.TaxTreatmentR\ttreatment\x12!\n" +
+	"\frate_percent\x18\x04 \x01(\tR\vratePercent\x12\x1c\n" +
+	"\tinclusive\x18\x05 \x01(\bR\tinclusive\x12>\n" +
+	"\x0etaxable_amount\x18\x06 \x01(\v2\x17.payments.type.v1.MoneyR\rtaxableAmount\x12/\n" +
+	"\x06amount\x18\a \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\"\xce\x02\n" +
+	"\bTaxProof\x12\x19\n" +
+	"\btax_code\x18\x01 \x01(\tR\ataxCode\x125\n" +
+	"\btaxed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\ataxedAt\x12\x18\n" +
+	"\acountry\x18\x03 \x01(\tR\acountry\x12\x16\n" +
+	"\x06region\x18\x04 \x01(\tR\x06region\x12L\n" +
+	"\x14profile_effective_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x12profileEffectiveAt\x12\x15\n" +
+	"\x06tax_id\x18\x06 \x01(\tR\x05taxId\x12%\n" +
+	"\x0ereverse_charge\x18\a \x01(\bR\rreverseCharge\x122\n" +
+	"\x05taxes\x18\b \x03(\v2\x1c.payments.pricing.v1.TaxLineR\x05taxes\"\xea\x04\n" +
 	"\tPriceStep\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.payments.pricing.v1.PriceStep.KindR\x04kind\x12#\n" +
 	"\rfrom_quantity\x18\x02 \x01(\tR\ffromQuantity\x12\x1f\n" +
@@ -2142,14 +5115,29 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"unitAmount\x12\x1f\n" +
 	"\vflat_amount\x18\x06 \x01(\tR\n" +
 	"flatAmount\x12\x16\n" +
-	"\x06amount\x18\a \x01(\tR\x06amount\"r\n" +
+	"\x06amount\x18\a \x01(\tR\x06amount\x12\x14\n" +
+	"\x05label\x18\b \x01(\tR\x05label\"\xd7\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_INCLUDED\x10\x01\x12\r\n" +
 	"\tKIND_FLAT\x10\x02\x12\x11\n" +
 	"\rKIND_PER_UNIT\x10\x03\x12\r\n" +
 	"\tKIND_TIER\x10\x04\x12\x10\n" +
-	"\fKIND_PACKAGE\x10\x05\"\xbc\b\n" +
+	"\fKIND_PACKAGE\x10\x05\x12\x13\n" +
+	"\x0fKIND_CONVERSION\x10\x06\x12\r\n" +
+	"\tKIND_FREE\x10\a\x12\x13\n" +
+	"\x0fKIND_PERCENTAGE\x10\b\x12\x12\n" +
+	"\x0eKIND_PER_EVENT\x10\t\x12\x16\n" +
+	"\x12KIND_EVENT_MINIMUM\x10\n" +
+	"\x12\x16\n" +
+	"\x12KIND_EVENT_MAXIMUM\x10\v\x12\x0e\n" +
+	"\n" +
+	"KIND_STAIR\x10\f\x12\r\n" +
+	"\tKIND_CELL\x10\r\x12\x10\n" +
+	"\fKIND_AMOUNTS\x10\x0e\x12\x11\n" +
+	"\rKIND_DISCOUNT\x10\x0f\x12\x10\n" +
+	"\fKIND_MINIMUM\x10\x10\x12\x10\n" +
+	"\fKIND_MAXIMUM\x10\x11\"\xc7\x0f\n" +
 	"\tLineProof\x120\n" +
 	"\x06period\x18\x01 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12?\n" +
 	"\vaggregation\x18\x02 \x01(\x0e2\x1d.payments.type.v1.AggregationR\vaggregation\x12%\n" +
@@ -2174,13 +5162,71 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"\x05steps\x18\x10 \x03(\v2\x1e.payments.pricing.v1.PriceStepR\x05steps\x12\x1c\n" +
 	"\tunrounded\x18\x11 \x01(\tR\tunrounded\x129\n" +
 	"\brounding\x18\x12 \x01(\x0e2\x1d.payments.pricing.v1.RoundingR\brounding\x12'\n" +
-	"\x0frounding_places\x18\x13 \x01(\x05R\x0eroundingPlaces\"\x89\x01\n" +
+	"\x0frounding_places\x18\x13 \x01(\x05R\x0eroundingPlaces\x12N\n" +
+	"\n" +
+	"quantities\x18\x14 \x03(\v2..payments.pricing.v1.LineProof.QuantitiesEntryR\n" +
+	"quantities\x12^\n" +
+	"\x10prior_quantities\x18\x15 \x03(\v23.payments.pricing.v1.LineProof.PriorQuantitiesEntryR\x0fpriorQuantities\x12*\n" +
+	"\x11prior_event_count\x18\x16 \x01(\x03R\x0fpriorEventCount\x12!\n" +
+	"\fprior_amount\x18\x17 \x01(\tR\vpriorAmount\x12(\n" +
+	"\rusage_ordinal\x18\x18 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x12$\n" +
+	"\x0eusage_log_root\x18@ \x01(\tR\fusageLogRoot\x12\x1a\n" +
+	"\bquantity\x18\x1b \x01(\tR\bquantity\x12\x17\n" +
+	"\apart_no\x18\x19 \x01(\x05R\x06partNo\x129\n" +
+	"\x06events\x18\x1a \x01(\v2!.payments.pricing.v1.SortedEventsR\x06events\x12A\n" +
+	"\tproration\x18< \x01(\v2#.payments.pricing.v1.ProrationShareR\tproration\x12;\n" +
+	"\vwhole_price\x18= \x01(\v2\x1a.payments.pricing.v1.PriceR\n" +
+	"wholePrice\x12C\n" +
+	"\rearlier_parts\x18? \x03(\v2\x1e.payments.pricing.v1.LineProofR\fearlierParts\x12?\n" +
+	"\n" +
+	"commission\x18> \x01(\v2\x1f.payments.pricing.v1.CommissionR\n" +
+	"commission\x12/\n" +
+	"\x03tax\x18A \x01(\v2\x1d.payments.pricing.v1.TaxProofR\x03tax\x1a=\n" +
+	"\x0fQuantitiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
+	"\x14PriorQuantitiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x89\x01\n" +
 	"\n" +
 	"PlanSource\x12\x1b\n" +
 	"\x17PLAN_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17PLAN_SOURCE_ENTITLEMENT\x10\x01\x12\"\n" +
 	"\x1ePLAN_SOURCE_ORG_BUSINESS_MODEL\x10\x02\x12\x1d\n" +
-	"\x19PLAN_SOURCE_MODEL_DEFAULT\x10\x03\"\xa2\x02\n" +
+	"\x19PLAN_SOURCE_MODEL_DEFAULT\x10\x03B\x10\n" +
+	"\x0e_usage_ordinal\"\xf4\x01\n" +
+	"\n" +
+	"Commission\x12!\n" +
+	"\fpartner_tier\x18\x01 \x01(\tR\vpartnerTier\x12\x19\n" +
+	"\brate_sku\x18\x02 \x01(\tR\arateSku\x12B\n" +
+	"\x0frecord_start_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\rrecordStartAt\x126\n" +
+	"\tstretches\x18\x04 \x03(\v2\x18.payments.type.v1.PeriodR\tstretches\x12,\n" +
+	"\x12billing_account_id\x18\x05 \x01(\tR\x10billingAccountId\"\xbc\x02\n" +
+	"\fSortedEvents\x12\x1f\n" +
+	"\vevent_count\x18\x01 \x01(\x03R\n" +
+	"eventCount\x123\n" +
+	"\x04free\x18\x02 \x01(\v2\x1f.payments.pricing.v1.EventGroupR\x04free\x12'\n" +
+	"\x0fcrossing_amount\x18\x03 \x01(\tR\x0ecrossingAmount\x129\n" +
+	"\acharged\x18\x04 \x01(\v2\x1f.payments.pricing.v1.EventGroupR\acharged\x127\n" +
+	"\x06raised\x18\x05 \x01(\v2\x1f.payments.pricing.v1.EventGroupR\x06raised\x129\n" +
+	"\alowered\x18\x06 \x01(\v2\x1f.payments.pricing.v1.EventGroupR\alowered\"p\n" +
+	"\n" +
+	"EventGroup\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\x12\x1a\n" +
+	"\bsmallest\x18\x03 \x01(\tR\bsmallest\x12\x18\n" +
+	"\alargest\x18\x04 \x01(\tR\alargest\"\xa7\x01\n" +
+	"\x0eProrationShare\x122\n" +
+	"\x04unit\x18\x01 \x01(\x0e2\x1e.payments.pricing.v1.ProrationR\x04unit\x12\x1d\n" +
+	"\n" +
+	"from_units\x18\x02 \x01(\x03R\tfromUnits\x12\x1f\n" +
+	"\vuntil_units\x18\x03 \x01(\x03R\n" +
+	"untilUnits\x12!\n" +
+	"\fperiod_units\x18\x04 \x01(\x03R\vperiodUnits\"y\n" +
+	"\tRatedPart\x120\n" +
+	"\x06period\x18\x01 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x17\n" +
+	"\aplan_id\x18\x02 \x01(\tR\x06planId\x12!\n" +
+	"\fplan_version\x18\x03 \x01(\x05R\vplanVersion\"\xf5\x02\n" +
 	"\tRatedLine\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1d\n" +
 	"\n" +
@@ -2192,19 +5238,46 @@ const file_payments_pricing_v1_pricing_proto_rawDesc = "" +
 	"partner_id\x18\x06 \x01(\tR\tpartnerId\x12\x1f\n" +
 	"\vpartner_pct\x18\a \x01(\tR\n" +
 	"partnerPct\x124\n" +
-	"\x05proof\x18\b \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof*\x94\x01\n" +
+	"\x05proof\x18\b \x01(\v2\x1e.payments.pricing.v1.LineProofR\x05proof\x12\x1d\n" +
+	"\n" +
+	"dispute_id\x18\t \x01(\tR\tdisputeId\x122\n" +
+	"\x05taxes\x18\n" +
+	" \x03(\v2\x1c.payments.pricing.v1.TaxLineR\x05taxes*\x94\x01\n" +
 	"\aSkuType\x12\x18\n" +
 	"\x14SKU_TYPE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SKU_TYPE_HOSTING\x10\x01\x12\x13\n" +
 	"\x0fSKU_TYPE_OBJECT\x10\x02\x12\x17\n" +
 	"\x13SKU_TYPE_VALIDATION\x10\x03\x12\x13\n" +
 	"\x0fSKU_TYPE_ACTION\x10\x04\x12\x16\n" +
-	"\x12SKU_TYPE_ANALYTICS\x10\x05*d\n" +
+	"\x12SKU_TYPE_ANALYTICS\x10\x05*w\n" +
 	"\bRounding\x12\x18\n" +
-	"\x14ROUNDING_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x14ROUNDING_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rROUNDING_NONE\x10\x01\x12\x14\n" +
 	"\x10ROUNDING_CEILING\x10\x02\x12\x12\n" +
 	"\x0eROUNDING_FLOOR\x10\x03\x12\x14\n" +
-	"\x10ROUNDING_HALF_UP\x10\x04B\xc8\x01\n" +
+	"\x10ROUNDING_HALF_UP\x10\x04*c\n" +
+	"\tProration\x12\x19\n" +
+	"\x15PRORATION_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0ePRORATION_NONE\x10\x01\x12\x11\n" +
+	"\rPRORATION_DAY\x10\x02\x12\x14\n" +
+	"\x10PRORATION_SECOND\x10\x03*\xe3\x01\n" +
+	"\fTaxTreatment\x12\x1d\n" +
+	"\x19TAX_TREATMENT_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13TAX_TREATMENT_TAXED\x10\x01\x12\x1c\n" +
+	"\x18TAX_TREATMENT_ZERO_RATED\x10\x02\x12\x18\n" +
+	"\x14TAX_TREATMENT_EXEMPT\x10\x03\x12\x1e\n" +
+	"\x1aTAX_TREATMENT_OUT_OF_SCOPE\x10\x04\x12!\n" +
+	"\x1dTAX_TREATMENT_CUSTOMER_EXEMPT\x10\x05\x12 \n" +
+	"\x1cTAX_TREATMENT_REVERSE_CHARGE\x10\x06*]\n" +
+	"\vTaxRounding\x12\x1c\n" +
+	"\x18TAX_ROUNDING_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11TAX_ROUNDING_LINE\x10\x01\x12\x19\n" +
+	"\x15TAX_ROUNDING_DOCUMENT\x10\x02*Z\n" +
+	"\n" +
+	"TaxMissing\x12\x1b\n" +
+	"\x17TAX_MISSING_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12TAX_MISSING_REFUSE\x10\x01\x12\x17\n" +
+	"\x13TAX_MISSING_UNTAXED\x10\x02B\xc8\x01\n" +
 	"\x17com.payments.pricing.v1B\fPricingProtoP\x01Z1tollmesh.dev/gen/go/payments/pricing/v1;pricingv1\xa2\x02\x03PPX\xaa\x02\x13Payments.Pricing.V1\xca\x02\x13Payments\\Pricing\\V1\xe2\x02\x1fPayments\\Pricing\\V1\\GPBMetadata\xea\x02\x15Payments::Pricing::V1b\x06proto3"
 
 var (
@@ -2219,78 +5292,175 @@ func file_payments_pricing_v1_pricing_proto_rawDescGZIP() []byte {
 	return file_payments_pricing_v1_pricing_proto_rawDescData
 }
 
-var file_payments_pricing_v1_pricing_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_payments_pricing_v1_pricing_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_payments_pricing_v1_pricing_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
+var file_payments_pricing_v1_pricing_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_payments_pricing_v1_pricing_proto_goTypes = []any{
-	(SkuType)(0),                  // 0: payments.pricing.v1.SkuType
-	(Rounding)(0),                 // 1: payments.pricing.v1.Rounding
-	(BusinessModel_Status)(0),     // 2: payments.pricing.v1.BusinessModel.Status
-	(Plan_Status)(0),              // 3: payments.pricing.v1.Plan.Status
-	(PartnerOfRecord_Status)(0),   // 4: payments.pricing.v1.PartnerOfRecord.Status
-	(PriceStep_Kind)(0),           // 5: payments.pricing.v1.PriceStep.Kind
-	(LineProof_PlanSource)(0),     // 6: payments.pricing.v1.LineProof.PlanSource
-	(*Sku)(nil),                   // 7: payments.pricing.v1.Sku
-	(*BusinessModel)(nil),         // 8: payments.pricing.v1.BusinessModel
-	(*OrgBusinessModel)(nil),      // 9: payments.pricing.v1.OrgBusinessModel
-	(*Plan)(nil),                  // 10: payments.pricing.v1.Plan
-	(*PlanPrice)(nil),             // 11: payments.pricing.v1.PlanPrice
-	(*Price)(nil),                 // 12: payments.pricing.v1.Price
-	(*FlatPrice)(nil),             // 13: payments.pricing.v1.FlatPrice
-	(*PerUnitPrice)(nil),          // 14: payments.pricing.v1.PerUnitPrice
-	(*GraduatedPrice)(nil),        // 15: payments.pricing.v1.GraduatedPrice
-	(*Tier)(nil),                  // 16: payments.pricing.v1.Tier
-	(*PackagePrice)(nil),          // 17: payments.pricing.v1.PackagePrice
-	(*Entitlement)(nil),           // 18: payments.pricing.v1.Entitlement
-	(*Partner)(nil),               // 19: payments.pricing.v1.Partner
-	(*PartnerOfRecord)(nil),       // 20: payments.pricing.v1.PartnerOfRecord
-	(*CommissionRate)(nil),        // 21: payments.pricing.v1.CommissionRate
-	(*PriceStep)(nil),             // 22: payments.pricing.v1.PriceStep
-	(*LineProof)(nil),             // 23: payments.pricing.v1.LineProof
-	(*RatedLine)(nil),             // 24: payments.pricing.v1.RatedLine
-	nil,                           // 25: payments.pricing.v1.Sku.MetadataEntry
-	(v1.Aggregation)(0),           // 26: payments.type.v1.Aggregation
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*v1.Period)(nil),             // 28: payments.type.v1.Period
-	(*v1.Money)(nil),              // 29: payments.type.v1.Money
+	(SkuType)(0),                      // 0: payments.pricing.v1.SkuType
+	(Rounding)(0),                     // 1: payments.pricing.v1.Rounding
+	(Proration)(0),                    // 2: payments.pricing.v1.Proration
+	(TaxTreatment)(0),                 // 3: payments.pricing.v1.TaxTreatment
+	(TaxRounding)(0),                  // 4: payments.pricing.v1.TaxRounding
+	(TaxMissing)(0),                   // 5: payments.pricing.v1.TaxMissing
+	(BusinessModel_Status)(0),         // 6: payments.pricing.v1.BusinessModel.Status
+	(Plan_Status)(0),                  // 7: payments.pricing.v1.Plan.Status
+	(UnitConversion_Operation)(0),     // 8: payments.pricing.v1.UnitConversion.Operation
+	(PartnerOfRecord_Status)(0),       // 9: payments.pricing.v1.PartnerOfRecord.Status
+	(BillingAccountPartner_Status)(0), // 10: payments.pricing.v1.BillingAccountPartner.Status
+	(PriceStep_Kind)(0),               // 11: payments.pricing.v1.PriceStep.Kind
+	(LineProof_PlanSource)(0),         // 12: payments.pricing.v1.LineProof.PlanSource
+	(*Sku)(nil),                       // 13: payments.pricing.v1.Sku
+	(*BusinessModel)(nil),             // 14: payments.pricing.v1.BusinessModel
+	(*OrgBusinessModel)(nil),          // 15: payments.pricing.v1.OrgBusinessModel
+	(*Plan)(nil),                      // 16: payments.pricing.v1.Plan
+	(*PlanPrice)(nil),                 // 17: payments.pricing.v1.PlanPrice
+	(*Price)(nil),                     // 18: payments.pricing.v1.Price
+	(*UnitConversion)(nil),            // 19: payments.pricing.v1.UnitConversion
+	(*FlatPrice)(nil),                 // 20: payments.pricing.v1.FlatPrice
+	(*PerUnitPrice)(nil),              // 21: payments.pricing.v1.PerUnitPrice
+	(*GraduatedPrice)(nil),            // 22: payments.pricing.v1.GraduatedPrice
+	(*Tier)(nil),                      // 23: payments.pricing.v1.Tier
+	(*VolumePrice)(nil),               // 24: payments.pricing.v1.VolumePrice
+	(*PackagePrice)(nil),              // 25: payments.pricing.v1.PackagePrice
+	(*PercentagePrice)(nil),           // 26: payments.pricing.v1.PercentagePrice
+	(*GraduatedPercentagePrice)(nil),  // 27: payments.pricing.v1.GraduatedPercentagePrice
+	(*PercentageTier)(nil),            // 28: payments.pricing.v1.PercentageTier
+	(*StairstepPrice)(nil),            // 29: payments.pricing.v1.StairstepPrice
+	(*StairstepStep)(nil),             // 30: payments.pricing.v1.StairstepStep
+	(*MatrixPrice)(nil),               // 31: payments.pricing.v1.MatrixPrice
+	(*DynamicPrice)(nil),              // 32: payments.pricing.v1.DynamicPrice
+	(*Entitlement)(nil),               // 33: payments.pricing.v1.Entitlement
+	(*Partner)(nil),                   // 34: payments.pricing.v1.Partner
+	(*Evidence)(nil),                  // 35: payments.pricing.v1.Evidence
+	(*DisputeResolution)(nil),         // 36: payments.pricing.v1.DisputeResolution
+	(*Dispute)(nil),                   // 37: payments.pricing.v1.Dispute
+	(*PartnerOfRecord)(nil),           // 38: payments.pricing.v1.PartnerOfRecord
+	(*BillingAccountOrg)(nil),         // 39: payments.pricing.v1.BillingAccountOrg
+	(*BillingAccountPartner)(nil),     // 40: payments.pricing.v1.BillingAccountPartner
+	(*CommissionRate)(nil),            // 41: payments.pricing.v1.CommissionRate
+	(*TaxRate)(nil),                   // 42: payments.pricing.v1.TaxRate
+	(*TaxProfile)(nil),                // 43: payments.pricing.v1.TaxProfile
+	(*TaxExemption)(nil),              // 44: payments.pricing.v1.TaxExemption
+	(*TaxPolicy)(nil),                 // 45: payments.pricing.v1.TaxPolicy
+	(*TaxLine)(nil),                   // 46: payments.pricing.v1.TaxLine
+	(*TaxTotal)(nil),                  // 47: payments.pricing.v1.TaxTotal
+	(*TaxProof)(nil),                  // 48: payments.pricing.v1.TaxProof
+	(*PriceStep)(nil),                 // 49: payments.pricing.v1.PriceStep
+	(*LineProof)(nil),                 // 50: payments.pricing.v1.LineProof
+	(*Commission)(nil),                // 51: payments.pricing.v1.Commission
+	(*SortedEvents)(nil),              // 52: payments.pricing.v1.SortedEvents
+	(*EventGroup)(nil),                // 53: payments.pricing.v1.EventGroup
+	(*ProrationShare)(nil),            // 54: payments.pricing.v1.ProrationShare
+	(*RatedPart)(nil),                 // 55: payments.pricing.v1.RatedPart
+	(*RatedLine)(nil),                 // 56: payments.pricing.v1.RatedLine
+	nil,                               // 57: payments.pricing.v1.Sku.MetadataEntry
+	nil,                               // 58: payments.pricing.v1.StairstepStep.LimitsEntry
+	nil,                               // 59: payments.pricing.v1.MatrixPrice.CellsEntry
+	nil,                               // 60: payments.pricing.v1.LineProof.QuantitiesEntry
+	nil,                               // 61: payments.pricing.v1.LineProof.PriorQuantitiesEntry
+	(v1.Aggregation)(0),               // 62: payments.type.v1.Aggregation
+	(*timestamppb.Timestamp)(nil),     // 63: google.protobuf.Timestamp
+	(*v1.Money)(nil),                  // 64: payments.type.v1.Money
+	(*v1.Period)(nil),                 // 65: payments.type.v1.Period
 }
 var file_payments_pricing_v1_pricing_proto_depIdxs = []int32{
 	0,  // 0: payments.pricing.v1.Sku.type:type_name -> payments.pricing.v1.SkuType
-	26, // 1: payments.pricing.v1.Sku.aggregation:type_name -> payments.type.v1.Aggregation
-	25, // 2: payments.pricing.v1.Sku.metadata:type_name -> payments.pricing.v1.Sku.MetadataEntry
-	2,  // 3: payments.pricing.v1.BusinessModel.status:type_name -> payments.pricing.v1.BusinessModel.Status
-	27, // 4: payments.pricing.v1.OrgBusinessModel.assigned_at:type_name -> google.protobuf.Timestamp
-	3,  // 5: payments.pricing.v1.Plan.status:type_name -> payments.pricing.v1.Plan.Status
-	11, // 6: payments.pricing.v1.Plan.prices:type_name -> payments.pricing.v1.PlanPrice
-	27, // 7: payments.pricing.v1.Plan.effective_at:type_name -> google.protobuf.Timestamp
-	12, // 8: payments.pricing.v1.PlanPrice.price:type_name -> payments.pricing.v1.Price
-	13, // 9: payments.pricing.v1.Price.flat:type_name -> payments.pricing.v1.FlatPrice
-	14, // 10: payments.pricing.v1.Price.per_unit:type_name -> payments.pricing.v1.PerUnitPrice
-	15, // 11: payments.pricing.v1.Price.graduated:type_name -> payments.pricing.v1.GraduatedPrice
-	17, // 12: payments.pricing.v1.Price.package:type_name -> payments.pricing.v1.PackagePrice
-	16, // 13: payments.pricing.v1.GraduatedPrice.tiers:type_name -> payments.pricing.v1.Tier
-	1,  // 14: payments.pricing.v1.PackagePrice.rounding:type_name -> payments.pricing.v1.Rounding
-	11, // 15: payments.pricing.v1.Entitlement.overrides:type_name -> payments.pricing.v1.PlanPrice
-	27, // 16: payments.pricing.v1.Entitlement.effective_at:type_name -> google.protobuf.Timestamp
-	27, // 17: payments.pricing.v1.PartnerOfRecord.start_at:type_name -> google.protobuf.Timestamp
-	27, // 18: payments.pricing.v1.PartnerOfRecord.end_at:type_name -> google.protobuf.Timestamp
-	4,  // 19: payments.pricing.v1.PartnerOfRecord.status:type_name -> payments.pricing.v1.PartnerOfRecord.Status
-	5,  // 20: payments.pricing.v1.PriceStep.kind:type_name -> payments.pricing.v1.PriceStep.Kind
-	28, // 21: payments.pricing.v1.LineProof.period:type_name -> payments.type.v1.Period
-	26, // 22: payments.pricing.v1.LineProof.aggregation:type_name -> payments.type.v1.Aggregation
-	27, // 23: payments.pricing.v1.LineProof.first_event_at:type_name -> google.protobuf.Timestamp
-	27, // 24: payments.pricing.v1.LineProof.last_event_at:type_name -> google.protobuf.Timestamp
-	6,  // 25: payments.pricing.v1.LineProof.plan_source:type_name -> payments.pricing.v1.LineProof.PlanSource
-	27, // 26: payments.pricing.v1.LineProof.entitlement_effective_at:type_name -> google.protobuf.Timestamp
-	12, // 27: payments.pricing.v1.LineProof.price:type_name -> payments.pricing.v1.Price
-	22, // 28: payments.pricing.v1.LineProof.steps:type_name -> payments.pricing.v1.PriceStep
-	1,  // 29: payments.pricing.v1.LineProof.rounding:type_name -> payments.pricing.v1.Rounding
-	29, // 30: payments.pricing.v1.RatedLine.amount:type_name -> payments.type.v1.Money
-	23, // 31: payments.pricing.v1.RatedLine.proof:type_name -> payments.pricing.v1.LineProof
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	62, // 1: payments.pricing.v1.Sku.aggregation:type_name -> payments.type.v1.Aggregation
+	57, // 2: payments.pricing.v1.Sku.metadata:type_name -> payments.pricing.v1.Sku.MetadataEntry
+	6,  // 3: payments.pricing.v1.BusinessModel.status:type_name -> payments.pricing.v1.BusinessModel.Status
+	63, // 4: payments.pricing.v1.OrgBusinessModel.assigned_at:type_name -> google.protobuf.Timestamp
+	7,  // 5: payments.pricing.v1.Plan.status:type_name -> payments.pricing.v1.Plan.Status
+	17, // 6: payments.pricing.v1.Plan.prices:type_name -> payments.pricing.v1.PlanPrice
+	63, // 7: payments.pricing.v1.Plan.effective_at:type_name -> google.protobuf.Timestamp
+	2,  // 8: payments.pricing.v1.Plan.proration:type_name -> payments.pricing.v1.Proration
+	18, // 9: payments.pricing.v1.PlanPrice.price:type_name -> payments.pricing.v1.Price
+	20, // 10: payments.pricing.v1.Price.flat:type_name -> payments.pricing.v1.FlatPrice
+	21, // 11: payments.pricing.v1.Price.per_unit:type_name -> payments.pricing.v1.PerUnitPrice
+	22, // 12: payments.pricing.v1.Price.graduated:type_name -> payments.pricing.v1.GraduatedPrice
+	24, // 13: payments.pricing.v1.Price.volume:type_name -> payments.pricing.v1.VolumePrice
+	25, // 14: payments.pricing.v1.Price.package:type_name -> payments.pricing.v1.PackagePrice
+	26, // 15: payments.pricing.v1.Price.percentage:type_name -> payments.pricing.v1.PercentagePrice
+	27, // 16: payments.pricing.v1.Price.graduated_percentage:type_name -> payments.pricing.v1.GraduatedPercentagePrice
+	29, // 17: payments.pricing.v1.Price.stairstep:type_name -> payments.pricing.v1.StairstepPrice
+	31, // 18: payments.pricing.v1.Price.matrix:type_name -> payments.pricing.v1.MatrixPrice
+	32, // 19: payments.pricing.v1.Price.dynamic:type_name -> payments.pricing.v1.DynamicPrice
+	19, // 20: payments.pricing.v1.Price.unit_conversion:type_name -> payments.pricing.v1.UnitConversion
+	8,  // 21: payments.pricing.v1.UnitConversion.operation:type_name -> payments.pricing.v1.UnitConversion.Operation
+	1,  // 22: payments.pricing.v1.UnitConversion.rounding:type_name -> payments.pricing.v1.Rounding
+	23, // 23: payments.pricing.v1.GraduatedPrice.tiers:type_name -> payments.pricing.v1.Tier
+	23, // 24: payments.pricing.v1.VolumePrice.tiers:type_name -> payments.pricing.v1.Tier
+	1,  // 25: payments.pricing.v1.PackagePrice.rounding:type_name -> payments.pricing.v1.Rounding
+	28, // 26: payments.pricing.v1.GraduatedPercentagePrice.tiers:type_name -> payments.pricing.v1.PercentageTier
+	30, // 27: payments.pricing.v1.StairstepPrice.steps:type_name -> payments.pricing.v1.StairstepStep
+	58, // 28: payments.pricing.v1.StairstepStep.limits:type_name -> payments.pricing.v1.StairstepStep.LimitsEntry
+	59, // 29: payments.pricing.v1.MatrixPrice.cells:type_name -> payments.pricing.v1.MatrixPrice.CellsEntry
+	17, // 30: payments.pricing.v1.Entitlement.overrides:type_name -> payments.pricing.v1.PlanPrice
+	63, // 31: payments.pricing.v1.Entitlement.effective_at:type_name -> google.protobuf.Timestamp
+	63, // 32: payments.pricing.v1.DisputeResolution.resolved_at:type_name -> google.protobuf.Timestamp
+	63, // 33: payments.pricing.v1.Dispute.opened_at:type_name -> google.protobuf.Timestamp
+	35, // 34: payments.pricing.v1.Dispute.evidence:type_name -> payments.pricing.v1.Evidence
+	36, // 35: payments.pricing.v1.Dispute.resolution:type_name -> payments.pricing.v1.DisputeResolution
+	63, // 36: payments.pricing.v1.PartnerOfRecord.start_at:type_name -> google.protobuf.Timestamp
+	63, // 37: payments.pricing.v1.PartnerOfRecord.end_at:type_name -> google.protobuf.Timestamp
+	9,  // 38: payments.pricing.v1.PartnerOfRecord.status:type_name -> payments.pricing.v1.PartnerOfRecord.Status
+	37, // 39: payments.pricing.v1.PartnerOfRecord.dispute:type_name -> payments.pricing.v1.Dispute
+	63, // 40: payments.pricing.v1.BillingAccountOrg.start_at:type_name -> google.protobuf.Timestamp
+	63, // 41: payments.pricing.v1.BillingAccountOrg.end_at:type_name -> google.protobuf.Timestamp
+	63, // 42: payments.pricing.v1.BillingAccountPartner.start_at:type_name -> google.protobuf.Timestamp
+	63, // 43: payments.pricing.v1.BillingAccountPartner.end_at:type_name -> google.protobuf.Timestamp
+	10, // 44: payments.pricing.v1.BillingAccountPartner.status:type_name -> payments.pricing.v1.BillingAccountPartner.Status
+	63, // 45: payments.pricing.v1.TaxRate.effective_at:type_name -> google.protobuf.Timestamp
+	3,  // 46: payments.pricing.v1.TaxRate.treatment:type_name -> payments.pricing.v1.TaxTreatment
+	63, // 47: payments.pricing.v1.TaxProfile.effective_at:type_name -> google.protobuf.Timestamp
+	44, // 48: payments.pricing.v1.TaxProfile.exemptions:type_name -> payments.pricing.v1.TaxExemption
+	5,  // 49: payments.pricing.v1.TaxPolicy.missing:type_name -> payments.pricing.v1.TaxMissing
+	4,  // 50: payments.pricing.v1.TaxPolicy.rounding:type_name -> payments.pricing.v1.TaxRounding
+	3,  // 51: payments.pricing.v1.TaxLine.treatment:type_name -> payments.pricing.v1.TaxTreatment
+	4,  // 52: payments.pricing.v1.TaxLine.rounding:type_name -> payments.pricing.v1.TaxRounding
+	63, // 53: payments.pricing.v1.TaxLine.rate_effective_at:type_name -> google.protobuf.Timestamp
+	64, // 54: payments.pricing.v1.TaxLine.taxable_amount:type_name -> payments.type.v1.Money
+	64, // 55: payments.pricing.v1.TaxLine.amount:type_name -> payments.type.v1.Money
+	64, // 56: payments.pricing.v1.TaxLine.prior_amount:type_name -> payments.type.v1.Money
+	64, // 57: payments.pricing.v1.TaxLine.amount_before:type_name -> payments.type.v1.Money
+	3,  // 58: payments.pricing.v1.TaxTotal.treatment:type_name -> payments.pricing.v1.TaxTreatment
+	64, // 59: payments.pricing.v1.TaxTotal.taxable_amount:type_name -> payments.type.v1.Money
+	64, // 60: payments.pricing.v1.TaxTotal.amount:type_name -> payments.type.v1.Money
+	63, // 61: payments.pricing.v1.TaxProof.taxed_at:type_name -> google.protobuf.Timestamp
+	63, // 62: payments.pricing.v1.TaxProof.profile_effective_at:type_name -> google.protobuf.Timestamp
+	46, // 63: payments.pricing.v1.TaxProof.taxes:type_name -> payments.pricing.v1.TaxLine
+	11, // 64: payments.pricing.v1.PriceStep.kind:type_name -> payments.pricing.v1.PriceStep.Kind
+	65, // 65: payments.pricing.v1.LineProof.period:type_name -> payments.type.v1.Period
+	62, // 66: payments.pricing.v1.LineProof.aggregation:type_name -> payments.type.v1.Aggregation
+	63, // 67: payments.pricing.v1.LineProof.first_event_at:type_name -> google.protobuf.Timestamp
+	63, // 68: payments.pricing.v1.LineProof.last_event_at:type_name -> google.protobuf.Timestamp
+	12, // 69: payments.pricing.v1.LineProof.plan_source:type_name -> payments.pricing.v1.LineProof.PlanSource
+	63, // 70: payments.pricing.v1.LineProof.entitlement_effective_at:type_name -> google.protobuf.Timestamp
+	18, // 71: payments.pricing.v1.LineProof.price:type_name -> payments.pricing.v1.Price
+	49, // 72: payments.pricing.v1.LineProof.steps:type_name -> payments.pricing.v1.PriceStep
+	1,  // 73: payments.pricing.v1.LineProof.rounding:type_name -> payments.pricing.v1.Rounding
+	60, // 74: payments.pricing.v1.LineProof.quantities:type_name -> payments.pricing.v1.LineProof.QuantitiesEntry
+	61, // 75: payments.pricing.v1.LineProof.prior_quantities:type_name -> payments.pricing.v1.LineProof.PriorQuantitiesEntry
+	52, // 76: payments.pricing.v1.LineProof.events:type_name -> payments.pricing.v1.SortedEvents
+	54, // 77: payments.pricing.v1.LineProof.proration:type_name -> payments.pricing.v1.ProrationShare
+	18, // 78: payments.pricing.v1.LineProof.whole_price:type_name -> payments.pricing.v1.Price
+	50, // 79: payments.pricing.v1.LineProof.earlier_parts:type_name -> payments.pricing.v1.LineProof
+	51, // 80: payments.pricing.v1.LineProof.commission:type_name -> payments.pricing.v1.Commission
+	48, // 81: payments.pricing.v1.LineProof.tax:type_name -> payments.pricing.v1.TaxProof
+	63, // 82: payments.pricing.v1.Commission.record_start_at:type_name -> google.protobuf.Timestamp
+	65, // 83: payments.pricing.v1.Commission.stretches:type_name -> payments.type.v1.Period
+	53, // 84: payments.pricing.v1.SortedEvents.free:type_name -> payments.pricing.v1.EventGroup
+	53, // 85: payments.pricing.v1.SortedEvents.charged:type_name -> payments.pricing.v1.EventGroup
+	53, // 86: payments.pricing.v1.SortedEvents.raised:type_name -> payments.pricing.v1.EventGroup
+	53, // 87: payments.pricing.v1.SortedEvents.lowered:type_name -> payments.pricing.v1.EventGroup
+	2,  // 88: payments.pricing.v1.ProrationShare.unit:type_name -> payments.pricing.v1.Proration
+	65, // 89: payments.pricing.v1.RatedPart.period:type_name -> payments.type.v1.Period
+	64, // 90: payments.pricing.v1.RatedLine.amount:type_name -> payments.type.v1.Money
+	50, // 91: payments.pricing.v1.RatedLine.proof:type_name -> payments.pricing.v1.LineProof
+	46, // 92: payments.pricing.v1.RatedLine.taxes:type_name -> payments.pricing.v1.TaxLine
+	93, // [93:93] is the sub-list for method output_type
+	93, // [93:93] is the sub-list for method input_type
+	93, // [93:93] is the sub-list for extension type_name
+	93, // [93:93] is the sub-list for extension extendee
+	0,  // [0:93] is the sub-list for field type_name
 }
 
 func init() { file_payments_pricing_v1_pricing_proto_init() }
@@ -2302,15 +5472,22 @@ func file_payments_pricing_v1_pricing_proto_init() {
 		(*Price_Flat)(nil),
 		(*Price_PerUnit)(nil),
 		(*Price_Graduated)(nil),
+		(*Price_Volume)(nil),
 		(*Price_Package)(nil),
+		(*Price_Percentage)(nil),
+		(*Price_GraduatedPercentage)(nil),
+		(*Price_Stairstep)(nil),
+		(*Price_Matrix)(nil),
+		(*Price_Dynamic)(nil),
 	}
+	file_payments_pricing_v1_pricing_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_pricing_v1_pricing_proto_rawDesc), len(file_payments_pricing_v1_pricing_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   19,
+			NumEnums:      13,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -25,16 +26,26 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PriceInput is what a price is applied to.
+// PriceInput is what a price is applied to: a part of a period, and what came before it.
 type PriceInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Units of this part of the period.
+	// Units of this part of the period; for a price of money, the sum of its amounts. May be left out beside amounts and
+	// quantities, and must be their sum otherwise.
 	Quantity string `protobuf:"bytes,1,opt,name=quantity,proto3" json:"quantity,omitempty"`
 	// Units of the period that were priced before this part; tiers, packages and included units count on from them. Empty
 	// or zero: this is the period's first part, which bears the amounts that are due without usage.
 	PriorQuantity string `protobuf:"bytes,2,opt,name=prior_quantity,json=priorQuantity,proto3" json:"prior_quantity,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Amounts of the events of this part, in their order, for percentage, graduated_percentage and dynamic.
+	Amounts []string `protobuf:"bytes,3,rep,name=amounts,proto3" json:"amounts,omitempty"`
+	// Units of this part by value of the dimension, for matrix and a stairstep of several units.
+	Quantities map[string]string `protobuf:"bytes,4,rep,name=quantities,proto3" json:"quantities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Events above zero that were priced before this part, for a percentage that looks at events; prior_quantity is the sum
+	// of their amounts.
+	PriorEventCount int64 `protobuf:"varint,5,opt,name=prior_event_count,json=priorEventCount,proto3" json:"prior_event_count,omitempty"`
+	// Units that were priced before this part, by value of the dimension.
+	PriorQuantities map[string]string `protobuf:"bytes,6,rep,name=prior_quantities,json=priorQuantities,proto3" json:"prior_quantities,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PriceInput) Reset() {
@@ -79,6 +90,34 @@ func (x *PriceInput) GetPriorQuantity() string {
 		return x.PriorQuantity
 	}
 	return ""
+}
+
+func (x *PriceInput) GetAmounts() []string {
+	if x != nil {
+		return x.Amounts
+	}
+	return nil
+}
+
+func (x *PriceInput) GetQuantities() map[string]string {
+	if x != nil {
+		return x.Quantities
+	}
+	return nil
+}
+
+func (x *PriceInput) GetPriorEventCount() int64 {
+	if x != nil {
+		return x.PriorEventCount
+	}
+	return 0
+}
+
+func (x *PriceInput) GetPriorQuantities() map[string]string {
+	if x != nil {
+		return x.PriorQuantities
+	}
+	return nil
 }
 
 // Request of EvaluatePrice.
@@ -152,7 +191,7 @@ type EvaluatePriceResponse struct {
 	ExactAmount string `protobuf:"bytes,1,opt,name=exact_amount,json=exactAmount,proto3" json:"exact_amount,omitempty"`
 	// The amount, rounded once, half up, from the unrounded value.
 	Amount *v1.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
-	// Units that were left after included units.
+	// Units that were left for the model, after unit_conversion and included_qty.
 	BillableQuantity string `protobuf:"bytes,3,opt,name=billable_quantity,json=billableQuantity,proto3" json:"billable_quantity,omitempty"`
 	// The arithmetic.
 	Lines         []*PriceStep `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
@@ -228,7 +267,9 @@ type EstimateRequest struct {
 	// Uses of each SKU per lead.
 	Skus map[string]string `protobuf:"bytes,3,rep,name=skus,proto3" json:"skus,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Number of leads in the period.
-	Leads         string `protobuf:"bytes,4,opt,name=leads,proto3" json:"leads,omitempty"`
+	Leads string `protobuf:"bytes,4,opt,name=leads,proto3" json:"leads,omitempty"`
+	// Period that is previewed; unset: one like any, on the plan that the organisation is on now.
+	Period        *v1.Period `protobuf:"bytes,5,opt,name=period,proto3" json:"period,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +332,13 @@ func (x *EstimateRequest) GetLeads() string {
 	return ""
 }
 
+func (x *EstimateRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
 // EstimateLine is what the expected usage of one SKU adds to the base.
 type EstimateLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -301,7 +349,9 @@ type EstimateLine struct {
 	// Units beyond them.
 	Overage string `protobuf:"bytes,3,opt,name=overage,proto3" json:"overage,omitempty"`
 	// What the usage adds.
-	Total         *v1.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	Total *v1.Money `protobuf:"bytes,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The same before rounding, printed with 18 places: what the usage costs beyond what none would.
+	ExactTotal    string `protobuf:"bytes,5,opt,name=exact_total,json=exactTotal,proto3" json:"exact_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +414,13 @@ func (x *EstimateLine) GetTotal() *v1.Money {
 	return nil
 }
 
+func (x *EstimateLine) GetExactTotal() string {
+	if x != nil {
+		return x.ExactTotal
+	}
+	return ""
+}
+
 // Response of Estimate.
 type EstimateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -371,10 +428,15 @@ type EstimateResponse struct {
 	Base *v1.Money `protobuf:"bytes,1,opt,name=base,proto3" json:"base,omitempty"`
 	// One line a SKU of the request, by its id.
 	Lines []*EstimateLine `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"`
-	// The base and all lines.
-	GrandTotal    *v1.Money `protobuf:"bytes,3,opt,name=grand_total,json=grandTotal,proto3" json:"grand_total,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The base and all lines, with taxes that prices hold and without others.
+	GrandTotal *v1.Money `protobuf:"bytes,3,opt,name=grand_total,json=grandTotal,proto3" json:"grand_total,omitempty"`
+	// Taxes on the base and all lines together, as a charge for that usage in one project has them; empty while nothing is
+	// taxed.
+	Taxes []*TaxTotal `protobuf:"bytes,4,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// The grand total with all taxes; unset while nothing is taxed.
+	GrandTotalWithTax *v1.Money `protobuf:"bytes,5,opt,name=grand_total_with_tax,json=grandTotalWithTax,proto3" json:"grand_total_with_tax,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *EstimateResponse) Reset() {
@@ -424,6 +486,20 @@ func (x *EstimateResponse) GetLines() []*EstimateLine {
 func (x *EstimateResponse) GetGrandTotal() *v1.Money {
 	if x != nil {
 		return x.GrandTotal
+	}
+	return nil
+}
+
+func (x *EstimateResponse) GetTaxes() []*TaxTotal {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *EstimateResponse) GetGrandTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.GrandTotalWithTax
 	}
 	return nil
 }
@@ -496,6 +572,15 @@ type RateUsageResponse struct {
 	PlanVersion int32 `protobuf:"varint,4,opt,name=plan_version,json=planVersion,proto3" json:"plan_version,omitempty"`
 	// Which state of the usage was read, in metering's own words.
 	UsageSnapshot string `protobuf:"bytes,5,opt,name=usage_snapshot,json=usageSnapshot,proto3" json:"usage_snapshot,omitempty"`
+	// Ordinal of the usage that was read; absent when it is not known.
+	UsageOrdinal *int64 `protobuf:"varint,6,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	// The parts of the period, in their order: one, unless the organisation moves to other terms inside it. plan_id and
+	// plan_version are those of the first one.
+	Parts []*RatedPart `protobuf:"bytes,7,rep,name=parts,proto3" json:"parts,omitempty"`
+	// What the taxes of all lines come to, each at each rate; empty while nothing is taxed.
+	Taxes []*TaxTotal `protobuf:"bytes,8,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// The total with all taxes; unset while nothing is taxed.
+	TotalWithTax  *v1.Money `protobuf:"bytes,9,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,15 +650,302 @@ func (x *RateUsageResponse) GetUsageSnapshot() string {
 	return ""
 }
 
+func (x *RateUsageResponse) GetUsageOrdinal() int64 {
+	if x != nil && x.UsageOrdinal != nil {
+		return *x.UsageOrdinal
+	}
+	return 0
+}
+
+func (x *RateUsageResponse) GetParts() []*RatedPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *RateUsageResponse) GetTaxes() []*TaxTotal {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *RateUsageResponse) GetTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithTax
+	}
+	return nil
+}
+
+// TaxableItem is an amount that may bear taxes.
+type TaxableItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tax code of what is sold; empty: rates without a code apply.
+	TaxCode string `protobuf:"bytes,1,opt,name=tax_code,json=taxCode,proto3" json:"tax_code,omitempty"`
+	// The amount, with taxes that prices hold; below zero for a credit.
+	Amount        *v1.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxableItem) Reset() {
+	*x = TaxableItem{}
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxableItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxableItem) ProtoMessage() {}
+
+func (x *TaxableItem) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxableItem.ProtoReflect.Descriptor instead.
+func (*TaxableItem) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TaxableItem) GetTaxCode() string {
+	if x != nil {
+		return x.TaxCode
+	}
+	return ""
+}
+
+func (x *TaxableItem) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+// Request of CalculateTax.
+type CalculateTaxRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisation.
+	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	// Instant whose rates and profile decide; unset: now.
+	TaxedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=taxed_at,json=taxedAt,proto3" json:"taxed_at,omitempty"`
+	// The amounts, all in one currency.
+	Items         []*TaxableItem `protobuf:"bytes,3,rep,name=items,proto3" json:"items,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CalculateTaxRequest) Reset() {
+	*x = CalculateTaxRequest{}
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CalculateTaxRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CalculateTaxRequest) ProtoMessage() {}
+
+func (x *CalculateTaxRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CalculateTaxRequest.ProtoReflect.Descriptor instead.
+func (*CalculateTaxRequest) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CalculateTaxRequest) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
+func (x *CalculateTaxRequest) GetTaxedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TaxedAt
+	}
+	return nil
+}
+
+func (x *CalculateTaxRequest) GetItems() []*TaxableItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+// TaxedItem is an amount with its taxes.
+type TaxedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its taxes, in the order in which they are computed.
+	Taxes []*TaxLine `protobuf:"bytes,1,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// The amount without taxes that it holds.
+	AmountWithoutTax *v1.Money `protobuf:"bytes,2,opt,name=amount_without_tax,json=amountWithoutTax,proto3" json:"amount_without_tax,omitempty"`
+	// The amount with all taxes.
+	AmountWithTax *v1.Money `protobuf:"bytes,3,opt,name=amount_with_tax,json=amountWithTax,proto3" json:"amount_with_tax,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaxedItem) Reset() {
+	*x = TaxedItem{}
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaxedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaxedItem) ProtoMessage() {}
+
+func (x *TaxedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaxedItem.ProtoReflect.Descriptor instead.
+func (*TaxedItem) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TaxedItem) GetTaxes() []*TaxLine {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *TaxedItem) GetAmountWithoutTax() *v1.Money {
+	if x != nil {
+		return x.AmountWithoutTax
+	}
+	return nil
+}
+
+func (x *TaxedItem) GetAmountWithTax() *v1.Money {
+	if x != nil {
+		return x.AmountWithTax
+	}
+	return nil
+}
+
+// Response of CalculateTax.
+type CalculateTaxResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The items, in the order of the request.
+	Items []*TaxedItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	// What the taxes of all items come to, each at each rate.
+	Taxes []*TaxTotal `protobuf:"bytes,2,rep,name=taxes,proto3" json:"taxes,omitempty"`
+	// All items with all taxes.
+	TotalWithTax  *v1.Money `protobuf:"bytes,3,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CalculateTaxResponse) Reset() {
+	*x = CalculateTaxResponse{}
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CalculateTaxResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CalculateTaxResponse) ProtoMessage() {}
+
+func (x *CalculateTaxResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_pricing_v1_pricing_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CalculateTaxResponse.ProtoReflect.Descriptor instead.
+func (*CalculateTaxResponse) Descriptor() ([]byte, []int) {
+	return file_payments_pricing_v1_pricing_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CalculateTaxResponse) GetItems() []*TaxedItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *CalculateTaxResponse) GetTaxes() []*TaxTotal {
+	if x != nil {
+		return x.Taxes
+	}
+	return nil
+}
+
+func (x *CalculateTaxResponse) GetTotalWithTax() *v1.Money {
+	if x != nil {
+		return x.TotalWithTax
+	}
+	return nil
+}
+
 var File_payments_pricing_v1_pricing_service_proto protoreflect.FileDescriptor
 
 const file_payments_pricing_v1_pricing_service_proto_rawDesc = "" +
 	"\n" +
-	")payments/pricing/v1/pricing_service.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\x9e\x01\n" +
+	")payments/pricing/v1/pricing_service.proto\x12\x13payments.pricing.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\xdd\x05\n" +
 	"\n" +
-	"PriceInput\x12@\n" +
-	"\bquantity\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\bquantity\x12N\n" +
-	"\x0eprior_quantity\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rpriorQuantity\"\xc7\x01\n" +
+	"PriceInput\x12C\n" +
+	"\bquantity\x18\x01 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\bquantity\x12N\n" +
+	"\x0eprior_quantity\x18\x02 \x01(\tB'\xbaH$\xd8\x01\x01r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\rpriorQuantity\x12F\n" +
+	"\aamounts\x18\x03 \x03(\tB,\xbaH)\x92\x01&\x10\x90N\"!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\aamounts\x12\x93\x01\n" +
+	"\n" +
+	"quantities\x18\x04 \x03(\v2/.payments.pricing.v1.PriceInput.QuantitiesEntryBB\xbaH?\x9a\x01<\x10\xe8\a\"\x14r\x122\x10^[^\\x00]{0,256}$*!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\n" +
+	"quantities\x123\n" +
+	"\x11prior_event_count\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x0fpriorEventCount\x12\xa3\x01\n" +
+	"\x10prior_quantities\x18\x06 \x03(\v24.payments.pricing.v1.PriceInput.PriorQuantitiesEntryBB\xbaH?\x9a\x01<\x10\xe8\a\"\x14r\x122\x10^[^\\x00]{0,256}$*!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x0fpriorQuantities\x1a=\n" +
+	"\x0fQuantitiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aB\n" +
+	"\x14PriorQuantitiesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc7\x01\n" +
 	"\x14EvaluatePriceRequest\x126\n" +
 	"\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\f2\n" +
 	"^[A-Z]{3}$R\fcurrencyCode\x128\n" +
@@ -583,42 +955,69 @@ const file_payments_pricing_v1_pricing_service_proto_rawDesc = "" +
 	"\fexact_amount\x18\x01 \x01(\tR\vexactAmount\x12/\n" +
 	"\x06amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12+\n" +
 	"\x11billable_quantity\x18\x03 \x01(\tR\x10billableQuantity\x124\n" +
-	"\x05lines\x18\x04 \x03(\v2\x1e.payments.pricing.v1.PriceStepR\x05lines\"\x91\x03\n" +
+	"\x05lines\x18\x04 \x03(\v2\x1e.payments.pricing.v1.PriceStepR\x05lines\"\xc3\x03\n" +
 	"\x0fEstimateRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12@\n" +
 	"\n" +
 	"project_id\x18\x02 \x01(\tB!\xbaH\x1e\xd8\x01\x01r\x192\x17^[A-Za-z0-9._:-]{1,64}$R\tprojectId\x12\x8f\x01\n" +
 	"\x04skus\x18\x03 \x03(\v2..payments.pricing.v1.EstimateRequest.SkusEntryBK\xbaHH\x9a\x01E\b\x01\x10\xf4\x03\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$*!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x04skus\x12:\n" +
-	"\x05leads\x18\x04 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x05leads\x1a7\n" +
+	"\x05leads\x18\x04 \x01(\tB$\xbaH!r\x1f2\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x05leads\x120\n" +
+	"\x06period\x18\x05 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x1a7\n" +
 	"\tSkusEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x85\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa6\x01\n" +
 	"\fEstimateLine\x12\x10\n" +
 	"\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1a\n" +
 	"\bincluded\x18\x02 \x01(\tR\bincluded\x12\x18\n" +
 	"\aoverage\x18\x03 \x01(\tR\aoverage\x12-\n" +
-	"\x05total\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\"\xb2\x01\n" +
+	"\x05total\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x12\x1f\n" +
+	"\vexact_total\x18\x05 \x01(\tR\n" +
+	"exactTotal\"\xb1\x02\n" +
 	"\x10EstimateResponse\x12+\n" +
 	"\x04base\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyR\x04base\x127\n" +
 	"\x05lines\x18\x02 \x03(\v2!.payments.pricing.v1.EstimateLineR\x05lines\x128\n" +
 	"\vgrand_total\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\n" +
-	"grandTotal\"\x83\x01\n" +
+	"grandTotal\x123\n" +
+	"\x05taxes\x18\x04 \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12H\n" +
+	"\x14grand_total_with_tax\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x11grandTotalWithTax\"\x83\x01\n" +
 	"\x10RateUsageRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x128\n" +
-	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xdb\x01\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xc1\x03\n" +
 	"\x11RateUsageResponse\x124\n" +
 	"\x05lines\x18\x01 \x03(\v2\x1e.payments.pricing.v1.RatedLineR\x05lines\x12-\n" +
 	"\x05total\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x12\x17\n" +
 	"\aplan_id\x18\x03 \x01(\tR\x06planId\x12!\n" +
 	"\fplan_version\x18\x04 \x01(\x05R\vplanVersion\x12%\n" +
-	"\x0eusage_snapshot\x18\x05 \x01(\tR\rusageSnapshot2\xcb\x03\n" +
+	"\x0eusage_snapshot\x18\x05 \x01(\tR\rusageSnapshot\x12(\n" +
+	"\rusage_ordinal\x18\x06 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x124\n" +
+	"\x05parts\x18\a \x03(\v2\x1e.payments.pricing.v1.RatedPartR\x05parts\x123\n" +
+	"\x05taxes\x18\b \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n" +
+	"\x0etotal_with_tax\x18\t \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTaxB\x10\n" +
+	"\x0e_usage_ordinal\"y\n" +
+	"\vTaxableItem\x121\n" +
+	"\btax_code\x18\x01 \x01(\tB\x16\xbaH\x13r\x112\x0f^[^\\x00]{0,64}$R\ataxCode\x127\n" +
+	"\x06amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\"\xe1\x01\n" +
+	"\x13CalculateTaxRequest\x125\n" +
+	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12N\n" +
+	"\btaxed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\b\xff\x82\xd1\xff\xaf\a\x10\xff\x93\xeb\xdc\x032\x00R\ataxedAt\x12C\n" +
+	"\x05items\x18\x03 \x03(\v2 .payments.pricing.v1.TaxableItemB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05items\"\xc7\x01\n" +
+	"\tTaxedItem\x122\n" +
+	"\x05taxes\x18\x01 \x03(\v2\x1c.payments.pricing.v1.TaxLineR\x05taxes\x12E\n" +
+	"\x12amount_without_tax\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x10amountWithoutTax\x12?\n" +
+	"\x0famount_with_tax\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\ramountWithTax\"\xc0\x01\n" +
+	"\x14CalculateTaxResponse\x124\n" +
+	"\x05items\x18\x01 \x03(\v2\x1e.payments.pricing.v1.TaxedItemR\x05items\x123\n" +
+	"\x05taxes\x18\x02 \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n" +
+	"\x0etotal_with_tax\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTax2\xe9\x04\n" +
 	"\x0ePricingService\x12\x99\x01\n" +
 	"\rEvaluatePrice\x12).payments.pricing.v1.EvaluatePriceRequest\x1a*.payments.pricing.v1.EvaluatePriceResponse\"1\x8a\xe7\x18\x0e\n" +
 	"\fpricing:read\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/pricing/evaluate\x12\x8a\x01\n" +
 	"\bEstimate\x12$.payments.pricing.v1.EstimateRequest\x1a%.payments.pricing.v1.EstimateResponse\"1\x8a\xe7\x18\x0e\n" +
 	"\fpricing:read\x82\xd3\xe4\x93\x02\x19:\x01*\"\x14/v1/pricing/estimate\x12\x8f\x01\n" +
 	"\tRateUsage\x12%.payments.pricing.v1.RateUsageRequest\x1a&.payments.pricing.v1.RateUsageResponse\"3\x8a\xe7\x18\x0e\n" +
-	"\fpricing:read\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/pricing/rate-usageB\xcf\x01\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/pricing/rate-usage\x12\x9b\x01\n" +
+	"\fCalculateTax\x12(.payments.pricing.v1.CalculateTaxRequest\x1a).payments.pricing.v1.CalculateTaxResponse\"6\x8a\xe7\x18\x0e\n" +
+	"\fpricing:read\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/pricing/calculate-taxB\xcf\x01\n" +
 	"\x17com.payments.pricing.v1B\x13PricingServiceProtoP\x01Z1tollmesh.dev/gen/go/payments/pricing/v1;pricingv1\xa2\x02\x03PPX\xaa\x02\x13Payments.Pricing.V1\xca\x02\x13Payments\\Pricing\\V1\xe2\x02\x1fPayments\\Pricing\\V1\\GPBMetadata\xea\x02\x15Payments::Pricing::V1b\x06proto3"
 
 var (
@@ -633,7 +1032,7 @@ func file_payments_pricing_v1_pricing_service_proto_rawDescGZIP() []byte {
 	return file_payments_pricing_v1_pricing_service_proto_rawDescData
 }
 
-var file_payments_pricing_v1_pricing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_payments_pricing_v1_pricing_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_payments_pricing_v1_pricing_service_proto_goTypes = []any{
 	(*PriceInput)(nil),            // 0: payments.pricing.v1.PriceInput
 	(*EvaluatePriceRequest)(nil),  // 1: payments.pricing.v1.EvaluatePriceRequest
@@ -643,37 +1042,66 @@ var file_payments_pricing_v1_pricing_service_proto_goTypes = []any{
 	(*EstimateResponse)(nil),      // 5: payments.pricing.v1.EstimateResponse
 	(*RateUsageRequest)(nil),      // 6: payments.pricing.v1.RateUsageRequest
 	(*RateUsageResponse)(nil),     // 7: payments.pricing.v1.RateUsageResponse
-	nil,                           // 8: payments.pricing.v1.EstimateRequest.SkusEntry
-	(*Price)(nil),                 // 9: payments.pricing.v1.Price
-	(*v1.Money)(nil),              // 10: payments.type.v1.Money
-	(*PriceStep)(nil),             // 11: payments.pricing.v1.PriceStep
-	(*v1.Period)(nil),             // 12: payments.type.v1.Period
-	(*RatedLine)(nil),             // 13: payments.pricing.v1.RatedLine
+	(*TaxableItem)(nil),           // 8: payments.pricing.v1.TaxableItem
+	(*CalculateTaxRequest)(nil),   // 9: payments.pricing.v1.CalculateTaxRequest
+	(*TaxedItem)(nil),             // 10: payments.pricing.v1.TaxedItem
+	(*CalculateTaxResponse)(nil),  // 11: payments.pricing.v1.CalculateTaxResponse
+	nil,                           // 12: payments.pricing.v1.PriceInput.QuantitiesEntry
+	nil,                           // 13: payments.pricing.v1.PriceInput.PriorQuantitiesEntry
+	nil,                           // 14: payments.pricing.v1.EstimateRequest.SkusEntry
+	(*Price)(nil),                 // 15: payments.pricing.v1.Price
+	(*v1.Money)(nil),              // 16: payments.type.v1.Money
+	(*PriceStep)(nil),             // 17: payments.pricing.v1.PriceStep
+	(*v1.Period)(nil),             // 18: payments.type.v1.Period
+	(*TaxTotal)(nil),              // 19: payments.pricing.v1.TaxTotal
+	(*RatedLine)(nil),             // 20: payments.pricing.v1.RatedLine
+	(*RatedPart)(nil),             // 21: payments.pricing.v1.RatedPart
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*TaxLine)(nil),               // 23: payments.pricing.v1.TaxLine
 }
 var file_payments_pricing_v1_pricing_service_proto_depIdxs = []int32{
-	9,  // 0: payments.pricing.v1.EvaluatePriceRequest.price:type_name -> payments.pricing.v1.Price
-	0,  // 1: payments.pricing.v1.EvaluatePriceRequest.input:type_name -> payments.pricing.v1.PriceInput
-	10, // 2: payments.pricing.v1.EvaluatePriceResponse.amount:type_name -> payments.type.v1.Money
-	11, // 3: payments.pricing.v1.EvaluatePriceResponse.lines:type_name -> payments.pricing.v1.PriceStep
-	8,  // 4: payments.pricing.v1.EstimateRequest.skus:type_name -> payments.pricing.v1.EstimateRequest.SkusEntry
-	10, // 5: payments.pricing.v1.EstimateLine.total:type_name -> payments.type.v1.Money
-	10, // 6: payments.pricing.v1.EstimateResponse.base:type_name -> payments.type.v1.Money
-	4,  // 7: payments.pricing.v1.EstimateResponse.lines:type_name -> payments.pricing.v1.EstimateLine
-	10, // 8: payments.pricing.v1.EstimateResponse.grand_total:type_name -> payments.type.v1.Money
-	12, // 9: payments.pricing.v1.RateUsageRequest.period:type_name -> payments.type.v1.Period
-	13, // 10: payments.pricing.v1.RateUsageResponse.lines:type_name -> payments.pricing.v1.RatedLine
-	10, // 11: payments.pricing.v1.RateUsageResponse.total:type_name -> payments.type.v1.Money
-	1,  // 12: payments.pricing.v1.PricingService.EvaluatePrice:input_type -> payments.pricing.v1.EvaluatePriceRequest
-	3,  // 13: payments.pricing.v1.PricingService.Estimate:input_type -> payments.pricing.v1.EstimateRequest
-	6,  // 14: payments.pricing.v1.PricingService.RateUsage:input_type -> payments.pricing.v1.RateUsageRequest
-	2,  // 15: payments.pricing.v1.PricingService.EvaluatePrice:output_type -> payments.pricing.v1.EvaluatePriceResponse
-	5,  // 16: payments.pricing.v1.PricingService.Estimate:output_type -> payments.pricing.v1.EstimateResponse
-	7,  // 17: payments.pricing.v1.PricingService.RateUsage:output_type -> payments.pricing.v1.RateUsageResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 0: payments.pricing.v1.PriceInput.quantities:type_name -> payments.pricing.v1.PriceInput.QuantitiesEntry
+	13, // 1: payments.pricing.v1.PriceInput.prior_quantities:type_name -> payments.pricing.v1.PriceInput.PriorQuantitiesEntry
+	15, // 2: payments.pricing.v1.EvaluatePriceRequest.price:type_name -> payments.pricing.v1.Price
+	0,  // 3: payments.pricing.v1.EvaluatePriceRequest.input:type_name -> payments.pricing.v1.PriceInput
+	16, // 4: payments.pricing.v1.EvaluatePriceResponse.amount:type_name -> payments.type.v1.Money
+	17, // 5: payments.pricing.v1.EvaluatePriceResponse.lines:type_name -> payments.pricing.v1.PriceStep
+	14, // 6: payments.pricing.v1.EstimateRequest.skus:type_name -> payments.pricing.v1.EstimateRequest.SkusEntry
+	18, // 7: payments.pricing.v1.EstimateRequest.period:type_name -> payments.type.v1.Period
+	16, // 8: payments.pricing.v1.EstimateLine.total:type_name -> payments.type.v1.Money
+	16, // 9: payments.pricing.v1.EstimateResponse.base:type_name -> payments.type.v1.Money
+	4,  // 10: payments.pricing.v1.EstimateResponse.lines:type_name -> payments.pricing.v1.EstimateLine
+	16, // 11: payments.pricing.v1.EstimateResponse.grand_total:type_name -> payments.type.v1.Money
+	19, // 12: payments.pricing.v1.EstimateResponse.taxes:type_name -> payments.pricing.v1.TaxTotal
+	16, // 13: payments.pricing.v1.EstimateResponse.grand_total_with_tax:type_name -> payments.type.v1.Money
+	18, // 14: payments.pricing.v1.RateUsageRequest.period:type_name -> payments.type.v1.Period
+	20, // 15: payments.pricing.v1.RateUsageResponse.lines:type_name -> payments.pricing.v1.RatedLine
+	16, // 16: payments.pricing.v1.RateUsageResponse.total:type_name -> payments.type.v1.Money
+	21, // 17: payments.pricing.v1.RateUsageResponse.parts:type_name -> payments.pricing.v1.RatedPart
+	19, // 18: payments.pricing.v1.RateUsageResponse.taxes:type_name -> payments.pricing.v1.TaxTotal
+	16, // 19: payments.pricing.v1.RateUsageResponse.total_with_tax:type_name -> payments.type.v1.Money
+	16, // 20: payments.pricing.v1.TaxableItem.amount:type_name -> payments.type.v1.Money
+	22, // 21: payments.pricing.v1.CalculateTaxRequest.taxed_at:type_name -> google.protobuf.Timestamp
+	8,  // 22: payments.pricing.v1.CalculateTaxRequest.items:type_name -> payments.pricing.v1.TaxableItem
+	23, // 23: payments.pricing.v1.TaxedItem.taxes:type_name -> payments.pricing.v1.TaxLine
+	16, // 24: payments.pricing.v1.TaxedItem.amount_without_tax:type_name -> payments.type.v1.Money
+	16, // 25: payments.pricing.v1.TaxedItem.amount_with_tax:type_name -> payments.type.v1.Money
+	10, // 26: payments.pricing.v1.CalculateTaxResponse.items:type_name -> payments.pricing.v1.TaxedItem
+	19, // 27: payments.pricing.v1.CalculateTaxResponse.taxes:type_name -> payments.pricing.v1.TaxTotal
+	16, // 28: payments.pricing.v1.CalculateTaxResponse.total_with_tax:type_name -> payments.type.v1.Money
+	1,  // 29: payments.pricing.v1.PricingService.EvaluatePrice:input_type -> payments.pricing.v1.EvaluatePriceRequest
+	3,  // 30: payments.pricing.v1.PricingService.Estimate:input_type -> payments.pricing.v1.EstimateRequest
+	6,  // 31: payments.pricing.v1.PricingService.RateUsage:input_type -> payments.pricing.v1.RateUsageRequest
+	9,  // 32: payments.pricing.v1.PricingService.CalculateTax:input_type -> payments.pricing.v1.CalculateTaxRequest
+	2,  // 33: payments.pricing.v1.PricingService.EvaluatePrice:output_type -> payments.pricing.v1.EvaluatePriceResponse
+	5,  // 34: payments.pricing.v1.PricingService.Estimate:output_type -> payments.pricing.v1.EstimateResponse
+	7,  // 35: payments.pricing.v1.PricingService.RateUsage:output_type -> payments.pricing.v1.RateUsageResponse
+	11, // 36: payments.pricing.v1.PricingService.CalculateTax:output_type -> payments.pricing.v1.CalculateTaxResponse
+	33, // [33:37] is the sub-list for method output_type
+	29, // [29:33] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_payments_pricing_v1_pricing_service_proto_init() }
@@ -682,13 +1110,14 @@ func file_payments_pricing_v1_pricing_service_proto_init() {
 		return
 	}
 	file_payments_pricing_v1_pricing_proto_init()
+	file_payments_pricing_v1_pricing_service_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_pricing_v1_pricing_service_proto_rawDesc), len(file_payments_pricing_v1_pricing_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	PricingService_EvaluatePrice_FullMethodName = "/payments.pricing.v1.PricingService/EvaluatePrice"
 	PricingService_Estimate_FullMethodName      = "/payments.pricing.v1.PricingService/Estimate"
 	PricingService_RateUsage_FullMethodName     = "/payments.pricing.v1.PricingService/RateUsage"
+	PricingService_CalculateTax_FullMethodName  = "/payments.pricing.v1.PricingService/CalculateTax"
 )
 
 // PricingServiceClient is the client API for PricingService service.
@@ -30,20 +31,33 @@ const (
 //
 // PricingService computes amounts. It stores nothing, so every call may be repeated.
 type PricingServiceClient interface {
-	// EvaluatePrice applies a price to a quantity; no catalogue is involved.
+	// EvaluatePrice applies a price to usage; no catalogue is involved.
 	//
-	// Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+	// Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+	// read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
 	EvaluatePrice(ctx context.Context, in *EvaluatePriceRequest, opts ...grpc.CallOption) (*EvaluatePriceResponse, error)
-	// Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+	// Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+	// `period`, on the plans that it is on then, its usage spread evenly over the period.
 	//
-	// Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+	// Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+	// leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
 	Estimate(ctx context.Context, in *EstimateRequest, opts ...grpc.CallOption) (*EstimateResponse, error)
 	// RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
 	// their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 	//
-	// The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-	// SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+	// The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+	// period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+	// organisation pays without partners. Where the organisation moves
+	// to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+	// and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+	// prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+	// USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
 	RateUsage(ctx context.Context, in *RateUsageRequest, opts ...grpc.CallOption) (*RateUsageResponse, error)
+	// CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+	// are one document.
+	//
+	// Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+	CalculateTax(ctx context.Context, in *CalculateTaxRequest, opts ...grpc.CallOption) (*CalculateTaxResponse, error)
 }
 
 type pricingServiceClient struct {
@@ -84,26 +98,49 @@ func (c *pricingServiceClient) RateUsage(ctx context.Context, in *RateUsageReque
 	return out, nil
 }
 
+func (c *pricingServiceClient) CalculateTax(ctx context.Context, in *CalculateTaxRequest, opts ...grpc.CallOption) (*CalculateTaxResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CalculateTaxResponse)
+	err := c.cc.Invoke(ctx, PricingService_CalculateTax_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PricingServiceServer is the server API for PricingService service.
 // All implementations must embed UnimplementedPricingServiceServer
 // for forward compatibility.
 //
 // PricingService computes amounts. It stores nothing, so every call may be repeated.
 type PricingServiceServer interface {
-	// EvaluatePrice applies a price to a quantity; no catalogue is involved.
+	// EvaluatePrice applies a price to usage; no catalogue is involved.
 	//
-	// Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+	// Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+	// read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
 	EvaluatePrice(context.Context, *EvaluatePriceRequest) (*EvaluatePriceResponse, error)
-	// Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+	// Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+	// `period`, on the plans that it is on then, its usage spread evenly over the period.
 	//
-	// Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+	// Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+	// leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
 	Estimate(context.Context, *EstimateRequest) (*EstimateResponse, error)
 	// RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
 	// their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 	//
-	// The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-	// SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+	// The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+	// period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+	// organisation pays without partners. Where the organisation moves
+	// to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+	// and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+	// prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+	// USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
 	RateUsage(context.Context, *RateUsageRequest) (*RateUsageResponse, error)
+	// CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+	// are one document.
+	//
+	// Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+	CalculateTax(context.Context, *CalculateTaxRequest) (*CalculateTaxResponse, error)
 	mustEmbedUnimplementedPricingServiceServer()
 }
 
@@ -122,6 +159,9 @@ func (UnimplementedPricingServiceServer) Estimate(context.Context, *EstimateRequ
 }
 func (UnimplementedPricingServiceServer) RateUsage(context.Context, *RateUsageRequest) (*RateUsageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RateUsage not implemented")
+}
+func (UnimplementedPricingServiceServer) CalculateTax(context.Context, *CalculateTaxRequest) (*CalculateTaxResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CalculateTax not implemented")
 }
 func (UnimplementedPricingServiceServer) mustEmbedUnimplementedPricingServiceServer() {}
 func (UnimplementedPricingServiceServer) testEmbeddedByValue()                        {}
@@ -198,6 +238,24 @@ func _PricingService_RateUsage_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PricingService_CalculateTax_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CalculateTaxRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PricingServiceServer).CalculateTax(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PricingService_CalculateTax_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PricingServiceServer).CalculateTax(ctx, req.(*CalculateTaxRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PricingService_ServiceDesc is the grpc.ServiceDesc for PricingService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -216,6 +274,10 @@ var PricingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RateUsage",
 			Handler:    _PricingService_RateUsage_Handler,
+		},
+		{
+			MethodName: "CalculateTax",
+			Handler:    _PricingService_CalculateTax_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -90,7 +90,10 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_payments_type_v1_type_proto_rawDescGZIP(), []int{0}
 }
 
-// Aggregation is how the events of a window become one value.
+// Aggregation is how the events of a window become one value. All are exact: nothing is rounded but AVG and WEIGHTED_SUM,
+// once each. A row of usage is made of the events of one SKU, one project and one group within one window, each with the
+// content that it has at the ordinal of the reading; cancelled events are none. Equal numbers are one value however they
+// are spelt.
 type Aggregation int32
 
 const (
@@ -104,19 +107,26 @@ const (
 	Aggregation_AGGREGATION_MAX Aggregation = 3
 	// Smallest quantity.
 	Aggregation_AGGREGATION_MIN Aggregation = 4
-	// Arithmetic mean of the quantities.
+	// Arithmetic mean of the quantities, by event and not by time: their sum divided by their number, rounded half up to 18
+	// decimal places.
 	Aggregation_AGGREGATION_AVG Aggregation = 5
-	// Quantity of the event with the latest event_time.
+	// Quantity of the event with the latest event_time; of several at that instant the largest.
 	Aggregation_AGGREGATION_LATEST Aggregation = 6
-	// Number of distinct values.
+	// Number of distinct quantities.
 	Aggregation_AGGREGATION_UNIQUE Aggregation = 7
-	// Sum weighted by the share of the window for which each quantity held.
+	// Time integral of a level, in units times hours: 3 units held for 20 minutes are 1. The quantity of an event is a level,
+	// not a change of one. It holds from the event_time on, up to the next event of the same SKU, project and group; of
+	// several events at one instant the largest holds, and a quantity of 0 ends the level. What held last before the window,
+	// however long ago, holds at its start; what holds last in it holds to its end, also where that lies ahead of now.
+	// Windows that follow one another add up to the whole, but for the rounding of each: half up to 18 decimal places.
 	Aggregation_AGGREGATION_WEIGHTED_SUM Aggregation = 8
-	// 50th percentile of the quantities.
+	// 50th percentile of the quantities by nearest rank: the smallest quantity that at least 50 % of the events do not exceed,
+	// which is the one at place ⌈50 n / 100⌉ of n in ascending order. Always a quantity that was sent; nothing is
+	// interpolated.
 	Aggregation_AGGREGATION_P50 Aggregation = 9
-	// 95th percentile of the quantities.
+	// 95th percentile, likewise.
 	Aggregation_AGGREGATION_P95 Aggregation = 10
-	// 99th percentile of the quantities.
+	// 99th percentile, likewise.
 	Aggregation_AGGREGATION_P99 Aggregation = 11
 )
 

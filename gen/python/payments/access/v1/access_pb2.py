@@ -22,16 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n\x06\x41piKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12\x16\n\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x16\n\x06scopes\x18\x05 \x03(\tR\x06scopes\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n\ncreated_by\x18\x07 \x01(\tR\tcreatedBy\x12\x39\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x39\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\x12\"\n\rparent_key_id\x18\n \x01(\tR\x0bparentKeyId\x12-\n\x13revoked_with_key_id\x18\x0b \x01(\tR\x10revokedWithKeyId\x12\x1d\n\nkeys_ended\x18\x0c \x01(\x03R\tkeysEndedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/access/v1/access.proto\x12\x12payments.access.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x03\n\x06\x41piKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1b\n\ttenant_id\x18\x02 \x01(\tR\x08tenantId\x12\x16\n\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x12\n\x04name\x18\x04 \x01(\tR\x04name\x12\x16\n\x06scopes\x18\x05 \x03(\tR\x06scopes\x12\x39\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n\ncreated_by\x18\x07 \x01(\tR\tcreatedBy\x12\x39\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\texpiresAt\x12\x39\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trevokedAt\x12\"\n\rparent_key_id\x18\n \x01(\tR\x0bparentKeyId\x12-\n\x13revoked_with_key_id\x18\x0b \x01(\tR\x10revokedWithKeyId\x12\x1d\n\nkeys_ended\x18\x0c \x01(\x03R\tkeysEnded\"\xac\x02\n\nAuditEntry\x12\x19\n\x08\x61udit_id\x18\x01 \x01(\tR\x07\x61uditId\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x1d\n\nsubject_id\x18\x03 \x01(\tR\tsubjectId\x12\x14\n\x05\x61\x63tor\x18\x04 \x01(\tR\x05\x61\x63tor\x12/\n\x06\x62\x65\x66ore\x18\x05 \x01(\x0b\x32\x17.google.protobuf.StructR\x06\x62\x65\x66ore\x12-\n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x17.google.protobuf.StructR\x05\x61\x66ter\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\x12;\n\x0brecorded_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrecordedAtb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.access.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APIKEY']._serialized_start=89
-  _globals['_APIKEY']._serialized_end=539
+  _globals['_APIKEY']._serialized_start=119
+  _globals['_APIKEY']._serialized_end=569
+  _globals['_AUDITENTRY']._serialized_start=572
+  _globals['_AUDITENTRY']._serialized_end=872
 # @@protoc_insertion_point(module_scope)

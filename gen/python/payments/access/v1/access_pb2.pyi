@@ -6,6 +6,7 @@ Who may call Tollmesh: API keys and their scopes."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -94,3 +95,59 @@ class ApiKey(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    """AuditEntry is one change of configuration or reference data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    audit_id: _builtins.str
+    """Its id, a UUID."""
+    kind: _builtins.str
+    """What kind of thing was changed, e.g. `plan`, `entitlement`, `commission_rate`, `api_key`."""
+    subject_id: _builtins.str
+    """Key of the thing; parts are joined by `/`."""
+    actor: _builtins.str
+    """Who changed it: a key, a service, or a reaction."""
+    request_id: _builtins.str
+    """Id of the call that changed it, as it stands in logs; empty where there was none."""
+    @_builtins.property
+    def before(self) -> _struct_pb2.Struct:
+        """Its content before; unset for one that is new."""
+
+    @_builtins.property
+    def after(self) -> _struct_pb2.Struct:
+        """Its content now; unset for one that was removed."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was written, by the clock of the database."""
+
+    def __init__(
+        self,
+        *,
+        audit_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        before: _struct_pb2.Struct | None = ...,
+        after: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "audit_id", b"audit_id", "before", b"before", "kind", b"kind", "recorded_at", b"recorded_at", "request_id", b"request_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015

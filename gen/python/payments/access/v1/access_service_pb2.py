@@ -27,9 +27,10 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from payments.access.v1 import access_pb2 as payments_dot_access_dot_v1_dot_access__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
+from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\"\xb9\x02\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12O\n\x06scopes\x18\x03 \x03(\tB7\xbaH4\x92\x01\x31\x08\x01\x10\x32\x18\x01\")r\'2%^(\\*|[a-z]{2,20}:(read|write|admin))$R\x06scopes\x12I\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<R\x08lifetime\x12>\n\ttenant_id\x18\x05 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\x08tenantId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"f\n\x12ListApiKeysRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n\x13ListApiKeysResponse\x12\x35\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x31\n\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n\x0ekeep_made_keys\x18\x03 \x01(\x08R\x0ckeepMadeKeys\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey2\xdf\x03\n\rAccessService\x12\x93\x01\n\x0c\x43reateApiKey\x12\'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\"0\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/access/keys:\x01*\x12\x88\x01\n\x0bListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a\'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n\x0b\x61\x63\x63\x65ss:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xac\x01\n\x0cRevokeApiKey\x12\'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"I\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-\"\x1f/v1/access/keys/{key_id}:revoke:\x01*b\x07\x61pi_keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'payments/access/v1/access_service.proto\x12\x12payments.access.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fpayments/access/v1/access.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"\xb9\x02\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64R\x04name\x12O\n\x06scopes\x18\x03 \x03(\tB7\xbaH4\x92\x01\x31\x08\x01\x10\x32\x18\x01\")r\'2%^(\\*|[a-z]{2,20}:(read|write|admin))$R\x06scopes\x12I\n\x08lifetime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\x0c\"\x06\x08\x80\x86\xb0\x96\x01\x32\x02\x08<R\x08lifetime\x12>\n\ttenant_id\x18\x05 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\x08tenantId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"f\n\x12ListApiKeysRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n\x13ListApiKeysResponse\x12\x35\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x07\x61piKeys\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x97\x01\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x31\n\x06key_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^key_[0-9a-f-]{36}$R\x05keyId\x12$\n\x0ekeep_made_keys\x18\x03 \x01(\x08R\x0ckeepMadeKeys\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.payments.access.v1.ApiKeyR\x06\x61piKey\"\x9b\x02\n\x17ListAuditEntriesRequest\x12\x33\n\x05kinds\x18\x01 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\x32\"\x13r\x11\x32\x0f^[a-z_.]{1,64}$R\x05kinds\x12\'\n\nsubject_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tsubjectId\x12\x1e\n\x05\x61\x63tor\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x61\x63tor\x12\x30\n\x06period\x18\x04 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"|\n\x18ListAuditEntriesResponse\x12\x38\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.payments.access.v1.AuditEntryR\x07\x65ntries\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfa\x04\n\rAccessService\x12\x93\x01\n\x0c\x43reateApiKey\x12\'.payments.access.v1.CreateApiKeyRequest\x1a(.payments.access.v1.CreateApiKeyResponse\"0\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/access/keys:\x01*\x12\x88\x01\n\x0bListApiKeys\x12&.payments.access.v1.ListApiKeysRequest\x1a\'.payments.access.v1.ListApiKeysResponse\"(\x8a\xe7\x18\r\n\x0b\x61\x63\x63\x65ss:read\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/access/keys\x12\xac\x01\n\x0cRevokeApiKey\x12\'.payments.access.v1.RevokeApiKeyRequest\x1a(.payments.access.v1.RevokeApiKeyResponse\"I\x8a\xe7\x18\x12\n\x0c\x61\x63\x63\x65ss:admin\x10\x01\x18\x01\x82\xd3\xe4\x93\x02-\"\x1f/v1/access/keys/{key_id}:revoke:\x01*b\x07\x61pi_key\x12\x98\x01\n\x10ListAuditEntries\x12+.payments.access.v1.ListAuditEntriesRequest\x1a,.payments.access.v1.ListAuditEntriesResponse\")\x8a\xe7\x18\x0c\n\naudit:read\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/audit/entriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,24 +55,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\027r\0252\023^key_[0-9a-f-]{36}$'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['kinds']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['kinds']._serialized_options = b'\272H\032\222\001\027\0202\"\023r\0212\017^[a-z_.]{1,64}$'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['subject_id']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['subject_id']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['actor']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['actor']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTAUDITENTRIESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\212\347\030\022\n\014access:admin\020\001\030\001\202\323\344\223\002\024\"\017/v1/access/keys:\001*'
   _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\212\347\030\r\n\013access:read\202\323\344\223\002\021\022\017/v1/access/keys'
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\212\347\030\022\n\014access:admin\020\001\030\001\202\323\344\223\002-\"\037/v1/access/keys/{key_id}:revoke:\001*b\007api_key'
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=223
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=536
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=538
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=637
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=639
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=741
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=743
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=859
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=862
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1013
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1015
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1090
-  _globals['_ACCESSSERVICE']._serialized_start=1093
-  _globals['_ACCESSSERVICE']._serialized_end=1572
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAuditEntries']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAuditEntries']._serialized_options = b'\212\347\030\014\n\naudit:read\202\323\344\223\002\023\022\021/v1/audit/entries'
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=252
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=565
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=567
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=666
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=668
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=770
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=772
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=888
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=891
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1042
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1044
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1119
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_start=1122
+  _globals['_LISTAUDITENTRIESREQUEST']._serialized_end=1405
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_start=1407
+  _globals['_LISTAUDITENTRIESRESPONSE']._serialized_end=1531
+  _globals['_ACCESSSERVICE']._serialized_start=1534
+  _globals['_ACCESSSERVICE']._serialized_end=2168
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,11 @@ class AccessServiceStub:
                 request_serializer=payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/payments.access.v1.AccessService/ListAuditEntries',
+                request_serializer=payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -77,7 +82,16 @@ class AccessServiceServicer:
     def RevokeApiKey(self, request, context):
         """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
         and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-        again changes nothing.
+        again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEntries(self, request, context):
+        """ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+        who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+        that there is neither one without the other. Entries are those of the database that the answering process uses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,6 +114,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeApiKey,
                     request_deserializer=payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +203,33 @@ class AccessService:
             '/payments.access.v1.AccessService/RevokeApiKey',
             payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyRequest.SerializeToString,
             payments_dot_access_dot_v1_dot_access__service__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.access.v1.AccessService/ListAuditEntries',
+            payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesRequest.SerializeToString,
+            payments_dot_access_dot_v1_dot_access__service__pb2.ListAuditEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,7 +45,12 @@ class AccessServiceStub:
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeApiKeyRequest, _access_service_pb2.RevokeApiKeyResponse]
     """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
     and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-    again changes nothing.
+    again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
+    """
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAuditEntriesRequest, _access_service_pb2.ListAuditEntriesResponse]
+    """ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+    who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+    that there is neither one without the other. Entries are those of the database that the answering process uses.
     """
 
 @_typing.type_check_only
@@ -65,7 +70,12 @@ class AccessServiceAsyncStub(AccessServiceStub):
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeApiKeyRequest, _access_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
     and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-    again changes nothing.
+    again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
+    """
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAuditEntriesRequest, _access_service_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+    who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+    that there is neither one without the other. Entries are those of the database that the answering process uses.
     """
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -100,7 +110,18 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_access_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_access_service_pb2.RevokeApiKeyResponse]]:
         """RevokeApiKey ends a key within a second, for good, and with it the keys that it made, those that these made,
         and so on, of whichever tenant: `keys_ended` tells how many. Streams that they opened end too. Revoking it
-        again changes nothing.
+        again ends only what was kept the first time (`keep_made_keys`), for a key that turns out to have leaked.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _access_service_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListAuditEntriesResponse, _abc.Awaitable[_access_service_pb2.ListAuditEntriesResponse]]:
+        """ListAuditEntries pages through what was changed in configuration and reference data of the tenant, the newest first:
+        who changed what, when, and its content before and after. An entry is written in the transaction of its change, so
+        that there is neither one without the other. Entries are those of the database that the answering process uses.
         """
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

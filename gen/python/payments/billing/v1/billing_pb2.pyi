@@ -108,6 +108,11 @@ class Charge(_message.Message):
     CORRECTION_NO_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REVERSED_BY_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    TAX_TOTAL_FIELD_NUMBER: _builtins.int
+    TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
+    TOTAL_WITHOUT_TAX_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """Id of the charge, `chg_` and a UUID."""
     org_id: _builtins.str
@@ -132,6 +137,8 @@ class Charge(_message.Message):
     """Why it reverses the other charge, in the words of who asked for it."""
     reversed_by_charge_id: _builtins.str
     """The charge that took this one back; empty unless it is REVERSED."""
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was seen: what becomes visible later for its period has a greater one; absent when it is not known."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers; it ends before the period that was asked for when that had not ended and the request
@@ -145,7 +152,7 @@ class Charge(_message.Message):
 
     @_builtins.property
     def total(self) -> _type_pb2.Money:
-        """Sum of amount_gross of all lines."""
+        """Sum of amount_gross of all lines: with taxes that prices hold, without others."""
 
     @_builtins.property
     def transfer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -157,11 +164,27 @@ class Charge(_message.Message):
 
     @_builtins.property
     def partner_total(self) -> _type_pb2.Money:
-        """Sum of partner_amount of all lines."""
+        """Sum of partner_amount of all lines, with what is held under disputes."""
 
     @_builtins.property
     def settled_at(self) -> _timestamp_pb2.Timestamp:
         """When its transfers were known to be in the ledger; absent while it is PENDING."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxTotal]:
+        """What the taxes of all lines come to, each at each rate; of a correction, the difference. Empty: nothing is taxed."""
+
+    @_builtins.property
+    def tax_total(self) -> _type_pb2.Money:
+        """Sum of all taxes; unset while nothing is taxed."""
+
+    @_builtins.property
+    def total_with_tax(self) -> _type_pb2.Money:
+        """What the organisation owes: the total and the taxes that it does not hold; unset while nothing is taxed."""
+
+    @_builtins.property
+    def total_without_tax(self) -> _type_pb2.Money:
+        """The total without the taxes that it holds; unset while nothing is taxed."""
 
     def __init__(
         self,
@@ -184,18 +207,25 @@ class Charge(_message.Message):
         correction_no: _builtins.int = ...,
         reason: _builtins.str = ...,
         reversed_by_charge_id: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
+        tax_total: _type_pb2.Money | None = ...,
+        total_with_tax: _type_pb2.Money | None = ...,
+        total_without_tax: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "partner_total", b"partner_total", "period", b"period", "settled_at", b"settled_at", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "created_at", b"created_at", "partner_total", b"partner_total", "period", b"period", "settled_at", b"settled_at", "tax_total", b"tax_total", "total", b"total", "total_with_tax", b"total_with_tax", "total_without_tax", b"total_without_tax", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "correction_no", b"correction_no", "created_at", b"created_at", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "reason", b"reason", "reversed_by_charge_id", b"reversed_by_charge_id", "settled_at", b"settled_at", "status", b"status", "total", b"total", "transfer_ids", b"transfer_ids", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "correction_no", b"correction_no", "created_at", b"created_at", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "reason", b"reason", "reversed_by_charge_id", b"reversed_by_charge_id", "settled_at", b"settled_at", "status", b"status", "tax_total", b"tax_total", "taxes", b"taxes", "total", b"total", "total_with_tax", b"total_with_tax", "total_without_tax", b"total_without_tax", "transfer_ids", b"transfer_ids", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___Charge: _TypeAlias = Charge  # noqa: Y015
 
 @_typing.final
 class ChargeLine(_message.Message):
-    """ChargeLine is what the usage of one SKU in one project costs."""
+    """ChargeLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -212,6 +242,11 @@ class ChargeLine(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    AMOUNT_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_WITH_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_WITHOUT_TAX_FIELD_NUMBER: _builtins.int
     line_id: _builtins.str
     """Id of the line within its charge: `1`, `2`, …"""
     sku: _builtins.str
@@ -225,12 +260,14 @@ class ChargeLine(_message.Message):
     partner_id: _builtins.str
     """Partner that earns on the line; empty if there is none."""
     partner_pct: _builtins.str
-    """The partner's share of amount_gross in per cent, a decimal; empty without a partner."""
+    """The partner's share of amount_gross without taxes that it holds, in per cent, a decimal; empty without a partner."""
     status: Global___ChargeStatus.ValueType
     """How far the line has come."""
+    dispute_id: _builtins.str
+    """Dispute under which the partner's share is held, in an account of its own; empty: it is the partner's."""
     @_builtins.property
     def amount_gross(self) -> _type_pb2.Money:
-        """What the organisation pays: exact_amount rounded once, half up."""
+        """What the organisation pays, but for taxes that are added to it: exact_amount rounded once, half up."""
 
     @_builtins.property
     def partner_amount(self) -> _type_pb2.Money:
@@ -238,7 +275,7 @@ class ChargeLine(_message.Message):
 
     @_builtins.property
     def net(self) -> _type_pb2.Money:
-        """What stays with us: amount_gross minus partner_amount."""
+        """What stays with us: amount_gross minus taxes that it holds, minus partner_amount."""
 
     @_builtins.property
     def proof(self) -> _pricing_pb2.LineProof:
@@ -249,6 +286,22 @@ class ChargeLine(_message.Message):
         """Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
         partner_amount and net say the difference. Absent in a charge of usage.
         """
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxLine]:
+        """Its taxes, in the order in which they are computed; of a line of a correction, the difference. Empty: it bears none."""
+
+    @_builtins.property
+    def amount_tax(self) -> _type_pb2.Money:
+        """Sum of its taxes; unset without."""
+
+    @_builtins.property
+    def amount_with_tax(self) -> _type_pb2.Money:
+        """What the organisation owes for it: amount_gross and the taxes that it does not hold; unset without taxes."""
+
+    @_builtins.property
+    def amount_without_tax(self) -> _type_pb2.Money:
+        """amount_gross without the taxes that it holds; unset without taxes."""
 
     def __init__(
         self,
@@ -266,10 +319,15 @@ class ChargeLine(_message.Message):
         status: Global___ChargeStatus.ValueType = ...,
         proof: _pricing_pb2.LineProof | None = ...,
         correction: Global___Correction | None = ...,
+        dispute_id: _builtins.str = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxLine] | None = ...,
+        amount_tax: _type_pb2.Money | None = ...,
+        amount_with_tax: _type_pb2.Money | None = ...,
+        amount_without_tax: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "correction", b"correction", "net", b"net", "partner_amount", b"partner_amount", "proof", b"proof"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "amount_tax", b"amount_tax", "amount_with_tax", b"amount_with_tax", "amount_without_tax", b"amount_without_tax", "correction", b"correction", "net", b"net", "partner_amount", b"partner_amount", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "correction", b"correction", "exact_amount", b"exact_amount", "line_id", b"line_id", "net", b"net", "partner_amount", b"partner_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_gross", b"amount_gross", "amount_tax", b"amount_tax", "amount_with_tax", b"amount_with_tax", "amount_without_tax", b"amount_without_tax", "correction", b"correction", "dispute_id", b"dispute_id", "exact_amount", b"exact_amount", "line_id", b"line_id", "net", b"net", "partner_amount", b"partner_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku", "status", b"status", "taxes", b"taxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,6 +401,9 @@ class ChargeExplanation(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     REVERSED_BY_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    CORRECTION_NO_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """The charge that is explained."""
     org_id: _builtins.str
@@ -363,6 +424,8 @@ class ChargeExplanation(_message.Message):
     """Of a correction, the charge that it corrects; empty for a charge of usage."""
     reversed_by_charge_id: _builtins.str
     """The charge that took this one back; empty unless it is REVERSED."""
+    correction_no: _builtins.int
+    """Which correction of that charge it is, from 1; 0 for a charge of usage."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers."""
@@ -374,6 +437,14 @@ class ChargeExplanation(_message.Message):
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineExplanation]:
         """One explanation per line, in their order."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxTotal]:
+        """What the taxes of all lines come to, as in Charge."""
+
+    @_builtins.property
+    def total_with_tax(self) -> _type_pb2.Money:
+        """What the organisation owes with all taxes, as in Charge."""
 
     def __init__(
         self,
@@ -390,10 +461,13 @@ class ChargeExplanation(_message.Message):
         kind: Global___ChargeKind.ValueType = ...,
         adjusts_charge_id: _builtins.str = ...,
         reversed_by_charge_id: _builtins.str = ...,
+        correction_no: _builtins.int = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
+        total_with_tax: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "total", b"total", "total_with_tax", b"total_with_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "period", b"period", "posting_id", b"posting_id", "recipe", b"recipe", "recipe_version", b"recipe_version", "reversed_by_charge_id", b"reversed_by_charge_id", "status", b"status", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "correction_no", b"correction_no", "kind", b"kind", "lines", b"lines", "org_id", b"org_id", "period", b"period", "posting_id", b"posting_id", "recipe", b"recipe", "recipe_version", b"recipe_version", "reversed_by_charge_id", b"reversed_by_charge_id", "status", b"status", "taxes", b"taxes", "total", b"total", "total_with_tax", b"total_with_tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,7 +87,7 @@ class ChargeServiceServicer:
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
         CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-        PricingService.RateUsage, such as NO_PLAN.
+        PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +133,7 @@ class ChargeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCharges(self, request, context):
-        """ListCharges lists charges, the latest period first.
+        """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

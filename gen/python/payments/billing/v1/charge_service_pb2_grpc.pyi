@@ -44,7 +44,7 @@ class ChargeServiceStub:
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-    PricingService.RateUsage, such as NO_PLAN.
+    PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
     """
     PreviewCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.PreviewChargeRequest, _charge_service_pb2.PreviewChargeResponse]
     """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
@@ -69,7 +69,7 @@ class ChargeServiceStub:
     GetCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]
     """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
     ListCharges: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.ListChargesRequest, _charge_service_pb2.ListChargesResponse]
-    """ListCharges lists charges, the latest period first."""
+    """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge."""
     ExplainCharge: _grpc.UnaryUnaryMultiCallable[_charge_service_pb2.ExplainChargeRequest, _charge_service_pb2.ExplainChargeResponse]
     """ExplainCharge shows for each line the events, meter, price version, tiers and rounding behind it, and
     the transfers that it made; NOT_FOUND when there is no charge of that id.
@@ -91,7 +91,7 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
     Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
     CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
     CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-    PricingService.RateUsage, such as NO_PLAN.
+    PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
     """
     PreviewCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.PreviewChargeRequest, _charge_service_pb2.PreviewChargeResponse]  # type: ignore[assignment]
     """PreviewCharge returns the charge that CreateCharge would make now, without an id and a status. Nothing is stored.
@@ -116,7 +116,7 @@ class ChargeServiceAsyncStub(ChargeServiceStub):
     GetCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.GetChargeRequest, _charge_service_pb2.GetChargeResponse]  # type: ignore[assignment]
     """GetCharge returns a charge with its lines; NOT_FOUND when there is none of that id."""
     ListCharges: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.ListChargesRequest, _charge_service_pb2.ListChargesResponse]  # type: ignore[assignment]
-    """ListCharges lists charges, the latest period first."""
+    """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge."""
     ExplainCharge: _aio.UnaryUnaryMultiCallable[_charge_service_pb2.ExplainChargeRequest, _charge_service_pb2.ExplainChargeResponse]  # type: ignore[assignment]
     """ExplainCharge shows for each line the events, meter, price version, tiers and rounding behind it, and
     the transfers that it made; NOT_FOUND when there is no charge of that id.
@@ -141,7 +141,7 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: PERIOD_NOT_ENDED when the period has not ended and allow_open does not say otherwise,
         CHARGE_OVERLAPS when a charge of the organisation covers part of the period already,
         CHARGE_TOO_LARGE, POSTING_REFUSED when an account does not take a leg of the recipe, and those of
-        PricingService.RateUsage, such as NO_PLAN.
+        PricingService.RateUsage, such as NO_PLAN and TAX_RATE_MISSING.
         """
 
     @_abc_1.abstractmethod
@@ -196,7 +196,7 @@ class ChargeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _charge_service_pb2.ListChargesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_charge_service_pb2.ListChargesResponse, _abc.Awaitable[_charge_service_pb2.ListChargesResponse]]:
-        """ListCharges lists charges, the latest period first."""
+        """ListCharges lists charges, the latest period first; NOT_FOUND when adjusts_charge_id names no charge."""
 
     @_abc_1.abstractmethod
     def ExplainCharge(

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Capture:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capture.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTURE_UNSPECIFIED: _Capture.ValueType  # 0
+    """Not said, or not known to this reader."""
+    CAPTURE_AUTOMATIC: _Capture.ValueType  # 1
+    """At once."""
+    CAPTURE_MANUAL: _Capture.ValueType  # 2
+    """It is authorised, and taken by CapturePayment."""
+
+class Capture(_Capture, metaclass=_CaptureEnumTypeWrapper):
+    """Capture is when the amount of a payment is taken."""
+
+CAPTURE_UNSPECIFIED: Capture.ValueType  # 0
+"""Not said, or not known to this reader."""
+CAPTURE_AUTOMATIC: Capture.ValueType  # 1
+"""At once."""
+CAPTURE_MANUAL: Capture.ValueType  # 2
+"""It is authorised, and taken by CapturePayment."""
+Global___Capture: _TypeAlias = Capture  # noqa: Y015
 
 @_typing.final
 class MerchantConfig(_message.Message):
@@ -37,6 +62,7 @@ class MerchantConfig(_message.Message):
     PARTIAL_ALLOWED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """The merchant, an id of the tenant's own."""
     version: _builtins.int
@@ -47,6 +73,8 @@ class MerchantConfig(_message.Message):
     """
     created_by: _builtins.str
     """Principal who stored the version. Output only."""
+    capture: Global___Capture.ValueType
+    """When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodConfig]:
         """Methods in the order of their priority: the first takes as much as its cap allows, the next what is left."""
@@ -74,10 +102,11 @@ class MerchantConfig(_message.Message):
         partial_allowed: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
+        capture: Global___Capture.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "retry_policy", b"retry_policy", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "retry_policy", b"retry_policy", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "retry_policy", b"retry_policy", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,7 @@ class RatingCompleted(_message.Message):
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
     LINE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation that was rated."""
     charge_id: _builtins.str
@@ -46,6 +47,8 @@ class RatingCompleted(_message.Message):
     """State of the usage that was rated, in metering's own words."""
     line_count: _builtins.int
     """How many lines there are."""
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was rated; absent when it is not known."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was rated."""
@@ -65,12 +68,15 @@ class RatingCompleted(_message.Message):
         usage_snapshot: _builtins.str = ...,
         line_count: _builtins.int = ...,
         total: _type_pb2.Money | None = ...,
+        usage_ordinal: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "period", b"period", "total", b"total", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "line_count", b"line_count", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "total", b"total", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "charge_id", b"charge_id", "line_count", b"line_count", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "total", b"total", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___RatingCompleted: _TypeAlias = RatingCompleted  # noqa: Y015
 
@@ -89,6 +95,8 @@ class ChargeCreated(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
+    PARTNER_LINE_COUNT_FIELD_NUMBER: _builtins.int
     charge_id: _builtins.str
     """The charge."""
     org_id: _builtins.str
@@ -99,21 +107,27 @@ class ChargeCreated(_message.Message):
     """Of a correction, the charge that it corrects; empty for a charge of usage."""
     kind: _builtins.str
     """What it is for: `USAGE`, `ADJUSTMENT` or `REVERSAL`."""
+    partner_line_count: _builtins.int
+    """On how many of its lines partners earn, or give back; absent when it was made before this was told."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage it covers."""
 
     @_builtins.property
     def total(self) -> _type_pb2.Money:
-        """What the organisation owes."""
+        """What the organisation owes, but for taxes that are added to prices."""
 
     @_builtins.property
     def partner_total(self) -> _type_pb2.Money:
-        """What partners earn on it."""
+        """What partners earn on it, with what is held under disputes."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was made, in microseconds."""
+
+    @_builtins.property
+    def total_with_tax(self) -> _type_pb2.Money:
+        """What the organisation owes with all taxes; unset while nothing is taxed."""
 
     def __init__(
         self,
@@ -127,12 +141,16 @@ class ChargeCreated(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         adjusts_charge_id: _builtins.str = ...,
         kind: _builtins.str = ...,
+        total_with_tax: _type_pb2.Money | None = ...,
+        partner_line_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "partner_total", b"partner_total", "period", b"period", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partner_line_count", b"_partner_line_count", "created_at", b"created_at", "partner_line_count", b"partner_line_count", "partner_total", b"partner_total", "period", b"period", "total", b"total", "total_with_tax", b"total_with_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "created_at", b"created_at", "kind", b"kind", "line_count", b"line_count", "org_id", b"org_id", "partner_total", b"partner_total", "period", b"period", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partner_line_count", b"_partner_line_count", "adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "created_at", b"created_at", "kind", b"kind", "line_count", b"line_count", "org_id", b"org_id", "partner_line_count", b"partner_line_count", "partner_total", b"partner_total", "period", b"period", "total", b"total", "total_with_tax", b"total_with_tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__partner_line_count: _TypeAlias = _typing.Literal["partner_line_count"]  # noqa: Y015
+    _WhichOneofArgType__partner_line_count: _TypeAlias = _typing.Literal["_partner_line_count", b"_partner_line_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partner_line_count) -> _WhichOneofReturnType__partner_line_count | None: ...
 
 Global___ChargeCreated: _TypeAlias = ChargeCreated  # noqa: Y015
 
@@ -205,6 +223,7 @@ class UsageAggregated(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     TOTALS_OMITTED_FIELD_NUMBER: _builtins.int
     ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage was added up."""
     charge_id: _builtins.str
@@ -217,6 +236,8 @@ class UsageAggregated(_message.Message):
     """Of a charge that adjusts another one, that other one; the sums are those of the whole period then, and not the
     difference.
     """
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was added up; absent when it is not known."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was added up."""
@@ -235,12 +256,15 @@ class UsageAggregated(_message.Message):
         totals: _abc.Iterable[Global___UsageAggregatedTotal] | None = ...,
         totals_omitted: _builtins.bool = ...,
         adjusts_charge_id: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "period", b"period", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___UsageAggregated: _TypeAlias = UsageAggregated  # noqa: Y015
 
@@ -291,6 +315,7 @@ class UsageRated(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     LINES_OMITTED_FIELD_NUMBER: _builtins.int
     ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage was rated."""
     charge_id: _builtins.str
@@ -307,6 +332,8 @@ class UsageRated(_message.Message):
     """Of a charge that adjusts another one, that other one; the lines are those of the whole period then, and not the
     difference.
     """
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was rated; absent when it is not known."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was rated."""
@@ -327,12 +354,15 @@ class UsageRated(_message.Message):
         lines: _abc.Iterable[Global___UsageRatedLine] | None = ...,
         lines_omitted: _builtins.bool = ...,
         adjusts_charge_id: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "period", b"period", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "lines", b"lines", "lines_omitted", b"lines_omitted", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "lines", b"lines", "lines_omitted", b"lines_omitted", "org_id", b"org_id", "period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___UsageRated: _TypeAlias = UsageRated  # noqa: Y015
 

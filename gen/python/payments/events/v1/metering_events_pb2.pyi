@@ -203,12 +203,15 @@ class UsagePeriodClosed(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     CHARGE_ID_FIELD_NUMBER: _builtins.int
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage it is."""
     charge_id: _builtins.str
     """Charge that closed it."""
     usage_snapshot: _builtins.str
-    """State of the usage that the charge saw."""
+    """State of the usage that the charge saw, in words for people; usage_ordinal says it."""
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that the charge saw."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period that is closed."""
@@ -220,12 +223,15 @@ class UsagePeriodClosed(_message.Message):
         period: _type_pb2.Period | None = ...,
         charge_id: _builtins.str = ...,
         usage_snapshot: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "period", b"period", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___UsagePeriodClosed: _TypeAlias = UsagePeriodClosed  # noqa: Y015
 

@@ -21,7 +21,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class StepSucceeded(_message.Message):
-    """StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it."""
+    """StepSucceeded: an attempt to charge a step of a payment was settled, and the processor charged it; or it captured what
+    it had authorised, or a part of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -91,7 +93,9 @@ Global___StepSucceeded: _TypeAlias = StepSucceeded  # noqa: Y015
 
 @_typing.final
 class StepRefunded(_message.Message):
-    """StepRefunded: what was charged for a step of a payment was refunded because another step failed permanently."""
+    """StepRefunded: what was charged for a step of a payment was refunded, because another step failed permanently or because
+    somebody asked for it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,7 +120,7 @@ class StepRefunded(_message.Message):
     latency_ms: _builtins.int
     """Time from sending to settling, in milliseconds."""
     amount: _builtins.int
-    """Amount in minor units of the currency: the whole charge."""
+    """Amount in minor units of the currency: the whole charge, or a part of it."""
     currency: _builtins.str
     """ISO 4217 code."""
     payment_id: _builtins.str

@@ -100,7 +100,8 @@ class _TransferResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Transf
     """The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
     currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
     EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
-    content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+    content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole, each member with its own
+    original_result.
     """
     TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN: _TransferResult.ValueType  # 10
     """The last transfer of the batch has linked = true, so that its chain has no end."""
@@ -247,7 +248,8 @@ TRANSFER_RESULT_SCHEDULED: TransferResult.ValueType  # 2
 """The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
 currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
 EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
-content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole, each member with its own
+original_result.
 """
 TRANSFER_RESULT_LINKED_EVENT_CHAIN_OPEN: TransferResult.ValueType  # 10
 """The last transfer of the batch has linked = true, so that its chain has no end."""
@@ -559,7 +561,9 @@ class PostTransferResult(_message.Message):
     result: Global___TransferResult.ValueType
     """The verdict."""
     original_result: Global___TransferResult.ValueType
-    """The refusal that burnt the id, when the result is ID_ALREADY_FAILED."""
+    """The refusal that burnt the id, when the result is ID_ALREADY_FAILED; SCHEDULED when the result is that and the transfer
+    waited before.
+    """
     message: _builtins.str
     """What is wrong with which field, in words, when the result is INVALID_TRANSFER."""
     def __init__(
@@ -825,19 +829,48 @@ class PostRecipesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UnreadableEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POSTINGS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def postings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecipePosting]:
         """Up to 1,000 facts; each is judged by itself. More are refused with BATCH_TOO_LARGE."""
+
+    @_builtins.property
+    def unreadable(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Why facts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+        form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+        refused alone, with INVALID_FIELD and these words.
+        """
 
     def __init__(
         self,
         *,
         postings: _abc.Iterable[Global___RecipePosting] | None = ...,
+        unreadable: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["postings", b"postings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["postings", b"postings", "unreadable", b"unreadable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

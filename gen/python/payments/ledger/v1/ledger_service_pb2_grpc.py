@@ -206,7 +206,7 @@ class LedgerServiceServicer:
         accounts' limits hold for it as for every transfer.
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,7 +249,7 @@ class LedgerServiceServicer:
     def ListBalanceMonitors(self, request, context):
         """ListBalanceMonitors lists monitors, by monitor_id.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -331,7 +331,7 @@ class LedgerServiceServicer:
         """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
         first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
         An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-        half a reference.
+        half a reference, NOT_FOUND for an account that there is none of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,7 @@ class LedgerServiceStub:
     accounts' limits hold for it as for every transfer.
 
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
     """
     CancelScheduledTransfer: _grpc.UnaryUnaryMultiCallable[_scheduled_pb2.CancelScheduledTransferRequest, _scheduled_pb2.CancelScheduledTransferResponse]
     """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
@@ -77,7 +77,7 @@ class LedgerServiceStub:
     ListBalanceMonitors: _grpc.UnaryUnaryMultiCallable[_monitor_pb2.ListBalanceMonitorsRequest, _monitor_pb2.ListBalanceMonitorsResponse]
     """ListBalanceMonitors lists monitors, by monitor_id.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
     """
     DeleteBalanceMonitor: _grpc.UnaryUnaryMultiCallable[_monitor_pb2.DeleteBalanceMonitorRequest, _monitor_pb2.DeleteBalanceMonitorResponse]
     """DeleteBalanceMonitor ends a monitor.
@@ -120,7 +120,7 @@ class LedgerServiceStub:
     """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
     first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
     An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-    half a reference.
+    half a reference, NOT_FOUND for an account that there is none of.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalanceRequest, _ledger_service_pb2.GetBalanceResponse]
     """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
@@ -209,7 +209,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     accounts' limits hold for it as for every transfer.
 
     Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+    TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
     """
     CancelScheduledTransfer: _aio.UnaryUnaryMultiCallable[_scheduled_pb2.CancelScheduledTransferRequest, _scheduled_pb2.CancelScheduledTransferResponse]  # type: ignore[assignment]
     """CancelScheduledTransfer takes a scheduled transfer back while it waits, and the whole chain of one that is linked. Its
@@ -236,7 +236,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     ListBalanceMonitors: _aio.UnaryUnaryMultiCallable[_monitor_pb2.ListBalanceMonitorsRequest, _monitor_pb2.ListBalanceMonitorsResponse]  # type: ignore[assignment]
     """ListBalanceMonitors lists monitors, by monitor_id.
 
-    Errors: INVALID_PAGE_TOKEN.
+    Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
     """
     DeleteBalanceMonitor: _aio.UnaryUnaryMultiCallable[_monitor_pb2.DeleteBalanceMonitorRequest, _monitor_pb2.DeleteBalanceMonitorResponse]  # type: ignore[assignment]
     """DeleteBalanceMonitor ends a monitor.
@@ -279,7 +279,7 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
     first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
     An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-    half a reference.
+    half a reference, NOT_FOUND for an account that there is none of.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.GetBalanceRequest, _ledger_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """GetBalance adds up the debits and credits that were posted to one account, or to all accounts whose names begin alike,
@@ -383,7 +383,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         accounts' limits hold for it as for every transfer.
 
         Errors: NOT_FOUND when there is no such transfer; TRANSFER_NOT_REVERSIBLE for a hold and for what voided one;
-        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it.
+        TRANSFER_ALREADY_REVERSED; REVERSAL_REFUSED when an account refuses it, or recipes have reversed a part of it.
         """
 
     @_abc_1.abstractmethod
@@ -434,7 +434,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_monitor_pb2.ListBalanceMonitorsResponse, _abc.Awaitable[_monitor_pb2.ListBalanceMonitorsResponse]]:
         """ListBalanceMonitors lists monitors, by monitor_id.
 
-        Errors: INVALID_PAGE_TOKEN.
+        Errors: INVALID_PAGE_TOKEN, NOT_FOUND for an account that there is none of.
         """
 
     @_abc_1.abstractmethod
@@ -531,7 +531,7 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListTransfers lists transfers, all that are in the books or those of a reference, an account, a code or a time, oldest
         first unless asked otherwise: by recorded_at and the place in the books; those of a reference by the place alone.
         An answer looks at 5,000 transfers at most, so one may come without any, and others follow all the same. INVALID_FIELD for
-        half a reference.
+        half a reference, NOT_FOUND for an account that there is none of.
         """
 
     @_abc_1.abstractmethod

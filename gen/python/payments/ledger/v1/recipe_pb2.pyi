@@ -245,7 +245,7 @@ class RecipeAccount(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Metadata of an account that is created; an entry with a parameter that is not given is left out."""
+        """Metadata of an account that is created, as that of a leg."""
 
     def __init__(
         self,
@@ -506,12 +506,16 @@ class RecipeLeg(_message.Message):
     @_builtins.property
     def reverses(self) -> Global___EarlierLeg:
         """The leg that is reversed, in full or in part: the accounts are those that it came to, the other way round. `debit` and
-        `credit` are used when there is no such leg; without them the posting is refused then.
+        `credit` are used when there is no such leg; without them the posting is refused then. All that reverses a leg, over all
+        postings and with ReverseTransfer, is no more than was posted: a posting that is beyond is refused with
+        EXCEEDS_EARLIER_LEG, or booked between suspense accounts where what has happened cannot be refused.
         """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Metadata of the transfer; an entry with a parameter that is not given is left out."""
+        """Metadata of the transfer; an entry with a parameter that is not given is left out. Parameters that make one longer than
+        512 characters are refused with INVALID_FIELD.
+        """
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class _WindowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Window.ValueTy
     """Calendar months."""
 
 class Window(_Window, metaclass=_WindowEnumTypeWrapper):
-    """Window is the length of the stretches that usage is summed over. Windows begin at full hours, days
+    """Window is the length of the stretches that usage is aggregated over. Windows begin at full hours, days
     and months of the time zone asked for, and are cut at both ends of the period.
     """
 
@@ -83,6 +83,90 @@ WINDOW_DAY: Window.ValueType  # 3
 WINDOW_MONTH: Window.ValueType  # 4
 """Calendar months."""
 Global___Window: _TypeAlias = Window  # noqa: Y015
+
+class _Freshness:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FreshnessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Freshness.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FRESHNESS_UNSPECIFIED: _Freshness.ValueType  # 0
+    """Not known to this reader; in an input, taken for FRESHNESS_EXACT."""
+    FRESHNESS_EXACT: _Freshness.ValueType  # 1
+    """All that was committed before the call: what rollups have, and the events behind them."""
+    FRESHNESS_ROLLED_UP: _Freshness.ValueType  # 2
+    """What rollups have, which costs the least while much comes in. The answer says at which ordinal that is, and is exact
+    there. It lacks nothing that was recorded longer than a minute ago: rollups that are further behind are left out, as they
+    are where they keep apart other things than what is asked for, and the answer is as with FRESHNESS_EXACT.
+    """
+
+class Freshness(_Freshness, metaclass=_FreshnessEnumTypeWrapper):
+    """Freshness is what an answer about usage must have. Rollups hold usage by hours and quarters of an hour, exactly, up to
+    an ordinal that is about a second behind.
+    """
+
+FRESHNESS_UNSPECIFIED: Freshness.ValueType  # 0
+"""Not known to this reader; in an input, taken for FRESHNESS_EXACT."""
+FRESHNESS_EXACT: Freshness.ValueType  # 1
+"""All that was committed before the call: what rollups have, and the events behind them."""
+FRESHNESS_ROLLED_UP: Freshness.ValueType  # 2
+"""What rollups have, which costs the least while much comes in. The answer says at which ordinal that is, and is exact
+there. It lacks nothing that was recorded longer than a minute ago: rollups that are further behind are left out, as they
+are where they keep apart other things than what is asked for, and the answer is as with FRESHNESS_EXACT.
+"""
+Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
+
+class _LatePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LatePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LatePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LATE_POLICY_UNSPECIFIED: _LatePolicy.ValueType  # 0
+    """Not known to this reader; in an input, leaves it."""
+    LATE_POLICY_ADJUST: _LatePolicy.ValueType  # 1
+    """It is stored as late usage, for an adjustment."""
+    LATE_POLICY_REJECT: _LatePolicy.ValueType  # 2
+    """It is rejected with PERIOD_CLOSED, which names the charge."""
+
+class LatePolicy(_LatePolicy, metaclass=_LatePolicyEnumTypeWrapper):
+    """LatePolicy says what becomes of usage of a period that a charge has closed."""
+
+LATE_POLICY_UNSPECIFIED: LatePolicy.ValueType  # 0
+"""Not known to this reader; in an input, leaves it."""
+LATE_POLICY_ADJUST: LatePolicy.ValueType  # 1
+"""It is stored as late usage, for an adjustment."""
+LATE_POLICY_REJECT: LatePolicy.ValueType  # 2
+"""It is rejected with PERIOD_CLOSED, which names the charge."""
+Global___LatePolicy: _TypeAlias = LatePolicy  # noqa: Y015
+
+class _UsageChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_CHANGE_UNSPECIFIED: _UsageChange.ValueType  # 0
+    """Not known to this reader."""
+    USAGE_CHANGE_STORED: _UsageChange.ValueType  # 1
+    """An event was stored."""
+    USAGE_CHANGE_AMENDED: _UsageChange.ValueType  # 2
+    """An event was amended."""
+    USAGE_CHANGE_CANCELLED: _UsageChange.ValueType  # 3
+    """An event was cancelled."""
+
+class UsageChange(_UsageChange, metaclass=_UsageChangeEnumTypeWrapper):
+    """UsageChange is how late usage came about."""
+
+USAGE_CHANGE_UNSPECIFIED: UsageChange.ValueType  # 0
+"""Not known to this reader."""
+USAGE_CHANGE_STORED: UsageChange.ValueType  # 1
+"""An event was stored."""
+USAGE_CHANGE_AMENDED: UsageChange.ValueType  # 2
+"""An event was amended."""
+USAGE_CHANGE_CANCELLED: UsageChange.ValueType  # 3
+"""An event was cancelled."""
+Global___UsageChange: _TypeAlias = UsageChange  # noqa: Y015
 
 @_typing.final
 class UsageEvent(_message.Message):
@@ -175,6 +259,84 @@ class UsageEvent(_message.Message):
 Global___UsageEvent: _TypeAlias = UsageEvent  # noqa: Y015
 
 @_typing.final
+class EventContent(_message.Message):
+    """EventContent is what an event says, as it is kept; the fields are those of UsageEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    UNREADABLE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Id of the event, as it was sent."""
+    org_id: _builtins.str
+    """Organisation that used it."""
+    project_id: _builtins.str
+    """Project of that organisation; empty when the use belongs to none."""
+    sku: _builtins.str
+    """What was used."""
+    quantity: _builtins.str
+    """How much, a decimal; of a rejected event whatever was sent."""
+    source: Global___Source.ValueType
+    """What kind of system reported it."""
+    unreadable: _builtins.str
+    """Why the event could not be read; empty for one that was."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was used, in microseconds; absent where a rejected event has none."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Free labels."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___Source.ValueType = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        unreadable: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "metadata", b"metadata", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "request_id", b"request_id", "sku", b"sku", "source", b"source", "unreadable", b"unreadable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventContent: _TypeAlias = EventContent  # noqa: Y015
+
+@_typing.final
 class EventProblem(_message.Message):
     """EventProblem says what became of an event that was not accepted."""
 
@@ -190,11 +352,11 @@ class EventProblem(_message.Message):
     request_id: _builtins.str
     """Id of the event, as it was sent."""
     outcome: _type_pb2.Outcome.ValueType
-    """Verdict: DUPLICATE, CONFLICT or REJECTED."""
+    """Verdict: DUPLICATE, CONFLICT or REJECTED; ENQUEUED while the event is held in the spool and has none."""
     reason: _builtins.str
     """Name of the payments.errors.v1.ErrorReason, without its prefix, e.g. `UNKNOWN_SKU`."""
     message: _builtins.str
-    """What is wrong and what to do, for people. Empty for duplicates, with which nothing is wrong."""
+    """What is wrong and what to do, for people. Empty for duplicates and while ENQUEUED: nothing is wrong with them."""
     def __init__(
         self,
         *,
@@ -214,7 +376,9 @@ Global___EventProblem: _TypeAlias = EventProblem  # noqa: Y015
 
 @_typing.final
 class UsageRow(_message.Message):
-    """UsageRow is the usage of one SKU by one project in one window. Windows without events have no row."""
+    """UsageRow is the usage of one SKU by one project in one window. Windows without events have no row, but for those of
+    WEIGHTED_SUM in which a level above zero holds all the same.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -254,7 +418,7 @@ class UsageRow(_message.Message):
     value: _builtins.str
     """The aggregate, as a decimal string, e.g. `18059974`."""
     event_count: _builtins.int
-    """How many events it was made of."""
+    """How many events of the window it was made of; 0 where only a level from before it holds."""
     @_builtins.property
     def window_start_at(self) -> _timestamp_pb2.Timestamp:
         """First instant of the window within the period."""
@@ -269,11 +433,11 @@ class UsageRow(_message.Message):
 
     @_builtins.property
     def first_event_at(self) -> _timestamp_pb2.Timestamp:
-        """Earliest event_time among them."""
+        """Earliest event_time among them; absent without events."""
 
     @_builtins.property
     def last_event_at(self) -> _timestamp_pb2.Timestamp:
-        """Latest event_time among them."""
+        """Latest event_time among them; absent without events."""
 
     def __init__(
         self,
@@ -298,7 +462,9 @@ Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
 @_typing.final
 class LateEvent(_message.Message):
-    """LateEvent is a usage event that was stored for a period after a charge had closed it: no charge bills it yet."""
+    """LateEvent is usage that changed for a period after a charge had closed it: an event that was stored, amended or
+    cancelled. The charge does not have the change.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,6 +499,10 @@ class LateEvent(_message.Message):
     CHARGE_ID_FIELD_NUMBER: _builtins.int
     RECEIPT_ID_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    ORDINAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Id of the event, as it was sent; the other fields too, as UsageEvent has them."""
     org_id: _builtins.str
@@ -349,6 +519,14 @@ class LateEvent(_message.Message):
     """Charge that had closed the period."""
     receipt_id: _builtins.str
     """Receipt of the batch that brought the event."""
+    change: Global___UsageChange.ValueType
+    """How it came about. Of an event that was amended the fields above show the new content, of one that was cancelled the
+    content that counts no more.
+    """
+    version: _builtins.int
+    """Version of the event that the change made; 0 for an event that was stored."""
+    ordinal: _builtins.int
+    """Ordinal of the receipt, greater than the one that the charge saw. Absent for a moment, until it is given."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it was used, in microseconds."""
@@ -360,6 +538,10 @@ class LateEvent(_message.Message):
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was stored, in microseconds."""
+
+    @_builtins.property
+    def before(self) -> Global___EventContent:
+        """Content before the change; absent for an event that was stored."""
 
     def __init__(
         self,
@@ -375,24 +557,37 @@ class LateEvent(_message.Message):
         charge_id: _builtins.str = ...,
         receipt_id: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        change: Global___UsageChange.ValueType = ...,
+        version: _builtins.int = ...,
+        before: Global___EventContent | None = ...,
+        ordinal: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "recorded_at", b"recorded_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ordinal", b"_ordinal", "before", b"before", "event_time", b"event_time", "ordinal", b"ordinal", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charge_id", b"charge_id", "event_time", b"event_time", "metadata", b"metadata", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at", "request_id", b"request_id", "sku", b"sku", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ordinal", b"_ordinal", "before", b"before", "change", b"change", "charge_id", b"charge_id", "event_time", b"event_time", "metadata", b"metadata", "ordinal", b"ordinal", "org_id", b"org_id", "project_id", b"project_id", "quantity", b"quantity", "receipt_id", b"receipt_id", "recorded_at", b"recorded_at", "request_id", b"request_id", "sku", b"sku", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ordinal: _TypeAlias = _typing.Literal["ordinal"]  # noqa: Y015
+    _WhichOneofArgType__ordinal: _TypeAlias = _typing.Literal["_ordinal", b"_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ordinal) -> _WhichOneofReturnType__ordinal | None: ...
 
 Global___LateEvent: _TypeAlias = LateEvent  # noqa: Y015
 
 @_typing.final
 class IngestSettings(_message.Message):
-    """IngestSettings is how far from now an event may lie, for one tenant."""
+    """IngestSettings is which events are taken, for one tenant: how far from now they may lie, and what their metadata may
+    hold.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCEPT_PAST_FIELD_NUMBER: _builtins.int
     ACCEPT_FUTURE_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    METADATA_ALLOWED_FIELD_NUMBER: _builtins.int
+    ROLLUP_KEYS_FIELD_NUMBER: _builtins.int
+    late: Global___LatePolicy.ValueType
+    """What becomes of events, and of corrections, of a period that a charge has closed. LATE_POLICY_ADJUST unless set."""
     @_builtins.property
     def accept_past(self) -> _duration_pb2.Duration:
         """How far back, from 0 to 36600 days, about a century. 35 days unless set."""
@@ -405,16 +600,33 @@ class IngestSettings(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last set; absent while nobody has."""
 
+    @_builtins.property
+    def metadata_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys that events, and amendments, may have in their metadata; empty unless set: any. An event with another key is
+        rejected whole with METADATA_NOT_ALLOWED, which names it, and can be replayed without the key; `hold_id`, by which an
+        event names its hold, may always be there.
+        """
+
+    @_builtins.property
+    def rollup_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of metadata whose values rollups keep apart, sorted, at most 4; none unless set. Questions that group by or
+        filter by these keys only, or by none, are answered from rollups, others from the events. Made for keys with few values: a
+        key with a value of its own for each event makes rollups as large as the events.
+        """
+
     def __init__(
         self,
         *,
         accept_past: _duration_pb2.Duration | None = ...,
         accept_future: _duration_pb2.Duration | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        late: Global___LatePolicy.ValueType = ...,
+        metadata_allowed: _abc.Iterable[_builtins.str] | None = ...,
+        rollup_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past", "late", b"late", "metadata_allowed", b"metadata_allowed", "rollup_keys", b"rollup_keys", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

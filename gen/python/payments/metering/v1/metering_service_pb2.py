@@ -25,12 +25,18 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from payments.metering.v1 import corrections_pb2 as payments_dot_metering_dot_v1_dot_corrections__pb2
+from payments.metering.v1 import drift_pb2 as payments_dot_metering_dot_v1_dot_drift__pb2
 from payments.metering.v1 import metering_pb2 as payments_dot_metering_dot_v1_dot_metering__pb2
+from payments.metering.v1 import receipts_pb2 as payments_dot_metering_dot_v1_dot_receipts__pb2
+from payments.metering.v1 import rollups_pb2 as payments_dot_metering_dot_v1_dot_rollups__pb2
+from payments.metering.v1 import spool_pb2 as payments_dot_metering_dot_v1_dot_spool__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+payments/metering/v1/metering_service.proto\x12\x14payments.metering.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a#payments/metering/v1/metering.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"W\n\x13IngestEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .payments.metering.v1.UsageEventB\x06\xbaH\x03\xd8\x01\x03R\x06\x65vents\"\xe7\x01\n\x14IngestEventsResponse\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05R\x08\x61\x63\x63\x65pted\x12\x1c\n\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n\x08\x63onflict\x18\x03 \x01(\x05R\x08\x63onflict\x12\x1a\n\x08rejected\x18\x04 \x01(\x05R\x08rejected\x12\x1d\n\nreceipt_id\x18\x05 \x01(\tR\treceiptId\x12>\n\x08problems\x18\x06 \x03(\x0b\x32\".payments.metering.v1.EventProblemR\x08problems\"^\n\x13StreamEventsRequest\x12G\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).payments.metering.v1.IngestEventsRequestB\x06\xbaH\x03\xc8\x01\x01R\x05\x62\x61tch\"Z\n\x14StreamEventsResponse\x12\x42\n\x06result\x18\x01 \x01(\x0b\x32*.payments.metering.v1.IngestEventsResponseR\x06result\"\xf4\x03\n\x11QueryUsageRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n\nproject_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\tprojectId\x12:\n\x04skus\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10\xe8\x07\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04skus\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12>\n\x06window\x18\x05 \x01(\x0e\x32\x1c.payments.metering.v1.WindowB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06window\x12$\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12\x42\n\x08group_by\x18\x07 \x03(\tB\'\xbaH$\x92\x01!\x10\x03\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x07groupBy\x12I\n\x0b\x61ggregation\x18\x08 \x01(\x0e\x32\x1d.payments.type.v1.AggregationB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x61ggregation\"o\n\x12QueryUsageResponse\x12\x32\n\x04rows\x18\x01 \x03(\x0b\x32\x1e.payments.metering.v1.UsageRowR\x04rows\x12%\n\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\"\xd2\x01\n\x15ListLateEventsRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x82\x01\n\x16ListLateEventsResponse\x12@\n\x0blate_events\x18\x01 \x03(\x0b\x32\x1f.payments.metering.v1.LateEventR\nlateEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1a\n\x18GetIngestSettingsRequest\"j\n\x19GetIngestSettingsResponse\x12M\n\x0fingest_settings\x18\x01 \x01(\x0b\x32$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\xe5\x01\n\x1bUpdateIngestSettingsRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12L\n\x0b\x61\x63\x63\x65pt_past\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\xe8\xef\xe3\x0b\x32\x00R\nacceptPast\x12O\n\raccept_future\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xbd\xa3\x01\x32\x00R\x0c\x61\x63\x63\x65ptFuture\"m\n\x1cUpdateIngestSettingsResponse\x12M\n\x0fingest_settings\x18\x01 \x01(\x0b\x32$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xfd\x07\n\x0fMeteringService\x12\xa0\x01\n\x0cIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\"9\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x13/v1/metering/events:\x06\x65vents\x12\x81\x01\n\x0cStreamEvents\x12).payments.metering.v1.StreamEventsRequest\x1a*.payments.metering.v1.StreamEventsResponse\"\x16\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01(\x01\x30\x01\x12\x8e\x01\n\nQueryUsage\x12\'.payments.metering.v1.QueryUsageRequest\x1a(.payments.metering.v1.QueryUsageResponse\"-\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/usage\x12\xa0\x01\n\x0eListLateEvents\x12+.payments.metering.v1.ListLateEventsRequest\x1a,.payments.metering.v1.ListLateEventsResponse\"3\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/metering/late-events\x12\xbe\x01\n\x11GetIngestSettings\x12..payments.metering.v1.GetIngestSettingsRequest\x1a/.payments.metering.v1.GetIngestSettingsResponse\"H\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02/\x12\x1c/v1/metering/ingest-settingsb\x0fingest_settings\x12\xcd\x01\n\x14UpdateIngestSettings\x12\x31.payments.metering.v1.UpdateIngestSettingsRequest\x1a\x32.payments.metering.v1.UpdateIngestSettingsResponse\"N\x8a\xe7\x18\x12\n\x0emetering:admin\x10\x01\x82\xd3\xe4\x93\x02\x32\x32\x1c/v1/metering/ingest-settings:\x01*b\x0fingest_settingsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+payments/metering/v1/metering_service.proto\x12\x14payments.metering.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&payments/metering/v1/corrections.proto\x1a payments/metering/v1/drift.proto\x1a#payments/metering/v1/metering.proto\x1a#payments/metering/v1/receipts.proto\x1a\"payments/metering/v1/rollups.proto\x1a payments/metering/v1/spool.proto\x1a!payments/options/v1/options.proto\x1a\x1bpayments/type/v1/type.proto\"W\n\x13IngestEventsRequest\x12@\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .payments.metering.v1.UsageEventB\x06\xbaH\x03\xd8\x01\x03R\x06\x65vents\"\x83\x02\n\x14IngestEventsResponse\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05R\x08\x61\x63\x63\x65pted\x12\x1c\n\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n\x08\x63onflict\x18\x03 \x01(\x05R\x08\x63onflict\x12\x1a\n\x08rejected\x18\x04 \x01(\x05R\x08rejected\x12\x1d\n\nreceipt_id\x18\x05 \x01(\tR\treceiptId\x12>\n\x08problems\x18\x06 \x03(\x0b\x32\".payments.metering.v1.EventProblemR\x08problems\x12\x1a\n\x08\x65nqueued\x18\x07 \x01(\x05R\x08\x65nqueued\"\x9f\x02\n\x18IngestCloudEventsRequest\x12+\n\x0c\x63ontent_type\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x0b\x63ontentType\x12m\n\x07headers\x18\x02 \x03(\x0b\x32;.payments.metering.v1.IngestCloudEventsRequest.HeadersEntryB\x16\xbaH\x13\x9a\x01\x10\x10@\"\x05r\x03\x18\x80\x01*\x05r\x03\x18\x80@R\x07headers\x12+\n\x0braw_request\x18\x03 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x02R\nrawRequest\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x88\x02\n\x19IngestCloudEventsResponse\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x05R\x08\x61\x63\x63\x65pted\x12\x1c\n\tduplicate\x18\x02 \x01(\x05R\tduplicate\x12\x1a\n\x08\x63onflict\x18\x03 \x01(\x05R\x08\x63onflict\x12\x1a\n\x08rejected\x18\x04 \x01(\x05R\x08rejected\x12\x1d\n\nreceipt_id\x18\x05 \x01(\tR\treceiptId\x12>\n\x08problems\x18\x06 \x03(\x0b\x32\".payments.metering.v1.EventProblemR\x08problems\x12\x1a\n\x08\x65nqueued\x18\x07 \x01(\x05R\x08\x65nqueued\"^\n\x13StreamEventsRequest\x12G\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32).payments.metering.v1.IngestEventsRequestB\x06\xbaH\x03\xc8\x01\x01R\x05\x62\x61tch\"Z\n\x14StreamEventsResponse\x12\x42\n\x06result\x18\x01 \x01(\x0b\x32*.payments.metering.v1.IngestEventsResponseR\x06result\"\xeb\x06\n\x11QueryUsageRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12=\n\nproject_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\tprojectId\x12:\n\x04skus\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10\xe8\x07\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04skus\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12>\n\x06window\x18\x05 \x01(\x0e\x32\x1c.payments.metering.v1.WindowB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06window\x12$\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12\x42\n\x08group_by\x18\x07 \x03(\tB\'\xbaH$\x92\x01!\x10\x03\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x07groupBy\x12I\n\x0b\x61ggregation\x18\x08 \x01(\x0e\x32\x1d.payments.type.v1.AggregationB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x61ggregation\x12+\n\nat_ordinal\x18\t \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tatOrdinal\x88\x01\x01\x12\x8e\x01\n\x08metadata\x18\n \x03(\x0b\x32\x35.payments.metering.v1.QueryUsageRequest.MetadataEntryB;\xbaH8\x9a\x01\x35\x10\x10\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$*\x14r\x12\x32\x10^[^\\x00]{0,256}$R\x08metadata\x12\"\n\rwith_log_root\x18\x0b \x01(\x08R\x0bwithLogRoot\x12G\n\tfreshness\x18\x0c \x01(\x0e\x32\x1f.payments.metering.v1.FreshnessB\x08\xbaH\x05\x82\x01\x02\x10\x01R\tfreshness\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\r\n\x0b_at_ordinal\"\xc0\x02\n\x12QueryUsageResponse\x12\x32\n\x04rows\x18\x01 \x03(\x0b\x32\x1e.payments.metering.v1.UsageRowR\x04rows\x12%\n\x0eusage_snapshot\x18\x02 \x01(\tR\rusageSnapshot\x12(\n\rusage_ordinal\x18\x03 \x01(\x03H\x00R\x0cusageOrdinal\x88\x01\x01\x12$\n\x0eusage_log_root\x18\x04 \x01(\tR\x0cusageLogRoot\x12\x46\n\x11usage_recorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0fusageRecordedAt\x12%\n\x0erollup_ordinal\x18\x06 \x01(\x03R\rrollupOrdinalB\x10\n\x0e_usage_ordinal\"\xc4\x02\n\x11ListEventsRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x30\n\x03sku\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x03sku\x12\x38\n\x06period\x18\x03 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12+\n\nat_ordinal\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00R\tatOrdinal\x88\x01\x01\x12\'\n\tpage_size\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00R\x08pageSize\x12\'\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageTokenB\r\n\x0b_at_ordinal\"\x9d\x01\n\x12ListEventsResponse\x12:\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".payments.metering.v1.EventContentR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12#\n\rusage_ordinal\x18\x03 \x01(\x03R\x0cusageOrdinal\"\xd2\x01\n\x15ListLateEventsRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x05orgId\x12\x30\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x12\'\n\tpage_size\x18\x03 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x82\x01\n\x16ListLateEventsResponse\x12@\n\x0blate_events\x18\x01 \x03(\x0b\x32\x1f.payments.metering.v1.LateEventR\nlateEvents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x1a\n\x18GetIngestSettingsRequest\"j\n\x19GetIngestSettingsResponse\x12M\n\x0fingest_settings\x18\x01 \x01(\x0b\x32$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\x93\x04\n\x1bUpdateIngestSettingsRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12L\n\x0b\x61\x63\x63\x65pt_past\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x06\x08\x80\xe8\xef\xe3\x0b\x32\x00R\nacceptPast\x12O\n\raccept_future\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\xbd\xa3\x01\x32\x00R\x0c\x61\x63\x63\x65ptFuture\x12\x41\n\x04late\x18\x04 \x01(\x0e\x32 .payments.metering.v1.LatePolicyB\x0b\xbaH\x08\x82\x01\x02\x10\x01\xd8\x01\x01R\x04late\x12R\n\x10metadata_allowed\x18\x05 \x03(\tB\'\xbaH$\x92\x01!\x10@\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x0fmetadataAllowed\x12!\n\x0cmetadata_any\x18\x06 \x01(\x08R\x0bmetadataAny\x12H\n\x0brollup_keys\x18\x07 \x03(\tB\'\xbaH$\x92\x01!\x10\x04\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nrollupKeys\x12(\n\x10rollup_keys_none\x18\x08 \x01(\x08R\x0erollupKeysNone\"m\n\x1cUpdateIngestSettingsResponse\x12M\n\x0fingest_settings\x18\x01 \x01(\x0b\x32$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xc0\x1e\n\x0fMeteringService\x12\xa2\x01\n\x0cIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\";\x8a\xe7\x18\x14\n\x0emetering:write\x10\x01 \x01\x82\xd3\xe4\x93\x02\x1d\"\x13/v1/metering/events:\x06\x65vents\x12\xb8\x01\n\x11IngestCloudEvents\x12..payments.metering.v1.IngestCloudEventsRequest\x1a/.payments.metering.v1.IngestCloudEventsResponse\"B\x8a\xe7\x18\x14\n\x0emetering:write\x10\x01 \x01\x82\xd3\xe4\x93\x02$\"\x1f/v1/metering/events:cloudevents:\x01*\x12\x83\x01\n\x0cStreamEvents\x12).payments.metering.v1.StreamEventsRequest\x1a*.payments.metering.v1.StreamEventsResponse\"\x18\x8a\xe7\x18\x14\n\x0emetering:write\x10\x01 \x01(\x01\x30\x01\x12\x8e\x01\n\nQueryUsage\x12\'.payments.metering.v1.QueryUsageRequest\x1a(.payments.metering.v1.QueryUsageResponse\"-\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/usage\x12\xa0\x01\n\x0eListLateEvents\x12+.payments.metering.v1.ListLateEventsRequest\x1a,.payments.metering.v1.ListLateEventsResponse\"3\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/metering/late-events\x12\x9e\x01\n\x0b\x41mendEvents\x12(.payments.metering.v1.AmendEventsRequest\x1a).payments.metering.v1.AmendEventsResponse\":\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/metering/events:amend:\x01*\x12\xa2\x01\n\x0c\x43\x61ncelEvents\x12).payments.metering.v1.CancelEventsRequest\x1a*.payments.metering.v1.CancelEventsResponse\";\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/metering/events:cancel:\x01*\x12\xa8\x01\n\x10ListStoredEvents\x12-.payments.metering.v1.ListStoredEventsRequest\x1a..payments.metering.v1.ListStoredEventsResponse\"5\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/metering/stored-events\x12\xac\x01\n\x10ReportUsageDrift\x12-.payments.metering.v1.ReportUsageDriftRequest\x1a..payments.metering.v1.ReportUsageDriftResponse\"9\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/metering/usage-drift:\x01*\x12\x88\x01\n\x08GetEvent\x12%.payments.metering.v1.GetEventRequest\x1a&.payments.metering.v1.GetEventResponse\"-\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/metering/event\x12\x8f\x01\n\nListEvents\x12\'.payments.metering.v1.ListEventsRequest\x1a(.payments.metering.v1.ListEventsResponse\".\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/metering/events\x12\xb0\x01\n\x12ListRejectedEvents\x12/.payments.metering.v1.ListRejectedEventsRequest\x1a\x30.payments.metering.v1.ListRejectedEventsResponse\"7\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/metering/rejected-events\x12\xc3\x01\n\x14ReplayRejectedEvents\x12\x31.payments.metering.v1.ReplayRejectedEventsRequest\x1a\x32.payments.metering.v1.ReplayRejectedEventsResponse\"D\x8a\xe7\x18\x12\n\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02(\"#/v1/metering/rejected-events:replay:\x01*\x12\xa7\x01\n\nGetReceipt\x12\'.payments.metering.v1.GetReceiptRequest\x1a(.payments.metering.v1.GetReceiptResponse\"F\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02-\x12\"/v1/metering/receipts/{receipt_id}b\x07receipt\x12\xba\x01\n\x11ListReceiptEvents\x12..payments.metering.v1.ListReceiptEventsRequest\x1a/.payments.metering.v1.ListReceiptEventsResponse\"D\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02+\x12)/v1/metering/receipts/{receipt_id}/events\x12\xc3\x01\n\x0fGetSpooledBatch\x12,.payments.metering.v1.GetSpooledBatchRequest\x1a-.payments.metering.v1.GetSpooledBatchResponse\"S\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02:\x12)/v1/metering/spooled-batches/{receipt_id}b\rspooled_batch\x12\x97\x01\n\nGetLogHead\x12\'.payments.metering.v1.GetLogHeadRequest\x1a(.payments.metering.v1.GetLogHeadResponse\"6\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1d\x12\x15/v1/metering/log/headb\x04head\x12\x98\x01\n\x0cListLogHeads\x12).payments.metering.v1.ListLogHeadsRequest\x1a*.payments.metering.v1.ListLogHeadsResponse\"1\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/metering/log/heads\x12\xad\x01\n\x11GetLogConsistency\x12..payments.metering.v1.GetLogConsistencyRequest\x1a/.payments.metering.v1.GetLogConsistencyResponse\"7\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/metering/log/consistency\x12\x93\x01\n\tVerifyLog\x12&.payments.metering.v1.VerifyLogRequest\x1a\'.payments.metering.v1.VerifyLogResponse\"5\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/metering/log:verify:\x01*\x12\xa3\x01\n\rVerifyRollups\x12*.payments.metering.v1.VerifyRollupsRequest\x1a+.payments.metering.v1.VerifyRollupsResponse\"9\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02 \"\x1b/v1/metering/rollups:verify:\x01*\x12\xbe\x01\n\x11GetIngestSettings\x12..payments.metering.v1.GetIngestSettingsRequest\x1a/.payments.metering.v1.GetIngestSettingsResponse\"H\x8a\xe7\x18\x0f\n\rmetering:read\x82\xd3\xe4\x93\x02/\x12\x1c/v1/metering/ingest-settingsb\x0fingest_settings\x12\xcd\x01\n\x14UpdateIngestSettings\x12\x31.payments.metering.v1.UpdateIngestSettingsRequest\x1a\x32.payments.metering.v1.UpdateIngestSettingsResponse\"N\x8a\xe7\x18\x12\n\x0emetering:admin\x10\x01\x82\xd3\xe4\x93\x02\x32\x32\x1c/v1/metering/ingest-settings:\x01*b\x0fingest_settingsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,8 +45,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_INGESTEVENTSREQUEST'].fields_by_name['events']._loaded_options = None
   _globals['_INGESTEVENTSREQUEST'].fields_by_name['events']._serialized_options = b'\272H\003\330\001\003'
+  _globals['_INGESTCLOUDEVENTSREQUEST_HEADERSENTRY']._loaded_options = None
+  _globals['_INGESTCLOUDEVENTSREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['content_type']._loaded_options = None
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['content_type']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['headers']._loaded_options = None
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['headers']._serialized_options = b'\272H\023\232\001\020\020@\"\005r\003\030\200\001*\005r\003\030\200@'
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['raw_request']._loaded_options = None
+  _globals['_INGESTCLOUDEVENTSREQUEST'].fields_by_name['raw_request']._serialized_options = b'\272H\007z\005\030\200\200\200\002'
   _globals['_STREAMEVENTSREQUEST'].fields_by_name['batch']._loaded_options = None
   _globals['_STREAMEVENTSREQUEST'].fields_by_name['batch']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_QUERYUSAGEREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_QUERYUSAGEREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['org_id']._loaded_options = None
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['project_id']._loaded_options = None
@@ -57,6 +73,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['group_by']._serialized_options = b'\272H$\222\001!\020\003\030\001\"\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['aggregation']._loaded_options = None
   _globals['_QUERYUSAGEREQUEST'].fields_by_name['aggregation']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['at_ordinal']._loaded_options = None
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['at_ordinal']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['metadata']._loaded_options = None
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['metadata']._serialized_options = b'\272H8\232\0015\020\020\"\033r\0312\027^[A-Za-z0-9._:-]{1,64}$*\024r\0222\020^[^\\x00]{0,256}$'
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['freshness']._loaded_options = None
+  _globals['_QUERYUSAGEREQUEST'].fields_by_name['freshness']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['org_id']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['sku']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['sku']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['period']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['at_ordinal']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['at_ordinal']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTEVENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_LISTLATEEVENTSREQUEST'].fields_by_name['org_id']._loaded_options = None
   _globals['_LISTLATEEVENTSREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
   _globals['_LISTLATEEVENTSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -69,42 +103,94 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['accept_past']._serialized_options = b'\272H\r\252\001\n\"\006\010\200\350\357\343\0132\000'
   _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['accept_future']._loaded_options = None
   _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['accept_future']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\275\243\0012\000'
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['late']._loaded_options = None
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['late']._serialized_options = b'\272H\010\202\001\002\020\001\330\001\001'
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['metadata_allowed']._loaded_options = None
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['metadata_allowed']._serialized_options = b'\272H$\222\001!\020@\030\001\"\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['rollup_keys']._loaded_options = None
+  _globals['_UPDATEINGESTSETTINGSREQUEST'].fields_by_name['rollup_keys']._serialized_options = b'\272H$\222\001!\020\004\030\001\"\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_METERINGSERVICE'].methods_by_name['IngestEvents']._loaded_options = None
-  _globals['_METERINGSERVICE'].methods_by_name['IngestEvents']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001\202\323\344\223\002\035\"\023/v1/metering/events:\006events'
+  _globals['_METERINGSERVICE'].methods_by_name['IngestEvents']._serialized_options = b'\212\347\030\024\n\016metering:write\020\001 \001\202\323\344\223\002\035\"\023/v1/metering/events:\006events'
+  _globals['_METERINGSERVICE'].methods_by_name['IngestCloudEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['IngestCloudEvents']._serialized_options = b'\212\347\030\024\n\016metering:write\020\001 \001\202\323\344\223\002$\"\037/v1/metering/events:cloudevents:\001*'
   _globals['_METERINGSERVICE'].methods_by_name['StreamEvents']._loaded_options = None
-  _globals['_METERINGSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001'
+  _globals['_METERINGSERVICE'].methods_by_name['StreamEvents']._serialized_options = b'\212\347\030\024\n\016metering:write\020\001 \001'
   _globals['_METERINGSERVICE'].methods_by_name['QueryUsage']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['QueryUsage']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\024\022\022/v1/metering/usage'
   _globals['_METERINGSERVICE'].methods_by_name['ListLateEvents']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['ListLateEvents']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\032\022\030/v1/metering/late-events'
+  _globals['_METERINGSERVICE'].methods_by_name['AmendEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['AmendEvents']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001\202\323\344\223\002\036\"\031/v1/metering/events:amend:\001*'
+  _globals['_METERINGSERVICE'].methods_by_name['CancelEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['CancelEvents']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001\202\323\344\223\002\037\"\032/v1/metering/events:cancel:\001*'
+  _globals['_METERINGSERVICE'].methods_by_name['ListStoredEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ListStoredEvents']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\034\022\032/v1/metering/stored-events'
+  _globals['_METERINGSERVICE'].methods_by_name['ReportUsageDrift']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ReportUsageDrift']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001\202\323\344\223\002\035\"\030/v1/metering/usage-drift:\001*'
+  _globals['_METERINGSERVICE'].methods_by_name['GetEvent']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetEvent']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\024\022\022/v1/metering/event'
+  _globals['_METERINGSERVICE'].methods_by_name['ListEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ListEvents']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\025\022\023/v1/metering/events'
+  _globals['_METERINGSERVICE'].methods_by_name['ListRejectedEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ListRejectedEvents']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\036\022\034/v1/metering/rejected-events'
+  _globals['_METERINGSERVICE'].methods_by_name['ReplayRejectedEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ReplayRejectedEvents']._serialized_options = b'\212\347\030\022\n\016metering:write\020\001\202\323\344\223\002(\"#/v1/metering/rejected-events:replay:\001*'
+  _globals['_METERINGSERVICE'].methods_by_name['GetReceipt']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetReceipt']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002-\022\"/v1/metering/receipts/{receipt_id}b\007receipt'
+  _globals['_METERINGSERVICE'].methods_by_name['ListReceiptEvents']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ListReceiptEvents']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002+\022)/v1/metering/receipts/{receipt_id}/events'
+  _globals['_METERINGSERVICE'].methods_by_name['GetSpooledBatch']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetSpooledBatch']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002:\022)/v1/metering/spooled-batches/{receipt_id}b\rspooled_batch'
+  _globals['_METERINGSERVICE'].methods_by_name['GetLogHead']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetLogHead']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\035\022\025/v1/metering/log/headb\004head'
+  _globals['_METERINGSERVICE'].methods_by_name['ListLogHeads']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['ListLogHeads']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\030\022\026/v1/metering/log/heads'
+  _globals['_METERINGSERVICE'].methods_by_name['GetLogConsistency']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['GetLogConsistency']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\036\022\034/v1/metering/log/consistency'
+  _globals['_METERINGSERVICE'].methods_by_name['VerifyLog']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['VerifyLog']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002\034\"\027/v1/metering/log:verify:\001*'
+  _globals['_METERINGSERVICE'].methods_by_name['VerifyRollups']._loaded_options = None
+  _globals['_METERINGSERVICE'].methods_by_name['VerifyRollups']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002 \"\033/v1/metering/rollups:verify:\001*'
   _globals['_METERINGSERVICE'].methods_by_name['GetIngestSettings']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['GetIngestSettings']._serialized_options = b'\212\347\030\017\n\rmetering:read\202\323\344\223\002/\022\034/v1/metering/ingest-settingsb\017ingest_settings'
   _globals['_METERINGSERVICE'].methods_by_name['UpdateIngestSettings']._loaded_options = None
   _globals['_METERINGSERVICE'].methods_by_name['UpdateIngestSettings']._serialized_options = b'\212\347\030\022\n\016metering:admin\020\001\202\323\344\223\00222\034/v1/metering/ingest-settings:\001*b\017ingest_settings'
-  _globals['_INGESTEVENTSREQUEST']._serialized_start=261
-  _globals['_INGESTEVENTSREQUEST']._serialized_end=348
-  _globals['_INGESTEVENTSRESPONSE']._serialized_start=351
-  _globals['_INGESTEVENTSRESPONSE']._serialized_end=582
-  _globals['_STREAMEVENTSREQUEST']._serialized_start=584
-  _globals['_STREAMEVENTSREQUEST']._serialized_end=678
-  _globals['_STREAMEVENTSRESPONSE']._serialized_start=680
-  _globals['_STREAMEVENTSRESPONSE']._serialized_end=770
-  _globals['_QUERYUSAGEREQUEST']._serialized_start=773
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=1273
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=1275
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=1386
-  _globals['_LISTLATEEVENTSREQUEST']._serialized_start=1389
-  _globals['_LISTLATEEVENTSREQUEST']._serialized_end=1599
-  _globals['_LISTLATEEVENTSRESPONSE']._serialized_start=1602
-  _globals['_LISTLATEEVENTSRESPONSE']._serialized_end=1732
-  _globals['_GETINGESTSETTINGSREQUEST']._serialized_start=1734
-  _globals['_GETINGESTSETTINGSREQUEST']._serialized_end=1760
-  _globals['_GETINGESTSETTINGSRESPONSE']._serialized_start=1762
-  _globals['_GETINGESTSETTINGSRESPONSE']._serialized_end=1868
-  _globals['_UPDATEINGESTSETTINGSREQUEST']._serialized_start=1871
-  _globals['_UPDATEINGESTSETTINGSREQUEST']._serialized_end=2100
-  _globals['_UPDATEINGESTSETTINGSRESPONSE']._serialized_start=2102
-  _globals['_UPDATEINGESTSETTINGSRESPONSE']._serialized_end=2211
-  _globals['_METERINGSERVICE']._serialized_start=2214
-  _globals['_METERINGSERVICE']._serialized_end=3235
+  _globals['_INGESTEVENTSREQUEST']._serialized_start=475
+  _globals['_INGESTEVENTSREQUEST']._serialized_end=562
+  _globals['_INGESTEVENTSRESPONSE']._serialized_start=565
+  _globals['_INGESTEVENTSRESPONSE']._serialized_end=824
+  _globals['_INGESTCLOUDEVENTSREQUEST']._serialized_start=827
+  _globals['_INGESTCLOUDEVENTSREQUEST']._serialized_end=1114
+  _globals['_INGESTCLOUDEVENTSREQUEST_HEADERSENTRY']._serialized_start=1056
+  _globals['_INGESTCLOUDEVENTSREQUEST_HEADERSENTRY']._serialized_end=1114
+  _globals['_INGESTCLOUDEVENTSRESPONSE']._serialized_start=1117
+  _globals['_INGESTCLOUDEVENTSRESPONSE']._serialized_end=1381
+  _globals['_STREAMEVENTSREQUEST']._serialized_start=1383
+  _globals['_STREAMEVENTSREQUEST']._serialized_end=1477
+  _globals['_STREAMEVENTSRESPONSE']._serialized_start=1479
+  _globals['_STREAMEVENTSRESPONSE']._serialized_end=1569
+  _globals['_QUERYUSAGEREQUEST']._serialized_start=1572
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=2447
+  _globals['_QUERYUSAGEREQUEST_METADATAENTRY']._serialized_start=2373
+  _globals['_QUERYUSAGEREQUEST_METADATAENTRY']._serialized_end=2432
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=2450
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=2770
+  _globals['_LISTEVENTSREQUEST']._serialized_start=2773
+  _globals['_LISTEVENTSREQUEST']._serialized_end=3097
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=3100
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=3257
+  _globals['_LISTLATEEVENTSREQUEST']._serialized_start=3260
+  _globals['_LISTLATEEVENTSREQUEST']._serialized_end=3470
+  _globals['_LISTLATEEVENTSRESPONSE']._serialized_start=3473
+  _globals['_LISTLATEEVENTSRESPONSE']._serialized_end=3603
+  _globals['_GETINGESTSETTINGSREQUEST']._serialized_start=3605
+  _globals['_GETINGESTSETTINGSREQUEST']._serialized_end=3631
+  _globals['_GETINGESTSETTINGSRESPONSE']._serialized_start=3633
+  _globals['_GETINGESTSETTINGSRESPONSE']._serialized_end=3739
+  _globals['_UPDATEINGESTSETTINGSREQUEST']._serialized_start=3742
+  _globals['_UPDATEINGESTSETTINGSREQUEST']._serialized_end=4273
+  _globals['_UPDATEINGESTSETTINGSRESPONSE']._serialized_start=4275
+  _globals['_UPDATEINGESTSETTINGSRESPONSE']._serialized_end=4384
+  _globals['_METERINGSERVICE']._serialized_start=4387
+  _globals['_METERINGSERVICE']._serialized_end=8291
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from payments.metering.v1 import metering_pb2 as _metering_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
@@ -59,6 +60,7 @@ class IngestEventsResponse(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     RECEIPT_ID_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    ENQUEUED_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
     """How many events were stored now."""
     duplicate: _builtins.int
@@ -68,11 +70,17 @@ class IngestEventsResponse(_message.Message):
     rejected: _builtins.int
     """How many break a rule. They are kept with the reason, apart from usage."""
     receipt_id: _builtins.str
-    """Id of the durable receipt; `usage.reported` carries it too."""
+    """Id of the durable receipt; `usage.reported` carries it too, and GetReceipt shows it. A batch of which nothing is stored
+    now, because all of it came before, answers the id that it got then: the id is safe to lose with a reply.
+    """
+    enqueued: _builtins.int
+    """How many are held in the spool, because the database is away: all or none. They are judged once it is back, and
+    until then each has an entry with the outcome ENQUEUED; GetSpooledBatch tells by receipt_id what became of them.
+    """
     @_builtins.property
     def problems(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.EventProblem]:
-        """One entry for each event that was not accepted, by index: as many as duplicate, conflict and
-        rejected say.
+        """One entry for each event that was not accepted, by index: as many as duplicate, conflict, rejected and
+        enqueued say.
         """
 
     def __init__(
@@ -84,14 +92,121 @@ class IngestEventsResponse(_message.Message):
         rejected: _builtins.int = ...,
         receipt_id: _builtins.str = ...,
         problems: _abc.Iterable[_metering_pb2.EventProblem] | None = ...,
+        enqueued: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "conflict", b"conflict", "duplicate", b"duplicate", "problems", b"problems", "receipt_id", b"receipt_id", "rejected", b"rejected"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "conflict", b"conflict", "duplicate", b"duplicate", "enqueued", b"enqueued", "problems", b"problems", "receipt_id", b"receipt_id", "rejected", b"rejected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IngestEventsResponse: _TypeAlias = IngestEventsResponse  # noqa: Y015
+
+@_typing.final
+class IngestCloudEventsRequest(_message.Message):
+    """IngestCloudEventsRequest is one CloudEvent or a batch, as it came over HTTP."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    RAW_REQUEST_FIELD_NUMBER: _builtins.int
+    content_type: _builtins.str
+    """Content-Type of the HTTP request, which tells the mode; over REST it is set from the header."""
+    raw_request: _builtins.bytes
+    """Body of the HTTP request: one event, a batch of up to 10,000, or in binary mode the data."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes in binary mode, by header: `ce-id`, `ce-type`, … with values percent-encoded as HTTP has them. Over REST
+        they are set from the headers.
+        """
+
+    def __init__(
+        self,
+        *,
+        content_type: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        raw_request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "headers", b"headers", "raw_request", b"raw_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestCloudEventsRequest: _TypeAlias = IngestCloudEventsRequest  # noqa: Y015
+
+@_typing.final
+class IngestCloudEventsResponse(_message.Message):
+    """IngestCloudEventsResponse is the receipt, as of IngestEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    ENQUEUED_FIELD_NUMBER: _builtins.int
+    accepted: _builtins.int
+    """How many events were stored now."""
+    duplicate: _builtins.int
+    """How many were stored before, with the same content."""
+    conflict: _builtins.int
+    """How many have the id of a stored event and other content; the stored content stands."""
+    rejected: _builtins.int
+    """How many break a rule. They are kept with the reason, apart from usage."""
+    receipt_id: _builtins.str
+    """Id of the durable receipt; `usage.reported` carries it too."""
+    enqueued: _builtins.int
+    """How many are held in the spool, because the database is away: all or none. They are judged once it is back, and
+    until then each has an entry with the outcome ENQUEUED; GetSpooledBatch tells by receipt_id what became of them.
+    """
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.EventProblem]:
+        """One entry for each event that was not accepted, by index: as many as duplicate, conflict, rejected and
+        enqueued say. Of one whose source and id do not both read, request_id is its id.
+        """
+
+    def __init__(
+        self,
+        *,
+        accepted: _builtins.int = ...,
+        duplicate: _builtins.int = ...,
+        conflict: _builtins.int = ...,
+        rejected: _builtins.int = ...,
+        receipt_id: _builtins.str = ...,
+        problems: _abc.Iterable[_metering_pb2.EventProblem] | None = ...,
+        enqueued: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "conflict", b"conflict", "duplicate", b"duplicate", "enqueued", b"enqueued", "problems", b"problems", "receipt_id", b"receipt_id", "rejected", b"rejected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestCloudEventsResponse: _TypeAlias = IngestCloudEventsResponse  # noqa: Y015
 
 @_typing.final
 class StreamEventsRequest(_message.Message):
@@ -147,6 +262,26 @@ class QueryUsageRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ORG_ID_FIELD_NUMBER: _builtins.int
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     SKUS_FIELD_NUMBER: _builtins.int
@@ -155,6 +290,10 @@ class QueryUsageRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     AGGREGATION_FIELD_NUMBER: _builtins.int
+    AT_ORDINAL_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    WITH_LOG_ROOT_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage it is."""
     project_id: _builtins.str
@@ -165,6 +304,12 @@ class QueryUsageRequest(_message.Message):
     """IANA name of the zone whose hours, days and months the windows are, e.g. `Europe/Berlin`; empty means UTC."""
     aggregation: _type_pb2.Aggregation.ValueType
     """How events become one value; absent means AGGREGATION_SUM."""
+    at_ordinal: _builtins.int
+    """Usage as it was at this ordinal; absent means now."""
+    with_log_root: _builtins.bool
+    """Answer usage_log_root too, for whoever keeps what was computed from this usage."""
+    freshness: _metering_pb2.Freshness.ValueType
+    """What the answer must have; absent means FRESHNESS_EXACT. Not together with at_ordinal, which says it."""
     @_builtins.property
     def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these SKUs; empty for all that the organisation used."""
@@ -177,6 +322,10 @@ class QueryUsageRequest(_message.Message):
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Metadata keys whose values get rows of their own."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only events whose metadata has each of these keys with that value; an event without a key is left out."""
+
     def __init__(
         self,
         *,
@@ -188,12 +337,18 @@ class QueryUsageRequest(_message.Message):
         time_zone: _builtins.str = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         aggregation: _type_pb2.Aggregation.ValueType = ...,
+        at_ordinal: _builtins.int | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        with_log_root: _builtins.bool = ...,
+        freshness: _metering_pb2.Freshness.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal", "at_ordinal", b"at_ordinal", "period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "group_by", b"group_by", "org_id", b"org_id", "period", b"period", "project_id", b"project_id", "skus", b"skus", "time_zone", b"time_zone", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal", "aggregation", b"aggregation", "at_ordinal", b"at_ordinal", "freshness", b"freshness", "group_by", b"group_by", "metadata", b"metadata", "org_id", b"org_id", "period", b"period", "project_id", b"project_id", "skus", b"skus", "time_zone", b"time_zone", "window", b"window", "with_log_root", b"with_log_root"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__at_ordinal: _TypeAlias = _typing.Literal["at_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__at_ordinal: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_ordinal) -> _WhichOneofReturnType__at_ordinal | None: ...
 
 Global___QueryUsageRequest: _TypeAlias = QueryUsageRequest  # noqa: Y015
 
@@ -205,27 +360,131 @@ class QueryUsageResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    USAGE_LOG_ROOT_FIELD_NUMBER: _builtins.int
+    USAGE_RECORDED_AT_FIELD_NUMBER: _builtins.int
+    ROLLUP_ORDINAL_FIELD_NUMBER: _builtins.int
     usage_snapshot: _builtins.str
-    """The snapshot that the rows were read in, as Postgres writes it. An event of the same period that
-    this snapshot does not contain became visible later.
+    """The transactions that were visible to the reading, as Postgres writes them. For people only: usage_ordinal says which
+    usage the rows hold, and goes on saying it in another cluster.
+    """
+    usage_ordinal: _builtins.int
+    """Ordinal that the rows were read at: they hold what the receipts up to it brought, all of it and nothing else.
+    What becomes visible later has a greater one. Of the tenant, from 1; 0 while nothing was stored.
+    """
+    usage_log_root: _builtins.str
+    """Root of the log of receipts at the size usage_ordinal, 64 hexadecimal digits (LogHead). Empty when it was not asked for,
+    or the log is too far behind.
+    """
+    rollup_ordinal: _builtins.int
+    """Ordinal up to which the rows are from rollups, the rest being from the events; 0 where all of it is from the events.
+    The rows are the same either way.
     """
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.UsageRow]:
         """Ordered by sku, project_id, window and group; at most 10,000."""
+
+    @_builtins.property
+    def usage_recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When the receipt with usage_ordinal was recorded: how fresh the rows are. Absent while nothing was stored."""
 
     def __init__(
         self,
         *,
         rows: _abc.Iterable[_metering_pb2.UsageRow] | None = ...,
         usage_snapshot: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
+        usage_log_root: _builtins.str = ...,
+        usage_recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        rollup_ordinal: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "usage_ordinal", b"usage_ordinal", "usage_recorded_at", b"usage_recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "rollup_ordinal", b"rollup_ordinal", "rows", b"rows", "usage_log_root", b"usage_log_root", "usage_ordinal", b"usage_ordinal", "usage_recorded_at", b"usage_recorded_at", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
+
+Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """ListEventsRequest asks for a page of the events that count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    AT_ORDINAL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Organisation whose events they are."""
+    sku: _builtins.str
+    """Only events of this SKU; empty for all that the organisation used."""
+    at_ordinal: _builtins.int
+    """Events as they were at this ordinal; absent means now."""
+    page_size: _builtins.int
+    """Events on a page; 0 means 100. A page of events with much metadata ends before."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Which events, by event_time."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        sku: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
+        at_ordinal: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal", "at_ordinal", b"at_ordinal", "period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal", "at_ordinal", b"at_ordinal", "org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "sku", b"sku"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_ordinal: _TypeAlias = _typing.Literal["at_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__at_ordinal: _TypeAlias = _typing.Literal["_at_ordinal", b"_at_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_ordinal) -> _WhichOneofReturnType__at_ordinal | None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """ListEventsResponse is a page of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    usage_ordinal: _builtins.int
+    """Ordinal that all pages are read at."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_metering_pb2.EventContent]:
+        """The events, ordered by event_time; those of one time in an order of their own, for ever the same."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_metering_pb2.EventContent] | None = ...,
+        next_page_token: _builtins.str = ...,
+        usage_ordinal: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class ListLateEventsRequest(_message.Message):
@@ -341,8 +600,19 @@ class UpdateIngestSettingsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ACCEPT_PAST_FIELD_NUMBER: _builtins.int
     ACCEPT_FUTURE_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    METADATA_ALLOWED_FIELD_NUMBER: _builtins.int
+    METADATA_ANY_FIELD_NUMBER: _builtins.int
+    ROLLUP_KEYS_FIELD_NUMBER: _builtins.int
+    ROLLUP_KEYS_NONE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key of the change."""
+    late: _metering_pb2.LatePolicy.ValueType
+    """What becomes of events of closed periods from now on; absent leaves it."""
+    metadata_any: _builtins.bool
+    """True takes events with any key again; not together with metadata_allowed."""
+    rollup_keys_none: _builtins.bool
+    """True keeps no values apart again; not together with rollup_keys."""
     @_builtins.property
     def accept_past(self) -> _duration_pb2.Duration:
         """New reach back, from 0 to 36600 days; absent leaves it."""
@@ -351,16 +621,31 @@ class UpdateIngestSettingsRequest(_message.Message):
     def accept_future(self) -> _duration_pb2.Duration:
         """New reach ahead, from 0 to 31 days; absent leaves it."""
 
+    @_builtins.property
+    def metadata_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys that events may have in their metadata from now on, all of them; empty leaves it."""
+
+    @_builtins.property
+    def rollup_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The keys of metadata whose values rollups keep apart from now on, all of them; empty leaves it. All usage is rolled up
+        anew behind the call, and answered from the events meanwhile.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         accept_past: _duration_pb2.Duration | None = ...,
         accept_future: _duration_pb2.Duration | None = ...,
+        late: _metering_pb2.LatePolicy.ValueType = ...,
+        metadata_allowed: _abc.Iterable[_builtins.str] | None = ...,
+        metadata_any: _builtins.bool = ...,
+        rollup_keys: _abc.Iterable[_builtins.str] | None = ...,
+        rollup_keys_none: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_future", b"accept_future", "accept_past", b"accept_past", "late", b"late", "metadata_allowed", b"metadata_allowed", "metadata_any", b"metadata_any", "request_id", b"request_id", "rollup_keys", b"rollup_keys", "rollup_keys_none", b"rollup_keys_none"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

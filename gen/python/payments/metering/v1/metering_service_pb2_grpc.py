@@ -3,7 +3,12 @@
 import grpc
 import warnings
 
+from payments.metering.v1 import corrections_pb2 as payments_dot_metering_dot_v1_dot_corrections__pb2
+from payments.metering.v1 import drift_pb2 as payments_dot_metering_dot_v1_dot_drift__pb2
 from payments.metering.v1 import metering_service_pb2 as payments_dot_metering_dot_v1_dot_metering__service__pb2
+from payments.metering.v1 import receipts_pb2 as payments_dot_metering_dot_v1_dot_receipts__pb2
+from payments.metering.v1 import rollups_pb2 as payments_dot_metering_dot_v1_dot_rollups__pb2
+from payments.metering.v1 import spool_pb2 as payments_dot_metering_dot_v1_dot_spool__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -40,6 +45,11 @@ class MeteringServiceStub:
                 request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsRequest.SerializeToString,
                 response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsResponse.FromString,
                 _registered_method=True)
+        self.IngestCloudEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/IngestCloudEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsResponse.FromString,
+                _registered_method=True)
         self.StreamEvents = channel.stream_stream(
                 '/payments.metering.v1.MeteringService/StreamEvents',
                 request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.StreamEventsRequest.SerializeToString,
@@ -54,6 +64,86 @@ class MeteringServiceStub:
                 '/payments.metering.v1.MeteringService/ListLateEvents',
                 request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.SerializeToString,
                 response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.FromString,
+                _registered_method=True)
+        self.AmendEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/AmendEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsResponse.FromString,
+                _registered_method=True)
+        self.CancelEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/CancelEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsResponse.FromString,
+                _registered_method=True)
+        self.ListStoredEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListStoredEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.FromString,
+                _registered_method=True)
+        self.ReportUsageDrift = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ReportUsageDrift',
+                request_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftResponse.FromString,
+                _registered_method=True)
+        self.GetEvent = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/GetEvent',
+                request_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventResponse.FromString,
+                _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
+        self.ListRejectedEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListRejectedEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsResponse.FromString,
+                _registered_method=True)
+        self.ReplayRejectedEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ReplayRejectedEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsResponse.FromString,
+                _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/GetReceipt',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptResponse.FromString,
+                _registered_method=True)
+        self.ListReceiptEvents = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListReceiptEvents',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsResponse.FromString,
+                _registered_method=True)
+        self.GetSpooledBatch = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/GetSpooledBatch',
+                request_serializer=payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchResponse.FromString,
+                _registered_method=True)
+        self.GetLogHead = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/GetLogHead',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadResponse.FromString,
+                _registered_method=True)
+        self.ListLogHeads = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListLogHeads',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsResponse.FromString,
+                _registered_method=True)
+        self.GetLogConsistency = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/GetLogConsistency',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyResponse.FromString,
+                _registered_method=True)
+        self.VerifyLog = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/VerifyLog',
+                request_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogResponse.FromString,
+                _registered_method=True)
+        self.VerifyRollups = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/VerifyRollups',
+                request_serializer=payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsResponse.FromString,
                 _registered_method=True)
         self.GetIngestSettings = channel.unary_unary(
                 '/payments.metering.v1.MeteringService/GetIngestSettings',
@@ -76,8 +166,32 @@ class MeteringServiceServicer:
         is judged alone: one bad event never fails its batch. The same batch may be sent again at any
         time: what was stored answers DUPLICATE.
 
+        While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+        with the same verdicts once the database is back. GetSpooledBatch tells them.
+
         Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-        nothing of the batch is stored then.
+        nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+        and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IngestCloudEvents(self, request, context):
+        """IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+        `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+        hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+        (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+        members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+
+        Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+        batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+        body is the data.
+
+        An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+        is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+        INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+        EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,12 +207,17 @@ class MeteringServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QueryUsage(self, request, context):
-        """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-        snapshot of the store saw them.
+        """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+        now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+        for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+        organisation ever used of the SKUs.
+
+        SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+        rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 
         Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-        AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-        would have more than 10,000 windows or rows.
+        AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+        that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +227,162 @@ class MeteringServiceServicer:
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
         event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
         closing is known here a moment after the charge was made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AmendEvents(self, request, context):
+        """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+        content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+        answers DUPLICATE as before. Audited.
+
+        An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+        that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+        Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+        batches of the tenant are enqueued: the event may be among theirs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelEvents(self, request, context):
+        """CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+        that is to count needs a new one. Audited.
+
+        The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+        SPOOL_NOT_DRAINED as AmendEvents does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStoredEvents(self, request, context):
+        """ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+        with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+        event although more follow.
+
+        Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportUsageDrift(self, request, context):
+        """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+        `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+        violation: it is kept once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvent(self, request, context):
+        """GetEvent shows an event as it was sent, and what corrections made of it.
+
+        Fails with NOT_FOUND when no event with this id was stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEvents(self, request, context):
+        """ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+        amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+        so together they are what QueryUsage sums up at that ordinal.
+
+        Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRejectedEvents(self, request, context):
+        """ListRejectedEvents lists events that broke a rule, in the order of their receipts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayRejectedEvents(self, request, context):
+        """ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+        judged anew, by the rules of now.
+
+        Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+        ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+
+        Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+        and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReceiptEvents(self, request, context):
+        """ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+
+        Fails with NOT_FOUND when there is no such receipt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSpooledBatch(self, request, context):
+        """GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+        verdicts that the call would have been answered with.
+
+        Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+        spool cannot be asked whether one waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLogHead(self, request, context):
+        """GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+
+        Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLogHeads(self, request, context):
+        """ListLogHeads lists the heads that the log was closed at, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLogConsistency(self, request, context):
+        """GetLogConsistency proves that nothing up to an older head was rewritten since.
+
+        Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyLog(self, request, context):
+        """VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+        Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+        `metering/log-integrity`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyRollups(self, request, context):
+        """VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+        come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+        reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +411,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsRequest.FromString,
                     response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsResponse.SerializeToString,
             ),
+            'IngestCloudEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.IngestCloudEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsResponse.SerializeToString,
+            ),
             'StreamEvents': grpc.stream_stream_rpc_method_handler(
                     servicer.StreamEvents,
                     request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.StreamEventsRequest.FromString,
@@ -150,6 +430,86 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.ListLateEvents,
                     request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.FromString,
                     response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.SerializeToString,
+            ),
+            'AmendEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.AmendEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsResponse.SerializeToString,
+            ),
+            'CancelEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsResponse.SerializeToString,
+            ),
+            'ListStoredEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStoredEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.SerializeToString,
+            ),
+            'ReportUsageDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportUsageDrift,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftResponse.SerializeToString,
+            ),
+            'GetEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvent,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListRejectedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRejectedEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsResponse.SerializeToString,
+            ),
+            'ReplayRejectedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayRejectedEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptResponse.SerializeToString,
+            ),
+            'ListReceiptEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReceiptEvents,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsResponse.SerializeToString,
+            ),
+            'GetSpooledBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSpooledBatch,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchResponse.SerializeToString,
+            ),
+            'GetLogHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogHead,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadResponse.SerializeToString,
+            ),
+            'ListLogHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogHeads,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsResponse.SerializeToString,
+            ),
+            'GetLogConsistency': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogConsistency,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyResponse.SerializeToString,
+            ),
+            'VerifyLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyLog,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogResponse.SerializeToString,
+            ),
+            'VerifyRollups': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyRollups,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsResponse.SerializeToString,
             ),
             'GetIngestSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.GetIngestSettings,
@@ -190,6 +550,33 @@ class MeteringService:
             '/payments.metering.v1.MeteringService/IngestEvents',
             payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsRequest.SerializeToString,
             payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestCloudEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/IngestCloudEvents',
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.IngestCloudEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -271,6 +658,438 @@ class MeteringService:
             '/payments.metering.v1.MeteringService/ListLateEvents',
             payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsRequest.SerializeToString,
             payments_dot_metering_dot_v1_dot_metering__service__pb2.ListLateEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AmendEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/AmendEvents',
+            payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_corrections__pb2.AmendEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/CancelEvents',
+            payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_corrections__pb2.CancelEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStoredEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListStoredEvents',
+            payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportUsageDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ReportUsageDrift',
+            payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/GetEvent',
+            payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_corrections__pb2.GetEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListEvents',
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRejectedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListRejectedEvents',
+            payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_corrections__pb2.ListRejectedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayRejectedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ReplayRejectedEvents',
+            payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_corrections__pb2.ReplayRejectedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/GetReceipt',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReceiptEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListReceiptEvents',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.ListReceiptEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSpooledBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/GetSpooledBatch',
+            payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_spool__pb2.GetSpooledBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/GetLogHead',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListLogHeads',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.ListLogHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogConsistency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/GetLogConsistency',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.GetLogConsistencyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/VerifyLog',
+            payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_receipts__pb2.VerifyLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyRollups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/VerifyRollups',
+            payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_rollups__pb2.VerifyRollupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

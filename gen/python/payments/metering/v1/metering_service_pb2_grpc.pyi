@@ -5,7 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from payments.metering.v1 import corrections_pb2 as _corrections_pb2
+from payments.metering.v1 import drift_pb2 as _drift_pb2
 from payments.metering.v1 import metering_service_pb2 as _metering_service_pb2
+from payments.metering.v1 import receipts_pb2 as _receipts_pb2
+from payments.metering.v1 import rollups_pb2 as _rollups_pb2
+from payments.metering.v1 import spool_pb2 as _spool_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -38,8 +43,28 @@ class MeteringServiceStub:
     is judged alone: one bad event never fails its batch. The same batch may be sent again at any
     time: what was stored answers DUPLICATE.
 
+    While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+    with the same verdicts once the database is back. GetSpooledBatch tells them.
+
     Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-    nothing of the batch is stored then.
+    nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+    and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
+    """
+    IngestCloudEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.IngestCloudEventsRequest, _metering_service_pb2.IngestCloudEventsResponse]
+    """IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+    `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+    hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+    (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+    members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+
+    Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+    batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+    body is the data.
+
+    An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+    is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+    INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+    EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
     """
     StreamEvents: _grpc.StreamStreamMultiCallable[_metering_service_pb2.StreamEventsRequest, _metering_service_pb2.StreamEventsResponse]
     """StreamEvents is IngestEvents without the wait between batches: up to four batches are worked on at a
@@ -47,17 +72,112 @@ class MeteringServiceStub:
     whole ends the stream with its error; batches that were not answered are to be sent again.
     """
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.QueryUsageRequest, _metering_service_pb2.QueryUsageResponse]
-    """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-    snapshot of the store saw them.
+    """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+    now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+    for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+    organisation ever used of the SKUs.
+
+    SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+    rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 
     Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-    AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-    would have more than 10,000 windows or rows.
+    AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+    that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
     """
     ListLateEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]
     """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
     event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
     closing is known here a moment after the charge was made.
+    """
+    AmendEvents: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.AmendEventsRequest, _corrections_pb2.AmendEventsResponse]
+    """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+    content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+    answers DUPLICATE as before. Audited.
+
+    An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+    that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+    Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+    batches of the tenant are enqueued: the event may be among theirs.
+    """
+    CancelEvents: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.CancelEventsRequest, _corrections_pb2.CancelEventsResponse]
+    """CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+    that is to count needs a new one. Audited.
+
+    The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+    SPOOL_NOT_DRAINED as AmendEvents does.
+    """
+    ListStoredEvents: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ListStoredEventsRequest, _drift_pb2.ListStoredEventsResponse]
+    """ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+    with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+    event although more follow.
+
+    Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+    """
+    ReportUsageDrift: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ReportUsageDriftRequest, _drift_pb2.ReportUsageDriftResponse]
+    """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+    `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+    violation: it is kept once.
+    """
+    GetEvent: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.GetEventRequest, _corrections_pb2.GetEventResponse]
+    """GetEvent shows an event as it was sent, and what corrections made of it.
+
+    Fails with NOT_FOUND when no event with this id was stored.
+    """
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListEventsRequest, _metering_service_pb2.ListEventsResponse]
+    """ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+    amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+    so together they are what QueryUsage sums up at that ordinal.
+
+    Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+    """
+    ListRejectedEvents: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ListRejectedEventsRequest, _corrections_pb2.ListRejectedEventsResponse]
+    """ListRejectedEvents lists events that broke a rule, in the order of their receipts."""
+    ReplayRejectedEvents: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.ReplayRejectedEventsRequest, _corrections_pb2.ReplayRejectedEventsResponse]
+    """ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+    judged anew, by the rules of now.
+
+    Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+    """
+    GetReceipt: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.GetReceiptRequest, _receipts_pb2.GetReceiptResponse]
+    """GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+    ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+
+    Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+    and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+    """
+    ListReceiptEvents: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.ListReceiptEventsRequest, _receipts_pb2.ListReceiptEventsResponse]
+    """ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+
+    Fails with NOT_FOUND when there is no such receipt.
+    """
+    GetSpooledBatch: _grpc.UnaryUnaryMultiCallable[_spool_pb2.GetSpooledBatchRequest, _spool_pb2.GetSpooledBatchResponse]
+    """GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+    verdicts that the call would have been answered with.
+
+    Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+    spool cannot be asked whether one waits.
+    """
+    GetLogHead: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.GetLogHeadRequest, _receipts_pb2.GetLogHeadResponse]
+    """GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+
+    Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+    """
+    ListLogHeads: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.ListLogHeadsRequest, _receipts_pb2.ListLogHeadsResponse]
+    """ListLogHeads lists the heads that the log was closed at, the newest first."""
+    GetLogConsistency: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.GetLogConsistencyRequest, _receipts_pb2.GetLogConsistencyResponse]
+    """GetLogConsistency proves that nothing up to an older head was rewritten since.
+
+    Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+    """
+    VerifyLog: _grpc.UnaryUnaryMultiCallable[_receipts_pb2.VerifyLogRequest, _receipts_pb2.VerifyLogResponse]
+    """VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+    Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+    `metering/log-integrity`.
+    """
+    VerifyRollups: _grpc.UnaryUnaryMultiCallable[_rollups_pb2.VerifyRollupsRequest, _rollups_pb2.VerifyRollupsResponse]
+    """VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+    come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+    reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
     """
     GetIngestSettings: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
@@ -76,8 +196,28 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     is judged alone: one bad event never fails its batch. The same batch may be sent again at any
     time: what was stored answers DUPLICATE.
 
+    While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+    with the same verdicts once the database is back. GetSpooledBatch tells them.
+
     Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-    nothing of the batch is stored then.
+    nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+    and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
+    """
+    IngestCloudEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.IngestCloudEventsRequest, _metering_service_pb2.IngestCloudEventsResponse]  # type: ignore[assignment]
+    """IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+    `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+    hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+    (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+    members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+
+    Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+    batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+    body is the data.
+
+    An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+    is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+    INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+    EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
     """
     StreamEvents: _aio.StreamStreamMultiCallable[_metering_service_pb2.StreamEventsRequest, _metering_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """StreamEvents is IngestEvents without the wait between batches: up to four batches are worked on at a
@@ -85,17 +225,112 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     whole ends the stream with its error; batches that were not answered are to be sent again.
     """
     QueryUsage: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.QueryUsageRequest, _metering_service_pb2.QueryUsageResponse]  # type: ignore[assignment]
-    """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-    snapshot of the store saw them.
+    """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+    now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+    for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+    organisation ever used of the SKUs.
+
+    SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+    rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 
     Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-    AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-    would have more than 10,000 windows or rows.
+    AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+    that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
     """
     ListLateEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]  # type: ignore[assignment]
     """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
     event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
     closing is known here a moment after the charge was made.
+    """
+    AmendEvents: _aio.UnaryUnaryMultiCallable[_corrections_pb2.AmendEventsRequest, _corrections_pb2.AmendEventsResponse]  # type: ignore[assignment]
+    """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+    content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+    answers DUPLICATE as before. Audited.
+
+    An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+    that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+    Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+    batches of the tenant are enqueued: the event may be among theirs.
+    """
+    CancelEvents: _aio.UnaryUnaryMultiCallable[_corrections_pb2.CancelEventsRequest, _corrections_pb2.CancelEventsResponse]  # type: ignore[assignment]
+    """CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+    that is to count needs a new one. Audited.
+
+    The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+    SPOOL_NOT_DRAINED as AmendEvents does.
+    """
+    ListStoredEvents: _aio.UnaryUnaryMultiCallable[_drift_pb2.ListStoredEventsRequest, _drift_pb2.ListStoredEventsResponse]  # type: ignore[assignment]
+    """ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+    with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+    event although more follow.
+
+    Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+    """
+    ReportUsageDrift: _aio.UnaryUnaryMultiCallable[_drift_pb2.ReportUsageDriftRequest, _drift_pb2.ReportUsageDriftResponse]  # type: ignore[assignment]
+    """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+    `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+    violation: it is kept once.
+    """
+    GetEvent: _aio.UnaryUnaryMultiCallable[_corrections_pb2.GetEventRequest, _corrections_pb2.GetEventResponse]  # type: ignore[assignment]
+    """GetEvent shows an event as it was sent, and what corrections made of it.
+
+    Fails with NOT_FOUND when no event with this id was stored.
+    """
+    ListEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListEventsRequest, _metering_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+    amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+    so together they are what QueryUsage sums up at that ordinal.
+
+    Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+    """
+    ListRejectedEvents: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ListRejectedEventsRequest, _corrections_pb2.ListRejectedEventsResponse]  # type: ignore[assignment]
+    """ListRejectedEvents lists events that broke a rule, in the order of their receipts."""
+    ReplayRejectedEvents: _aio.UnaryUnaryMultiCallable[_corrections_pb2.ReplayRejectedEventsRequest, _corrections_pb2.ReplayRejectedEventsResponse]  # type: ignore[assignment]
+    """ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+    judged anew, by the rules of now.
+
+    Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+    """
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_receipts_pb2.GetReceiptRequest, _receipts_pb2.GetReceiptResponse]  # type: ignore[assignment]
+    """GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+    ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+
+    Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+    and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+    """
+    ListReceiptEvents: _aio.UnaryUnaryMultiCallable[_receipts_pb2.ListReceiptEventsRequest, _receipts_pb2.ListReceiptEventsResponse]  # type: ignore[assignment]
+    """ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+
+    Fails with NOT_FOUND when there is no such receipt.
+    """
+    GetSpooledBatch: _aio.UnaryUnaryMultiCallable[_spool_pb2.GetSpooledBatchRequest, _spool_pb2.GetSpooledBatchResponse]  # type: ignore[assignment]
+    """GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+    verdicts that the call would have been answered with.
+
+    Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+    spool cannot be asked whether one waits.
+    """
+    GetLogHead: _aio.UnaryUnaryMultiCallable[_receipts_pb2.GetLogHeadRequest, _receipts_pb2.GetLogHeadResponse]  # type: ignore[assignment]
+    """GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+
+    Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+    """
+    ListLogHeads: _aio.UnaryUnaryMultiCallable[_receipts_pb2.ListLogHeadsRequest, _receipts_pb2.ListLogHeadsResponse]  # type: ignore[assignment]
+    """ListLogHeads lists the heads that the log was closed at, the newest first."""
+    GetLogConsistency: _aio.UnaryUnaryMultiCallable[_receipts_pb2.GetLogConsistencyRequest, _receipts_pb2.GetLogConsistencyResponse]  # type: ignore[assignment]
+    """GetLogConsistency proves that nothing up to an older head was rewritten since.
+
+    Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+    """
+    VerifyLog: _aio.UnaryUnaryMultiCallable[_receipts_pb2.VerifyLogRequest, _receipts_pb2.VerifyLogResponse]  # type: ignore[assignment]
+    """VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+    Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+    `metering/log-integrity`.
+    """
+    VerifyRollups: _aio.UnaryUnaryMultiCallable[_rollups_pb2.VerifyRollupsRequest, _rollups_pb2.VerifyRollupsResponse]  # type: ignore[assignment]
+    """VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+    come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+    reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
     """
     GetIngestSettings: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.GetIngestSettingsRequest, _metering_service_pb2.GetIngestSettingsResponse]  # type: ignore[assignment]
     """GetIngestSettings tells how far from now the tenant's events may lie."""
@@ -117,8 +352,34 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         is judged alone: one bad event never fails its batch. The same batch may be sent again at any
         time: what was stored answers DUPLICATE.
 
+        While the database is away a mesh with a spool answers ENQUEUED for every event: the batch is held durably, and stored
+        with the same verdicts once the database is back. GetSpooledBatch tells them.
+
         Fails with BATCH_TOO_LARGE beyond 10,000 events, and with DEPENDENCY_UNAVAILABLE when an unknown SKU cannot be looked up;
-        nothing of the batch is stored then.
+        nothing of the batch is stored then. Fails with DATABASE_UNAVAILABLE while the database is away and there is no spool,
+        and with SPOOL_UNAVAILABLE when there is one that cannot hold the batch now.
+        """
+
+    @_abc_1.abstractmethod
+    def IngestCloudEvents(
+        self,
+        request: _metering_service_pb2.IngestCloudEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.IngestCloudEventsResponse, _abc.Awaitable[_metering_service_pb2.IngestCloudEventsResponse]]:
+        """IngestCloudEvents is IngestEvents for producers that send CloudEvents 1.0, with the same verdicts. Of each event
+        `source` and `id`, joined by `|`, are the request_id, and beyond 128 characters their SHA-256: `sha256:` and 64
+        hexadecimal digits. `subject` is the organisation, `time` the event_time, which is needed; `data` is an object whose `quantity`
+        (a number or a decimal string), `sku` (`type` where it has none) and `project_id` are those of the event. Its other
+        members, texts, numbers and booleans, are the metadata. Other attributes are checked, and not kept.
+
+        Over REST all three modes are taken, by their Content-Type: one event in JSON (`application/cloudevents+json`), a
+        batch in JSON (`application/cloudevents-batch+json`), and binary, where `ce-` headers hold the attributes and the
+        body is the data.
+
+        An event that is no sound CloudEvent is rejected alone, with CLOUD_EVENT_INVALID (an attribute, a `traceparent` that
+        is none) or CLOUD_EVENT_UNSUPPORTED (`data_base64`, data that is no JSON); one whose data is no usage with
+        INVALID_FIELD. Fails with CLOUD_EVENTS_CONTENT_TYPE for any other form, INVALID_FIELD for a body that is no JSON,
+        EVENT_CHECK_TOO_COSTLY for one that takes too much work to read, and as IngestEvents does.
         """
 
     @_abc_1.abstractmethod
@@ -138,12 +399,17 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metering_service_pb2.QueryUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.QueryUsageResponse, _abc.Awaitable[_metering_service_pb2.QueryUsageResponse]]:
-        """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as one
-        snapshot of the store saw them.
+        """QueryUsage aggregates the events of an organisation over a period, by SKU, project and window, as of one ordinal:
+        now, or one that an earlier answer named. The answer for an ordinal is the same for ever. Any aggregation can be asked
+        for of any SKU, whatever the catalogue says of it. WEIGHTED_SUM also reads what was before the period: all that the
+        organisation ever used of the SKUs.
+
+        SUM, COUNT, AVG, MAX, MIN and LATEST are answered from rollups where these keep apart what is asked for (IngestSettings'
+        rollup_keys), and from the events where they don't, as all other aggregations are. The rows are the same.
 
         Fails with UNKNOWN_SKU when a SKU that is asked for was neither used nor is in the catalogue, UNKNOWN_TIME_ZONE,
-        AGGREGATION_UNSUPPORTED (now: SUM and COUNT), and USAGE_TOO_WIDE when the answer
-        would have more than 10,000 windows or rows.
+        AGGREGATION_UNSUPPORTED for one that this release does not know, USAGE_ORDINAL_AHEAD when nothing has the ordinal yet
+        that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
         """
 
     @_abc_1.abstractmethod
@@ -155,6 +421,192 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
         event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
         closing is known here a moment after the charge was made.
+        """
+
+    @_abc_1.abstractmethod
+    def AmendEvents(
+        self,
+        request: _corrections_pb2.AmendEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.AmendEventsResponse, _abc.Awaitable[_corrections_pb2.AmendEventsResponse]]:
+        """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
+        content instead. For a period that a charge has closed the change is late usage. Sending the original event again
+        answers DUPLICATE as before. Audited.
+
+        An amendment of an unknown event is rejected with EVENT_NOT_FOUND, one of a cancelled event with EVENT_CANCELLED, one
+        that adds more than a budget enforced in ingest has free with BUDGET_EXCEEDED. Budgets count the difference.
+        Fails with BATCH_TOO_LARGE beyond 1,000 amendments, and with SPOOL_NOT_DRAINED when it names an unknown event while
+        batches of the tenant are enqueued: the event may be among theirs.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelEvents(
+        self,
+        request: _corrections_pb2.CancelEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.CancelEventsResponse, _abc.Awaitable[_corrections_pb2.CancelEventsResponse]]:
+        """CancelEvents has events count nowhere, from the receipt's ordinal on. What was sent stays, and its id with it: usage
+        that is to count needs a new one. Audited.
+
+        The id of an unknown event is rejected with EVENT_NOT_FOUND. Fails with BATCH_TOO_LARGE beyond 1,000 ids, and with
+        SPOOL_NOT_DRAINED as AmendEvents does.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStoredEvents(
+        self,
+        request: _drift_pb2.ListStoredEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_drift_pb2.ListStoredEventsResponse, _abc.Awaitable[_drift_pb2.ListStoredEventsResponse]]:
+        """ListStoredEvents lists the events of all organisations, as of one ordinal for all its pages, for whoever compares them
+        with something else: those that were cancelled too, if asked for, and in no order of their times. A page may have no
+        event although more follow.
+
+        Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportUsageDrift(
+        self,
+        request: _drift_pb2.ReportUsageDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_drift_pb2.ReportUsageDriftResponse, _abc.Awaitable[_drift_pb2.ReportUsageDriftResponse]]:
+        """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
+        `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
+        violation: it is kept once.
+        """
+
+    @_abc_1.abstractmethod
+    def GetEvent(
+        self,
+        request: _corrections_pb2.GetEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.GetEventResponse, _abc.Awaitable[_corrections_pb2.GetEventResponse]]:
+        """GetEvent shows an event as it was sent, and what corrections made of it.
+
+        Fails with NOT_FOUND when no event with this id was stored.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _metering_service_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.ListEventsResponse, _abc.Awaitable[_metering_service_pb2.ListEventsResponse]]:
+        """ListEvents lists the events of an organisation over a period as they count, in the order of event_time: what was
+        amended as amended, and what was cancelled not at all. The pages are all as of the ordinal that the first was read at,
+        so together they are what QueryUsage sums up at that ordinal.
+
+        Fails with UNKNOWN_SKU and USAGE_ORDINAL_AHEAD as QueryUsage does.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRejectedEvents(
+        self,
+        request: _corrections_pb2.ListRejectedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ListRejectedEventsResponse, _abc.Awaitable[_corrections_pb2.ListRejectedEventsResponse]]:
+        """ListRejectedEvents lists events that broke a rule, in the order of their receipts."""
+
+    @_abc_1.abstractmethod
+    def ReplayRejectedEvents(
+        self,
+        request: _corrections_pb2.ReplayRejectedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_corrections_pb2.ReplayRejectedEventsResponse, _abc.Awaitable[_corrections_pb2.ReplayRejectedEventsResponse]]:
+        """ReplayRejectedEvents takes rejected events in after all, each once: what was taken in is replayed no more. They are
+        judged anew, by the rules of now.
+
+        Fails with NOT_FOUND when an id names no rejected event, and with DEPENDENCY_UNAVAILABLE as IngestEvents does.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _receipts_pb2.GetReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.GetReceiptResponse, _abc.Awaitable[_receipts_pb2.GetReceiptResponse]]:
+        """GetReceipt shows a receipt and proves its place in the tenant's log of receipts. The log is closed a moment behind
+        ingest: until then the receipt is PENDING, and the same call later shows the same receipt with its proof.
+
+        Fails with NOT_FOUND when there is no such receipt, USAGE_ORDINAL_AHEAD when the log does not have tree_size leaves yet,
+        and RECEIPT_BEHIND_HEAD when the receipt came after that head.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReceiptEvents(
+        self,
+        request: _receipts_pb2.ListReceiptEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.ListReceiptEventsResponse, _abc.Awaitable[_receipts_pb2.ListReceiptEventsResponse]]:
+        """ListReceiptEvents lists what a receipt accepted, in the order in which it is hashed.
+
+        Fails with NOT_FOUND when there is no such receipt.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSpooledBatch(
+        self,
+        request: _spool_pb2.GetSpooledBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_spool_pb2.GetSpooledBatchResponse, _abc.Awaitable[_spool_pb2.GetSpooledBatchResponse]]:
+        """GetSpooledBatch tells what became of a batch that was answered with ENQUEUED: it waits, or it was stored, with the
+        verdicts that the call would have been answered with.
+
+        Fails with NOT_FOUND when no batch was enqueued under this id, and with SPOOL_UNAVAILABLE when none was stored and the
+        spool cannot be asked whether one waits.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLogHead(
+        self,
+        request: _receipts_pb2.GetLogHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.GetLogHeadResponse, _abc.Awaitable[_receipts_pb2.GetLogHeadResponse]]:
+        """GetLogHead tells the root of the log at a size: any that it ever had, the same for ever.
+
+        Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLogHeads(
+        self,
+        request: _receipts_pb2.ListLogHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.ListLogHeadsResponse, _abc.Awaitable[_receipts_pb2.ListLogHeadsResponse]]:
+        """ListLogHeads lists the heads that the log was closed at, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetLogConsistency(
+        self,
+        request: _receipts_pb2.GetLogConsistencyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.GetLogConsistencyResponse, _abc.Awaitable[_receipts_pb2.GetLogConsistencyResponse]]:
+        """GetLogConsistency proves that nothing up to an older head was rewritten since.
+
+        Fails with USAGE_ORDINAL_AHEAD when the log does not have so many leaves yet.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyLog(
+        self,
+        request: _receipts_pb2.VerifyLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receipts_pb2.VerifyLogResponse, _abc.Awaitable[_receipts_pb2.VerifyLogResponse]]:
+        """VerifyLog computes a stretch of the log again from the events that are stored, and tells what is not as it was logged.
+        Each stretch is a snapshot of its own, and bounded. What it finds is told to the contract monitor too, as
+        `metering/log-integrity`.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyRollups(
+        self,
+        request: _rollups_pb2.VerifyRollupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rollups_pb2.VerifyRollupsResponse, _abc.Awaitable[_rollups_pb2.VerifyRollupsResponse]]:
+        """VerifyRollups computes a stretch of the rollups again from the events, and tells which buckets are not what their events
+        come to. Each stretch is a snapshot of its own, and bounded. Hours that wait to be rolled up anew are left out: nothing
+        reads their buckets. What it finds is told to the contract monitor too, as `metering/rollup-integrity`.
         """
 
     @_abc_1.abstractmethod

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"R\n\nAccessRule\x12\x14\n\x05scope\x18\x01 \x01(\tR\x05scope\x12\x18\n\x07mutates\x18\x02 \x01(\x08R\x07mutates\x12\x14\n\x05vital\x18\x03 \x01(\x08R\x05vital\"g\n\tEventRule\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key:Y\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x8c\x03 \x01(\x0b\x32\x1f.payments.options.v1.AccessRuleR\x06\x61\x63\x63\x65ss:W\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xf2\x8c\x03 \x01(\x0b\x32\x1e.payments.options.v1.EventRuleR\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!payments/options/v1/options.proto\x12\x13payments.options.v1\x1a google/protobuf/descriptor.proto\"l\n\nAccessRule\x12\x14\n\x05scope\x18\x01 \x01(\tR\x05scope\x12\x18\n\x07mutates\x18\x02 \x01(\x08R\x07mutates\x12\x14\n\x05vital\x18\x03 \x01(\x08R\x05vital\x12\x18\n\x07spooled\x18\x04 \x01(\x08R\x07spooled\"g\n\tEventRule\x12\x18\n\x07subject\x18\x01 \x01(\tR\x07subject\x12\x18\n\x07version\x18\x02 \x01(\x05R\x07version\x12\x14\n\x05owner\x18\x03 \x01(\tR\x05owner\x12\x10\n\x03key\x18\x04 \x01(\tR\x03key:Y\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xf1\x8c\x03 \x01(\x0b\x32\x1f.payments.options.v1.AccessRuleR\x06\x61\x63\x63\x65ss:W\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\xf2\x8c\x03 \x01(\x0b\x32\x1e.payments.options.v1.EventRuleR\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.options.v1.options
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESSRULE']._serialized_start=92
-  _globals['_ACCESSRULE']._serialized_end=174
-  _globals['_EVENTRULE']._serialized_start=176
-  _globals['_EVENTRULE']._serialized_end=279
+  _globals['_ACCESSRULE']._serialized_end=200
+  _globals['_EVENTRULE']._serialized_start=202
+  _globals['_EVENTRULE']._serialized_end=305
 # @@protoc_insertion_point(module_scope)

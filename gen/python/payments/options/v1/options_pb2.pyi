@@ -30,6 +30,7 @@ class AccessRule(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     MUTATES_FIELD_NUMBER: _builtins.int
     VITAL_FIELD_NUMBER: _builtins.int
+    SPOOLED_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """Scope that an API key needs, `<service>:<read|write|admin>`, e.g. `ledger:write`. A server refuses to
     start when one of its RPCs names none.
@@ -40,16 +41,21 @@ class AccessRule(_message.Message):
     """True for the few changes that are made even while storage is low (STORAGE_LOW): those by which an operator
     gets in, or locks somebody out. They take next to no room.
     """
+    spooled: _builtins.bool
+    """True for calls that may be held outside of the database while it is away. A key that was found good shortly before
+    counts for them meanwhile; it is looked up again before anything of what was held is stored.
+    """
     def __init__(
         self,
         *,
         scope: _builtins.str = ...,
         mutates: _builtins.bool = ...,
         vital: _builtins.bool = ...,
+        spooled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutates", b"mutates", "scope", b"scope", "vital", b"vital"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutates", b"mutates", "scope", b"scope", "spooled", b"spooled", "vital", b"vital"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from payments.config.v1 import config_pb2 as _config_pb2
 from payments.plan.v1 import plan_pb2 as _plan_pb2
 from payments.result.v1 import result_pb2 as _result_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
@@ -22,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InstructionStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InstructionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InstructionStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INSTRUCTION_STATUS_UNSPECIFIED: _InstructionStatus.ValueType  # 0
+    """Not known to this reader."""
+    INSTRUCTION_STATUS_PENDING: _InstructionStatus.ValueType  # 1
+    """A processor is being asked, or will be."""
+    INSTRUCTION_STATUS_SUCCEEDED: _InstructionStatus.ValueType  # 2
+    """All of it was done."""
+    INSTRUCTION_STATUS_FAILED: _InstructionStatus.ValueType  # 3
+    """A processor refused, or could not be reached; amount_done was done all the same."""
+
+class InstructionStatus(_InstructionStatus, metaclass=_InstructionStatusEnumTypeWrapper):
+    """InstructionStatus is what came of an instruction."""
+
+INSTRUCTION_STATUS_UNSPECIFIED: InstructionStatus.ValueType  # 0
+"""Not known to this reader."""
+INSTRUCTION_STATUS_PENDING: InstructionStatus.ValueType  # 1
+"""A processor is being asked, or will be."""
+INSTRUCTION_STATUS_SUCCEEDED: InstructionStatus.ValueType  # 2
+"""All of it was done."""
+INSTRUCTION_STATUS_FAILED: InstructionStatus.ValueType  # 3
+"""A processor refused, or could not be reached; amount_done was done all the same."""
+Global___InstructionStatus: _TypeAlias = InstructionStatus  # noqa: Y015
 
 class _PaymentStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -47,9 +76,15 @@ class _PaymentStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     """Nothing is charged: no step was, or each was given back."""
     PAYMENT_STATUS_REFUSED: _PaymentStatus.ValueType  # 8
     """The request could not be charged beyond doubt; no processor was asked."""
+    PAYMENT_STATUS_AUTHORIZED: _PaymentStatus.ValueType  # 9
+    """The amount is authorised, and a part of it may be captured; the rest waits for CapturePayment or VoidPayment."""
+    PAYMENT_STATUS_VOIDED: _PaymentStatus.ValueType  # 10
+    """What was authorised was let go; nothing was captured."""
 
 class PaymentStatus(_PaymentStatus, metaclass=_PaymentStatusEnumTypeWrapper):
-    """PaymentStatus is where a payment stands. SUCCEEDED, PARTIALLY_PAID, FAILED and REFUSED are final."""
+    """PaymentStatus is where a payment stands. FAILED, REFUSED and VOIDED are final; SUCCEEDED and PARTIALLY_PAID are
+    too, save that money may be given back: see amounts.
+    """
 
 PAYMENT_STATUS_UNSPECIFIED: PaymentStatus.ValueType  # 0
 """Not known to this reader."""
@@ -69,6 +104,10 @@ PAYMENT_STATUS_FAILED: PaymentStatus.ValueType  # 7
 """Nothing is charged: no step was, or each was given back."""
 PAYMENT_STATUS_REFUSED: PaymentStatus.ValueType  # 8
 """The request could not be charged beyond doubt; no processor was asked."""
+PAYMENT_STATUS_AUTHORIZED: PaymentStatus.ValueType  # 9
+"""The amount is authorised, and a part of it may be captured; the rest waits for CapturePayment or VoidPayment."""
+PAYMENT_STATUS_VOIDED: PaymentStatus.ValueType  # 10
+"""What was authorised was let go; nothing was captured."""
 Global___PaymentStatus: _TypeAlias = PaymentStatus  # noqa: Y015
 
 class _IssueSeverity:
@@ -110,7 +149,13 @@ class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Operation.V
     OPERATION_CHARGE: _Operation.ValueType  # 1
     """Take the amount."""
     OPERATION_REFUND: _Operation.ValueType  # 2
-    """Give the amount of a charge back."""
+    """Give a charge or a capture back, or a part of it."""
+    OPERATION_AUTHORIZE: _Operation.ValueType  # 3
+    """Hold the amount, to be captured later."""
+    OPERATION_CAPTURE: _Operation.ValueType  # 4
+    """Take what is held, or a part of it."""
+    OPERATION_VOID: _Operation.ValueType  # 5
+    """Let go what is held and not captured."""
 
 class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
     """Operation is what a processor is asked for."""
@@ -120,7 +165,13 @@ OPERATION_UNSPECIFIED: Operation.ValueType  # 0
 OPERATION_CHARGE: Operation.ValueType  # 1
 """Take the amount."""
 OPERATION_REFUND: Operation.ValueType  # 2
-"""Give the amount of a charge back."""
+"""Give a charge or a capture back, or a part of it."""
+OPERATION_AUTHORIZE: Operation.ValueType  # 3
+"""Hold the amount, to be captured later."""
+OPERATION_CAPTURE: Operation.ValueType  # 4
+"""Take what is held, or a part of it."""
+OPERATION_VOID: Operation.ValueType  # 5
+"""Let go what is held and not captured."""
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
 
 class _AttemptStatus:
@@ -194,6 +245,9 @@ class Payment(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ORG_ID_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """Id, `pay_` and a UUIDv7."""
     merchant_id: _builtins.str
@@ -208,6 +262,8 @@ class Payment(_message.Message):
     """Version of the merchant's configuration that the plan was made with; 0 when there was none."""
     org_id: _builtins.str
     """Organisation whose debt is paid; empty when the request named none. The books then take person_id for it."""
+    capture: _config_pb2.Capture.ValueType
+    """When its amount is taken; unspecified when the payment was refused."""
     @_builtins.property
     def context(self) -> Global___CoreRequestContext:
         """What was understood of the request, with every finding."""
@@ -232,6 +288,14 @@ class Payment(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When the payment last changed."""
 
+    @_builtins.property
+    def amounts(self) -> Global___PaymentAmounts:
+        """What was authorised, taken and given back so far; absent when the payment was refused."""
+
+    @_builtins.property
+    def instructions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Instruction]:
+        """Captures, voids and refunds that were asked for, in the order in which they came."""
+
     def __init__(
         self,
         *,
@@ -248,14 +312,115 @@ class Payment(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         org_id: _builtins.str = ...,
+        capture: _config_pb2.Capture.ValueType = ...,
+        amounts: Global___PaymentAmounts | None = ...,
+        instructions: _abc.Iterable[Global___Instruction] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "created_at", b"created_at", "plan", b"plan", "result", b"result", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "context", b"context", "created_at", b"created_at", "plan", b"plan", "result", b"result", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "config_version", b"config_version", "context", b"context", "created_at", b"created_at", "merchant_id", b"merchant_id", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "person_id", b"person_id", "plan", b"plan", "result", b"result", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "attempts", b"attempts", "capture", b"capture", "config_version", b"config_version", "context", b"context", "created_at", b"created_at", "instructions", b"instructions", "merchant_id", b"merchant_id", "order_id", b"order_id", "org_id", b"org_id", "payment_id", b"payment_id", "person_id", b"person_id", "plan", b"plan", "result", b"result", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class PaymentAmounts(_message.Message):
+    """PaymentAmounts are sums over all steps of a payment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORIZED_FIELD_NUMBER: _builtins.int
+    CAPTURED_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    REFUNDABLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def authorized(self) -> _type_pb2.Money:
+        """Authorised, and neither captured nor let go, nor about to be: what may still be captured."""
+
+    @_builtins.property
+    def captured(self) -> _type_pb2.Money:
+        """Charged or captured, whether or not it was given back."""
+
+    @_builtins.property
+    def refunded(self) -> _type_pb2.Money:
+        """Given back."""
+
+    @_builtins.property
+    def refundable(self) -> _type_pb2.Money:
+        """Charged or captured, and neither given back nor about to be: what may still be refunded."""
+
+    def __init__(
+        self,
+        *,
+        authorized: _type_pb2.Money | None = ...,
+        captured: _type_pb2.Money | None = ...,
+        refunded: _type_pb2.Money | None = ...,
+        refundable: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authorized", b"authorized", "captured", b"captured", "refundable", b"refundable", "refunded", b"refunded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorized", b"authorized", "captured", b"captured", "refundable", b"refundable", "refunded", b"refunded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentAmounts: _TypeAlias = PaymentAmounts  # noqa: Y015
+
+@_typing.final
+class Instruction(_message.Message):
+    """Instruction is a capture, a void or a refund that somebody asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_DONE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    instruction_id: _builtins.str
+    """Id, `ins_` and a UUIDv7."""
+    operation: Global___Operation.ValueType
+    """What was asked for."""
+    status: Global___InstructionStatus.ValueType
+    """What came of it."""
+    reason: _builtins.str
+    """Why, in the caller's words."""
+    created_by: _builtins.str
+    """Who asked for it: key or service."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much: of a void, what was authorised when it was asked for."""
+
+    @_builtins.property
+    def amount_done(self) -> _type_pb2.Money:
+        """How much of it the processors have done."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    def __init__(
+        self,
+        *,
+        instruction_id: _builtins.str = ...,
+        operation: Global___Operation.ValueType = ...,
+        amount: _type_pb2.Money | None = ...,
+        amount_done: _type_pb2.Money | None = ...,
+        status: Global___InstructionStatus.ValueType = ...,
+        reason: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        created_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_done", b"amount_done", "created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_done", b"amount_done", "created_at", b"created_at", "created_by", b"created_by", "instruction_id", b"instruction_id", "operation", b"operation", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Instruction: _TypeAlias = Instruction  # noqa: Y015
 
 @_typing.final
 class CoreRequestContext(_message.Message):
@@ -294,6 +459,7 @@ class CoreRequestContext(_message.Message):
     PAYMENT_METHODS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ORG_ID_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """Merchant who is paid."""
     amount_cents: _builtins.int
@@ -312,6 +478,8 @@ class CoreRequestContext(_message.Message):
     """Who pays."""
     org_id: _builtins.str
     """Organisation whose debt is paid."""
+    capture: _config_pb2.Capture.ValueType
+    """When the amount is to be taken; unspecified: as the merchant's configuration says."""
     @_builtins.property
     def validation_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidationIssue]:
         """Everything that was odd about the request, in the order of the fields; at most 50."""
@@ -338,10 +506,11 @@ class CoreRequestContext(_message.Message):
         payment_methods: _abc.Iterable[Global___MethodPreference] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         org_id: _builtins.str = ...,
+        capture: _config_pb2.Capture.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "capture", b"capture", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -477,16 +646,19 @@ class Attempt(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     SENT_AT_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Id, `att_` and a UUIDv7; the processor gets it as our reference."""
     step_index: _builtins.int
     """Step of the plan, from 0."""
     attempt_number: _builtins.int
-    """Count within the step, from 1."""
+    """Count within the step, or of what follows one success, from 1."""
     operation: Global___Operation.ValueType
     """What the processor was asked for."""
     parent_attempt_id: _builtins.str
-    """Charge that is given back; empty unless the operation is a refund."""
+    """Success that it follows: the authorisation that is captured or let go, the charge or capture that is given back. Empty
+    for what a step begins with.
+    """
     processor_id: _builtins.str
     """Processor that was asked."""
     payment_method: _builtins.str
@@ -505,6 +677,8 @@ class Attempt(_message.Message):
     """The processor's own words; not to be parsed."""
     latency_ms: _builtins.int
     """Time from sending to settling, in milliseconds."""
+    instruction_id: _builtins.str
+    """Instruction that asked for it; empty for what the payment does by itself."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """Amount asked for."""
@@ -542,10 +716,11 @@ class Attempt(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
+        instruction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "sent_at", b"sent_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "failure_code", b"failure_code", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,9 +29,10 @@ from payments.config.v1 import config_pb2 as payments_dot_config_dot_v1_dot_conf
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 from payments.orchestration.v1 import orchestration_pb2 as payments_dot_orchestration_dot_v1_dot_orchestration__pb2
 from payments.plan.v1 import plan_pb2 as payments_dot_plan_dot_v1_dot_plan__pb2
+from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\"\xc6\x01\n\x14\x43reatePaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequest\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\trequestIdB\t\n\x07request\"q\n\x15\x43reatePaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\"\x9b\x01\n\x12PlanPaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequestB\t\n\x07request\"\xfb\x01\n\x13PlanPaymentResponse\x12G\n\x07\x63ontext\x18\x01 \x01(\x0b\x32-.payments.orchestration.v1.CoreRequestContextR\x07\x63ontext\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32\x1d.payments.plan.v1.PaymentPlanR\x04plan\x12\x41\n\tdecisions\x18\x03 \x03(\x0b\x32#.payments.orchestration.v1.DecisionR\tdecisions\x12%\n\x0e\x63onfig_version\x18\x04 \x01(\x05R\rconfigVersion\">\n\x11GetPaymentRequest\x12)\n\npayment_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\"\xaf\x02\n\x13ListPaymentsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nmerchantId\x12\x39\n\x08order_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x07orderId\x12J\n\x06status\x18\x03 \x01(\x0e\x32(.payments.orchestration.v1.PaymentStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"~\n\x14ListPaymentsResponse\x12>\n\x08payments\x18\x01 \x03(\x0b\x32\".payments.orchestration.v1.PaymentR\x08payments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n\x18PutMerchantConfigRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x42\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\".payments.config.v1.MerchantConfigB\x06\xbaH\x03\xc8\x01\x01R\x06\x63onfig\"5\n\x19PutMerchantConfigResponse\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\"~\n\x18GetMerchantConfigRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\"W\n\x19GetMerchantConfigResponse\x12:\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".payments.config.v1.MerchantConfigR\x06\x63onfig\"\xb6\x01\n!ListMerchantConfigVersionsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x8a\x01\n\"ListMerchantConfigVersionsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n\x1aListMerchantConfigsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n\x1bListMerchantConfigsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb7\x05\n\x0ePaymentService\x12\xaf\x01\n\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a\x30.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\xa2\x01\n\x0bPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\"\x11/v1/payments:plan:\x01*\x12\xad\x01\n\nGetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x9d\x01\n\x0cListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments2\xdc\x06\n\x15MerchantConfigService\x12\xcf\x01\n\x11PutMerchantConfig\x12\x33.payments.orchestration.v1.PutMerchantConfigRequest\x1a\x34.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.\x1a)/v1/merchant-configs/{config.merchant_id}:\x01*\x12\xca\x01\n\x11GetMerchantConfig\x12\x33.payments.orchestration.v1.GetMerchantConfigRequest\x1a\x34.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02,\x12\"/v1/merchant-configs/{merchant_id}b\x06\x63onfig\x12\xe6\x01\n\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versions\x12\xba\x01\n\x13ListMerchantConfigs\x12\x35.payments.orchestration.v1.ListMerchantConfigsRequest\x1a\x36.payments.orchestration.v1.ListMerchantConfigsResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/merchant-configsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1bpayments/type/v1/type.proto\"\x80\x02\n\x14\x43reatePaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequest\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\trequestId\x12\x38\n\x0border_limit\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\norderLimitB\t\n\x07request\"q\n\x15\x43reatePaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12\x1a\n\x08repeated\x18\x02 \x01(\x08R\x08repeated\"\xdb\x01\n\x15\x43\x61pturePaymentRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n\npayment_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\x12/\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12\x1b\n\tkeep_open\x18\x04 \x01(\x08R\x08keepOpen\x12 \n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\xa0\x01\n\x16\x43\x61pturePaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12H\n\x0binstruction\x18\x02 \x01(\x0b\x32&.payments.orchestration.v1.InstructionR\x0binstruction\"\x8a\x01\n\x12VoidPaymentRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n\npayment_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\x12 \n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x9d\x01\n\x13VoidPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12H\n\x0binstruction\x18\x02 \x01(\x0b\x32&.payments.orchestration.v1.InstructionR\x0binstruction\"\xbd\x01\n\x14RefundPaymentRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n\npayment_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\x12/\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12 \n\x06reason\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x9f\x01\n\x15RefundPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\x12H\n\x0binstruction\x18\x02 \x01(\x0b\x32&.payments.orchestration.v1.InstructionR\x0binstruction\"\x9b\x01\n\x12PlanPaymentRequest\x12L\n\x10\x65xternal_request\x18\x01 \x01(\x0b\x32\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0f\x65xternalRequest\x12,\n\x0braw_request\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\nrawRequestB\t\n\x07request\"\xfb\x01\n\x13PlanPaymentResponse\x12G\n\x07\x63ontext\x18\x01 \x01(\x0b\x32-.payments.orchestration.v1.CoreRequestContextR\x07\x63ontext\x12\x31\n\x04plan\x18\x02 \x01(\x0b\x32\x1d.payments.plan.v1.PaymentPlanR\x04plan\x12\x41\n\tdecisions\x18\x03 \x03(\x0b\x32#.payments.orchestration.v1.DecisionR\tdecisions\x12%\n\x0e\x63onfig_version\x18\x04 \x01(\x05R\rconfigVersion\">\n\x11GetPaymentRequest\x12)\n\npayment_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\".payments.orchestration.v1.PaymentR\x07payment\"\xaf\x02\n\x13ListPaymentsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nmerchantId\x12\x39\n\x08order_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x07orderId\x12J\n\x06status\x18\x03 \x01(\x0e\x32(.payments.orchestration.v1.PaymentStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12\'\n\tpage_size\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"~\n\x14ListPaymentsResponse\x12>\n\x08payments\x18\x01 \x03(\x0b\x32\".payments.orchestration.v1.PaymentR\x08payments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n\x18PutMerchantConfigRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x42\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\".payments.config.v1.MerchantConfigB\x06\xbaH\x03\xc8\x01\x01R\x06\x63onfig\"5\n\x19PutMerchantConfigResponse\x12\x18\n\x07version\x18\x01 \x01(\x05R\x07version\"~\n\x18GetMerchantConfigRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\"W\n\x19GetMerchantConfigResponse\x12:\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\".payments.config.v1.MerchantConfigR\x06\x63onfig\"\xb6\x01\n!ListMerchantConfigVersionsRequest\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x8a\x01\n\"ListMerchantConfigVersionsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n\x1aListMerchantConfigsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n\x1bListMerchantConfigsResponse\x12<\n\x07\x63onfigs\x18\x01 \x03(\x0b\x32\".payments.config.v1.MerchantConfigR\x07\x63onfigs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xea\t\n\x0ePaymentService\x12\xaf\x01\n\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a\x30.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a\"\x0c/v1/payments:\x01*b\x07payment\x12\xbe\x01\n\x0e\x43\x61pturePayment\x12\x30.payments.orchestration.v1.CapturePaymentRequest\x1a\x31.payments.orchestration.v1.CapturePaymentResponse\"G\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02&\"!/v1/payments/{payment_id}:capture:\x01*\x12\xb2\x01\n\x0bVoidPayment\x12-.payments.orchestration.v1.VoidPaymentRequest\x1a..payments.orchestration.v1.VoidPaymentResponse\"D\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02#\"\x1e/v1/payments/{payment_id}:void:\x01*\x12\xba\x01\n\rRefundPayment\x12/.payments.orchestration.v1.RefundPaymentRequest\x1a\x30.payments.orchestration.v1.RefundPaymentResponse\"F\x8a\xe7\x18\x17\n\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02%\" /v1/payments/{payment_id}:refund:\x01*\x12\xa2\x01\n\x0bPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\"\x11/v1/payments:plan:\x01*\x12\xad\x01\n\nGetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02$\x12\x19/v1/payments/{payment_id}b\x07payment\x12\x9d\x01\n\x0cListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/payments2\xdc\x06\n\x15MerchantConfigService\x12\xcf\x01\n\x11PutMerchantConfig\x12\x33.payments.orchestration.v1.PutMerchantConfigRequest\x1a\x34.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.\x1a)/v1/merchant-configs/{config.merchant_id}:\x01*\x12\xca\x01\n\x11GetMerchantConfig\x12\x33.payments.orchestration.v1.GetMerchantConfigRequest\x1a\x34.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02,\x12\"/v1/merchant-configs/{merchant_id}b\x06\x63onfig\x12\xe6\x01\n\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02-\x12+/v1/merchant-configs/{merchant_id}/versions\x12\xba\x01\n\x13ListMerchantConfigs\x12\x35.payments.orchestration.v1.ListMerchantConfigsRequest\x1a\x36.payments.orchestration.v1.ListMerchantConfigsResponse\"4\x8a\xe7\x18\x14\n\x12orchestration:read\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/merchant-configsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +45,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['raw_request']._serialized_options = b'\272H\006z\004\030\200\200@'
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_CAPTUREPAYMENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_VOIDPAYMENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_REFUNDPAYMENTREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_PLANPAYMENTREQUEST'].fields_by_name['external_request']._loaded_options = None
   _globals['_PLANPAYMENTREQUEST'].fields_by_name['external_request']._serialized_options = b'\272H\003\330\001\003'
   _globals['_PLANPAYMENTREQUEST'].fields_by_name['raw_request']._loaded_options = None
@@ -80,6 +99,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMERCHANTCONFIGSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_PAYMENTSERVICE'].methods_by_name['CreatePayment']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['CreatePayment']._serialized_options = b'\212\347\030\027\n\023orchestration:write\020\001\202\323\344\223\002\032\"\014/v1/payments:\001*b\007payment'
+  _globals['_PAYMENTSERVICE'].methods_by_name['CapturePayment']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['CapturePayment']._serialized_options = b'\212\347\030\027\n\023orchestration:write\020\001\202\323\344\223\002&\"!/v1/payments/{payment_id}:capture:\001*'
+  _globals['_PAYMENTSERVICE'].methods_by_name['VoidPayment']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['VoidPayment']._serialized_options = b'\212\347\030\027\n\023orchestration:write\020\001\202\323\344\223\002#\"\036/v1/payments/{payment_id}:void:\001*'
+  _globals['_PAYMENTSERVICE'].methods_by_name['RefundPayment']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['RefundPayment']._serialized_options = b'\212\347\030\027\n\023orchestration:write\020\001\202\323\344\223\002%\" /v1/payments/{payment_id}:refund:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['PlanPayment']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['PlanPayment']._serialized_options = b'\212\347\030\024\n\022orchestration:read\202\323\344\223\002\026\"\021/v1/payments:plan:\001*'
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPayment']._loaded_options = None
@@ -94,40 +119,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERCHANTCONFIGSERVICE'].methods_by_name['ListMerchantConfigVersions']._serialized_options = b'\212\347\030\024\n\022orchestration:read\202\323\344\223\002-\022+/v1/merchant-configs/{merchant_id}/versions'
   _globals['_MERCHANTCONFIGSERVICE'].methods_by_name['ListMerchantConfigs']._loaded_options = None
   _globals['_MERCHANTCONFIGSERVICE'].methods_by_name['ListMerchantConfigs']._serialized_options = b'\212\347\030\024\n\022orchestration:read\202\323\344\223\002\026\022\024/v1/merchant-configs'
-  _globals['_CREATEPAYMENTREQUEST']._serialized_start=318
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=516
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=518
-  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=631
-  _globals['_PLANPAYMENTREQUEST']._serialized_start=634
-  _globals['_PLANPAYMENTREQUEST']._serialized_end=789
-  _globals['_PLANPAYMENTRESPONSE']._serialized_start=792
-  _globals['_PLANPAYMENTRESPONSE']._serialized_end=1043
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1045
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1107
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1109
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1191
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1194
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1497
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1499
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1625
-  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_start=1628
-  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_end=1763
-  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_start=1765
-  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_end=1818
-  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_start=1820
-  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_end=1946
-  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_start=1948
-  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_end=2035
-  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_start=2038
-  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_end=2220
-  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_start=2223
-  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_end=2361
-  _globals['_LISTMERCHANTCONFIGSREQUEST']._serialized_start=2363
-  _globals['_LISTMERCHANTCONFIGSREQUEST']._serialized_end=2473
-  _globals['_LISTMERCHANTCONFIGSRESPONSE']._serialized_start=2476
-  _globals['_LISTMERCHANTCONFIGSRESPONSE']._serialized_end=2607
-  _globals['_PAYMENTSERVICE']._serialized_start=2610
-  _globals['_PAYMENTSERVICE']._serialized_end=3305
-  _globals['_MERCHANTCONFIGSERVICE']._serialized_start=3308
-  _globals['_MERCHANTCONFIGSERVICE']._serialized_end=4168
+  _globals['_CREATEPAYMENTREQUEST']._serialized_start=347
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=603
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_start=605
+  _globals['_CREATEPAYMENTRESPONSE']._serialized_end=718
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_start=721
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_end=940
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_start=943
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_end=1103
+  _globals['_VOIDPAYMENTREQUEST']._serialized_start=1106
+  _globals['_VOIDPAYMENTREQUEST']._serialized_end=1244
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_start=1247
+  _globals['_VOIDPAYMENTRESPONSE']._serialized_end=1404
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=1407
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=1596
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_start=1599
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_end=1758
+  _globals['_PLANPAYMENTREQUEST']._serialized_start=1761
+  _globals['_PLANPAYMENTREQUEST']._serialized_end=1916
+  _globals['_PLANPAYMENTRESPONSE']._serialized_start=1919
+  _globals['_PLANPAYMENTRESPONSE']._serialized_end=2170
+  _globals['_GETPAYMENTREQUEST']._serialized_start=2172
+  _globals['_GETPAYMENTREQUEST']._serialized_end=2234
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=2236
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=2318
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=2321
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=2624
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=2626
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=2752
+  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_start=2755
+  _globals['_PUTMERCHANTCONFIGREQUEST']._serialized_end=2890
+  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_start=2892
+  _globals['_PUTMERCHANTCONFIGRESPONSE']._serialized_end=2945
+  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_start=2947
+  _globals['_GETMERCHANTCONFIGREQUEST']._serialized_end=3073
+  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_start=3075
+  _globals['_GETMERCHANTCONFIGRESPONSE']._serialized_end=3162
+  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_start=3165
+  _globals['_LISTMERCHANTCONFIGVERSIONSREQUEST']._serialized_end=3347
+  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_start=3350
+  _globals['_LISTMERCHANTCONFIGVERSIONSRESPONSE']._serialized_end=3488
+  _globals['_LISTMERCHANTCONFIGSREQUEST']._serialized_start=3490
+  _globals['_LISTMERCHANTCONFIGSREQUEST']._serialized_end=3600
+  _globals['_LISTMERCHANTCONFIGSRESPONSE']._serialized_start=3603
+  _globals['_LISTMERCHANTCONFIGSRESPONSE']._serialized_end=3734
+  _globals['_PAYMENTSERVICE']._serialized_start=3737
+  _globals['_PAYMENTSERVICE']._serialized_end=4995
+  _globals['_MERCHANTCONFIGSERVICE']._serialized_start=4998
+  _globals['_MERCHANTCONFIGSERVICE']._serialized_end=5858
 # @@protoc_insertion_point(module_scope)

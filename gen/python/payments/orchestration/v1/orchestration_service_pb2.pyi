@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from payments.config.v1 import config_pb2 as _config_pb2
 from payments.orchestration.v1 import orchestration_pb2 as _orchestration_pb2
 from payments.plan.v1 import plan_pb2 as _plan_pb2
+from payments.type.v1 import type_pb2 as _type_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,6 +32,7 @@ class CreatePaymentRequest(_message.Message):
     EXTERNAL_REQUEST_FIELD_NUMBER: _builtins.int
     RAW_REQUEST_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORDER_LIMIT_FIELD_NUMBER: _builtins.int
     raw_request: _builtins.bytes
     """The request byte for byte, malformed or not."""
     request_id: _builtins.str
@@ -39,16 +41,23 @@ class CreatePaymentRequest(_message.Message):
     def external_request(self) -> _struct_pb2.Struct:
         """The request as a JSON object. Its numbers are doubles: amounts travel best as strings."""
 
+    @_builtins.property
+    def order_limit(self) -> _type_pb2.Money:
+        """Most that all payments of the order may take together, this one among them; what is under way counts in full. Absent:
+        no limit. A repeat of a request is answered whatever its limit. In REST it is only known to callers of gRPC.
+        """
+
     def __init__(
         self,
         *,
         external_request: _struct_pb2.Struct | None = ...,
         raw_request: _builtins.bytes = ...,
         request_id: _builtins.str = ...,
+        order_limit: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["external_request", b"external_request", "raw_request", b"raw_request", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_request", b"external_request", "order_limit", b"order_limit", "raw_request", b"raw_request", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_request", b"external_request", "raw_request", b"raw_request", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_request", b"external_request", "order_limit", b"order_limit", "raw_request", b"raw_request", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["external_request", "raw_request"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
@@ -83,6 +92,202 @@ class CreatePaymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatePaymentResponse: _TypeAlias = CreatePaymentResponse  # noqa: Y015
+
+@_typing.final
+class CapturePaymentRequest(_message.Message):
+    """CapturePaymentRequest asks for a capture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    KEEP_OPEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of the request: the same again gets the same instruction, and takes nothing more."""
+    payment_id: _builtins.str
+    """The payment."""
+    keep_open: _builtins.bool
+    """Leave what is not captured authorised, for further captures; false lets it go."""
+    reason: _builtins.str
+    """Why, for the record."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much; absent: all that is authorised."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+        keep_open: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "keep_open", b"keep_open", "payment_id", b"payment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePaymentRequest: _TypeAlias = CapturePaymentRequest  # noqa: Y015
+
+@_typing.final
+class CapturePaymentResponse(_message.Message):
+    """CapturePaymentResponse answers CapturePayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> _orchestration_pb2.Payment:
+        """The payment."""
+
+    @_builtins.property
+    def instruction(self) -> _orchestration_pb2.Instruction:
+        """What was asked for, and what came of it."""
+
+    def __init__(
+        self,
+        *,
+        payment: _orchestration_pb2.Payment | None = ...,
+        instruction: _orchestration_pb2.Instruction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePaymentResponse: _TypeAlias = CapturePaymentResponse  # noqa: Y015
+
+@_typing.final
+class VoidPaymentRequest(_message.Message):
+    """VoidPaymentRequest asks for what is authorised to be let go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of the request: the same again gets the same instruction."""
+    payment_id: _builtins.str
+    """The payment."""
+    reason: _builtins.str
+    """Why, for the record."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_id", b"payment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidPaymentRequest: _TypeAlias = VoidPaymentRequest  # noqa: Y015
+
+@_typing.final
+class VoidPaymentResponse(_message.Message):
+    """VoidPaymentResponse answers VoidPayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> _orchestration_pb2.Payment:
+        """The payment."""
+
+    @_builtins.property
+    def instruction(self) -> _orchestration_pb2.Instruction:
+        """What was asked for, and what came of it."""
+
+    def __init__(
+        self,
+        *,
+        payment: _orchestration_pb2.Payment | None = ...,
+        instruction: _orchestration_pb2.Instruction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidPaymentResponse: _TypeAlias = VoidPaymentResponse  # noqa: Y015
+
+@_typing.final
+class RefundPaymentRequest(_message.Message):
+    """RefundPaymentRequest asks for money to be given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of the request: the same again gets the same instruction, and gives nothing more back."""
+    payment_id: _builtins.str
+    """The payment."""
+    reason: _builtins.str
+    """Why, for the record."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much; absent: all that was taken and not given back."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment_id", b"payment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentRequest: _TypeAlias = RefundPaymentRequest  # noqa: Y015
+
+@_typing.final
+class RefundPaymentResponse(_message.Message):
+    """RefundPaymentResponse answers RefundPayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    INSTRUCTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> _orchestration_pb2.Payment:
+        """The payment."""
+
+    @_builtins.property
+    def instruction(self) -> _orchestration_pb2.Instruction:
+        """What was asked for, and what came of it."""
+
+    def __init__(
+        self,
+        *,
+        payment: _orchestration_pb2.Payment | None = ...,
+        instruction: _orchestration_pb2.Instruction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instruction", b"instruction", "payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentResponse: _TypeAlias = RefundPaymentResponse  # noqa: Y015
 
 @_typing.final
 class PlanPaymentRequest(_message.Message):

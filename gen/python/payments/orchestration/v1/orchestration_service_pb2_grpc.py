@@ -40,6 +40,21 @@ class PaymentServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentResponse.FromString,
                 _registered_method=True)
+        self.CapturePayment = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/CapturePayment',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentResponse.FromString,
+                _registered_method=True)
+        self.VoidPayment = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/VoidPayment',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentResponse.FromString,
+                _registered_method=True)
+        self.RefundPayment = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/RefundPayment',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.FromString,
+                _registered_method=True)
         self.PlanPayment = channel.unary_unary(
                 '/payments.orchestration.v1.PaymentService/PlanPayment',
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PlanPaymentRequest.SerializeToString,
@@ -67,6 +82,38 @@ class PaymentServiceServicer:
         then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
         not an error. The same key and body again give the same payment, another body is refused. A payment that
         was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+
+        Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CapturePayment(self, request, context):
+        """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+        reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+        is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidPayment(self, request, context):
+        """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundPayment(self, request, context):
+        """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+        does. Refunds never exceed what was taken, however many come at once.
+
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,6 +148,21 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.CreatePayment,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentResponse.SerializeToString,
+            ),
+            'CapturePayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CapturePayment,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentResponse.SerializeToString,
+            ),
+            'VoidPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidPayment,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentResponse.SerializeToString,
+            ),
+            'RefundPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundPayment,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.SerializeToString,
             ),
             'PlanPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanPayment,
@@ -146,6 +208,87 @@ class PaymentService:
             '/payments.orchestration.v1.PaymentService/CreatePayment',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CreatePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CapturePayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/CapturePayment',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.CapturePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/VoidPayment',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.VoidPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/RefundPayment',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

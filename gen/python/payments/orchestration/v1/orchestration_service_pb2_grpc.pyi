@@ -39,6 +39,26 @@ class PaymentServiceStub:
     then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
     not an error. The same key and body again give the same payment, another body is refused. A payment that
     was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+
+    Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
+    """
+    CapturePayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.CapturePaymentRequest, _orchestration_service_pb2.CapturePaymentResponse]
+    """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+    reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+    is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+    """
+    VoidPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]
+    """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+
+    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+    """
+    RefundPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.RefundPaymentRequest, _orchestration_service_pb2.RefundPaymentResponse]
+    """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+    does. Refunds never exceed what was taken, however many come at once.
+
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
     """
     PlanPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -60,6 +80,26 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
     not an error. The same key and body again give the same payment, another body is refused. A payment that
     was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+
+    Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
+    """
+    CapturePayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.CapturePaymentRequest, _orchestration_service_pb2.CapturePaymentResponse]  # type: ignore[assignment]
+    """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+    reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+    is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+    """
+    VoidPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]  # type: ignore[assignment]
+    """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+
+    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+    """
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.RefundPaymentRequest, _orchestration_service_pb2.RefundPaymentResponse]  # type: ignore[assignment]
+    """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+    does. Refunds never exceed what was taken, however many come at once.
+
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
     """
     PlanPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]  # type: ignore[assignment]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -84,6 +124,44 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         then goes on without the caller. A request that cannot be charged beyond doubt gets a REFUSED payment,
         not an error. The same key and body again give the same payment, another body is refused. A payment that
         was REFUSED for the merchant's configuration alone is planned again by the same call, and keeps its id.
+
+        Errors: ORDER_LIMIT_EXCEEDED; nothing is stored then, and the same call may be made again.
+        """
+
+    @_abc_1.abstractmethod
+    def CapturePayment(
+        self,
+        request: _orchestration_service_pb2.CapturePaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.CapturePaymentResponse, _abc.Awaitable[_orchestration_service_pb2.CapturePaymentResponse]]:
+        """CapturePayment takes what a payment with manual capture has authorised, or a part of it. It answers in the state that was
+        reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
+        is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+        """
+
+    @_abc_1.abstractmethod
+    def VoidPayment(
+        self,
+        request: _orchestration_service_pb2.VoidPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.VoidPaymentResponse, _abc.Awaitable[_orchestration_service_pb2.VoidPaymentResponse]]:
+        """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
+
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        """
+
+    @_abc_1.abstractmethod
+    def RefundPayment(
+        self,
+        request: _orchestration_service_pb2.RefundPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.RefundPaymentResponse, _abc.Awaitable[_orchestration_service_pb2.RefundPaymentResponse]]:
+        """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
+        does. Refunds never exceed what was taken, however many come at once.
+
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
         """
 
     @_abc_1.abstractmethod

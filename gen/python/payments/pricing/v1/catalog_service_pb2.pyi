@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from payments.pricing.v1 import pricing_pb2 as _pricing_pb2
@@ -35,6 +36,11 @@ class Catalog(_message.Message):
     PARTNERS_FIELD_NUMBER: _builtins.int
     PARTNERS_OF_RECORD_FIELD_NUMBER: _builtins.int
     COMMISSION_RATES_FIELD_NUMBER: _builtins.int
+    TAX_RATES_FIELD_NUMBER: _builtins.int
+    TAX_PROFILES_FIELD_NUMBER: _builtins.int
+    TAX_POLICIES_FIELD_NUMBER: _builtins.int
+    BILLING_ACCOUNT_ORGS_FIELD_NUMBER: _builtins.int
+    BILLING_ACCOUNT_PARTNERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def skus(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.Sku]:
         """SKUs, keyed by sku."""
@@ -67,6 +73,26 @@ class Catalog(_message.Message):
     def commission_rates(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.CommissionRate]:
         """Commission rates, keyed by partner_tier and sku."""
 
+    @_builtins.property
+    def tax_rates(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxRate]:
+        """Tax rates, keyed by jurisdiction, tax, tax_code and effective_at."""
+
+    @_builtins.property
+    def tax_profiles(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxProfile]:
+        """Tax profiles of organisations, keyed by org_id and effective_at."""
+
+    @_builtins.property
+    def tax_policies(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxPolicy]:
+        """Tax policies, keyed by country."""
+
+    @_builtins.property
+    def billing_account_orgs(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.BillingAccountOrg]:
+        """Organisations of billing accounts, keyed by org_id, billing_account_id and start_at."""
+
+    @_builtins.property
+    def billing_account_partners(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.BillingAccountPartner]:
+        """Partners of billing accounts, keyed by billing_account_id, partner_id and start_at."""
+
     def __init__(
         self,
         *,
@@ -78,10 +104,15 @@ class Catalog(_message.Message):
         partners: _abc.Iterable[_pricing_pb2.Partner] | None = ...,
         partners_of_record: _abc.Iterable[_pricing_pb2.PartnerOfRecord] | None = ...,
         commission_rates: _abc.Iterable[_pricing_pb2.CommissionRate] | None = ...,
+        tax_rates: _abc.Iterable[_pricing_pb2.TaxRate] | None = ...,
+        tax_profiles: _abc.Iterable[_pricing_pb2.TaxProfile] | None = ...,
+        tax_policies: _abc.Iterable[_pricing_pb2.TaxPolicy] | None = ...,
+        billing_account_orgs: _abc.Iterable[_pricing_pb2.BillingAccountOrg] | None = ...,
+        billing_account_partners: _abc.Iterable[_pricing_pb2.BillingAccountPartner] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_models", b"business_models", "commission_rates", b"commission_rates", "entitlements", b"entitlements", "org_business_models", b"org_business_models", "partners", b"partners", "partners_of_record", b"partners_of_record", "plans", b"plans", "skus", b"skus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_orgs", b"billing_account_orgs", "billing_account_partners", b"billing_account_partners", "business_models", b"business_models", "commission_rates", b"commission_rates", "entitlements", b"entitlements", "org_business_models", b"org_business_models", "partners", b"partners", "partners_of_record", b"partners_of_record", "plans", b"plans", "skus", b"skus", "tax_policies", b"tax_policies", "tax_profiles", b"tax_profiles", "tax_rates", b"tax_rates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,7 +194,8 @@ class CatalogChange(_message.Message):
     """What became of it."""
     entity: _builtins.str
     """What it is, in the singular: `sku`, `plan`, `business_model`, `org_business_model`, `entitlement`, `partner`,
-    `partner_of_record`, `commission_rate`.
+    `partner_of_record`, `commission_rate`, `tax_rate`, `tax_profile`, `tax_policy`, `billing_account_org`,
+    `billing_account_partner`.
     """
     id: _builtins.str
     """Its key; parts are joined by `/`, e.g. `acme/2026-01-01T00:00:00Z`."""
@@ -441,3 +473,851 @@ class ListEntitlementsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntitlementsResponse: _TypeAlias = ListEntitlementsResponse  # noqa: Y015
+
+@_typing.final
+class ListBusinessModelsRequest(_message.Message):
+    """Request of ListBusinessModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Business models in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBusinessModelsRequest: _TypeAlias = ListBusinessModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListBusinessModelsResponse(_message.Message):
+    """Response of ListBusinessModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUSINESS_MODELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def business_models(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.BusinessModel]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        business_models: _abc.Iterable[_pricing_pb2.BusinessModel] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_models", b"business_models", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBusinessModelsResponse: _TypeAlias = ListBusinessModelsResponse  # noqa: Y015
+
+@_typing.final
+class ListOrgBusinessModelsRequest(_message.Message):
+    """Request of ListOrgBusinessModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """Only those on this business model, when set."""
+    page_size: _builtins.int
+    """Entries in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrgBusinessModelsRequest: _TypeAlias = ListOrgBusinessModelsRequest  # noqa: Y015
+
+@_typing.final
+class ListOrgBusinessModelsResponse(_message.Message):
+    """Response of ListOrgBusinessModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_BUSINESS_MODELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def org_business_models(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.OrgBusinessModel]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        org_business_models: _abc.Iterable[_pricing_pb2.OrgBusinessModel] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "org_business_models", b"org_business_models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOrgBusinessModelsResponse: _TypeAlias = ListOrgBusinessModelsResponse  # noqa: Y015
+
+@_typing.final
+class ListPartnersRequest(_message.Message):
+    """Request of ListPartners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Partners in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartnersRequest: _TypeAlias = ListPartnersRequest  # noqa: Y015
+
+@_typing.final
+class ListPartnersResponse(_message.Message):
+    """Response of ListPartners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def partners(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.Partner]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        partners: _abc.Iterable[_pricing_pb2.Partner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "partners", b"partners"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartnersResponse: _TypeAlias = ListPartnersResponse  # noqa: Y015
+
+@_typing.final
+class ListPartnersOfRecordRequest(_message.Message):
+    """Request of ListPartnersOfRecord."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Only those of this organisation, when set."""
+    page_size: _builtins.int
+    """Records in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartnersOfRecordRequest: _TypeAlias = ListPartnersOfRecordRequest  # noqa: Y015
+
+@_typing.final
+class ListPartnersOfRecordResponse(_message.Message):
+    """Response of ListPartnersOfRecord."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNERS_OF_RECORD_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def partners_of_record(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.PartnerOfRecord]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        partners_of_record: _abc.Iterable[_pricing_pb2.PartnerOfRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "partners_of_record", b"partners_of_record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPartnersOfRecordResponse: _TypeAlias = ListPartnersOfRecordResponse  # noqa: Y015
+
+@_typing.final
+class ListCommissionRatesRequest(_message.Message):
+    """Request of ListCommissionRates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Rates in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommissionRatesRequest: _TypeAlias = ListCommissionRatesRequest  # noqa: Y015
+
+@_typing.final
+class ListCommissionRatesResponse(_message.Message):
+    """Response of ListCommissionRates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMISSION_RATES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def commission_rates(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.CommissionRate]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        commission_rates: _abc.Iterable[_pricing_pb2.CommissionRate] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commission_rates", b"commission_rates", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCommissionRatesResponse: _TypeAlias = ListCommissionRatesResponse  # noqa: Y015
+
+@_typing.final
+class ListBillingAccountOrgsRequest(_message.Message):
+    """Request of ListBillingAccountOrgs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Organisations in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingAccountOrgsRequest: _TypeAlias = ListBillingAccountOrgsRequest  # noqa: Y015
+
+@_typing.final
+class ListBillingAccountOrgsResponse(_message.Message):
+    """Response of ListBillingAccountOrgs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILLING_ACCOUNT_ORGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def billing_account_orgs(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.BillingAccountOrg]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        billing_account_orgs: _abc.Iterable[_pricing_pb2.BillingAccountOrg] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_orgs", b"billing_account_orgs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingAccountOrgsResponse: _TypeAlias = ListBillingAccountOrgsResponse  # noqa: Y015
+
+@_typing.final
+class ListBillingAccountPartnersRequest(_message.Message):
+    """Request of ListBillingAccountPartners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Partners in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingAccountPartnersRequest: _TypeAlias = ListBillingAccountPartnersRequest  # noqa: Y015
+
+@_typing.final
+class ListBillingAccountPartnersResponse(_message.Message):
+    """Response of ListBillingAccountPartners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILLING_ACCOUNT_PARTNERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def billing_account_partners(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.BillingAccountPartner]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        billing_account_partners: _abc.Iterable[_pricing_pb2.BillingAccountPartner] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_partners", b"billing_account_partners", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBillingAccountPartnersResponse: _TypeAlias = ListBillingAccountPartnersResponse  # noqa: Y015
+
+@_typing.final
+class PublishPlanRequest(_message.Message):
+    """Request of PublishPlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request: sent again, it gets the first answer again."""
+    plan_id: _builtins.str
+    """The draft."""
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when its list holds; unset: as the draft says, else from the beginning of time."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "plan_id", b"plan_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishPlanRequest: _TypeAlias = PublishPlanRequest  # noqa: Y015
+
+@_typing.final
+class PublishPlanResponse(_message.Message):
+    """Response of PublishPlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> _pricing_pb2.Plan:
+        """The plan, with its version."""
+
+    def __init__(
+        self,
+        *,
+        plan: _pricing_pb2.Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishPlanResponse: _TypeAlias = PublishPlanResponse  # noqa: Y015
+
+@_typing.final
+class ArchivePlanRequest(_message.Message):
+    """Request of ArchivePlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request: sent again, it gets the first answer again."""
+    plan_id: _builtins.str
+    """The plan."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchivePlanRequest: _TypeAlias = ArchivePlanRequest  # noqa: Y015
+
+@_typing.final
+class ArchivePlanResponse(_message.Message):
+    """Response of ArchivePlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> _pricing_pb2.Plan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: _pricing_pb2.Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArchivePlanResponse: _TypeAlias = ArchivePlanResponse  # noqa: Y015
+
+@_typing.final
+class MigratePlanRequest(_message.Message):
+    """Request of MigratePlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TO_PLAN_ID_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    DROP_OVERRIDES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request: sent again, it gets the first answer again."""
+    plan_id: _builtins.str
+    """Plan that is left."""
+    version: _builtins.int
+    """Version that is left: by those who are held to it and, if it is the one in force at effective_at, by those who are held
+    to none. 0: any.
+    """
+    to_plan_id: _builtins.str
+    """Plan that they get: another one, or the same for another version."""
+    to_version: _builtins.int
+    """Version that they are held to; 0: none, the one in force at the start of each period rates them."""
+    drop_overrides: _builtins.bool
+    """True: prices of their own end with the old plan. False: they keep them."""
+    limit: _builtins.int
+    """Organisations that this call moves at most; 0: 100."""
+    validate_only: _builtins.bool
+    """True: say who would be moved, and move nobody."""
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when they are on it. One that has passed changes what periods cost that are not charged yet."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        to_plan_id: _builtins.str = ...,
+        to_version: _builtins.int = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        drop_overrides: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop_overrides", b"drop_overrides", "effective_at", b"effective_at", "limit", b"limit", "plan_id", b"plan_id", "request_id", b"request_id", "to_plan_id", b"to_plan_id", "to_version", b"to_version", "validate_only", b"validate_only", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigratePlanRequest: _TypeAlias = MigratePlanRequest  # noqa: Y015
+
+@_typing.final
+class PlanMove(_message.Message):
+    """PlanMove is what became of one organisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    LATER_COUNT_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The organisation."""
+    later_count: _builtins.int
+    """How many entitlements that begin later name the new plan now."""
+    @_builtins.property
+    def before(self) -> _pricing_pb2.Entitlement:
+        """The entitlement that holds at the instant until now; unset for one that was on the plan by its business model."""
+
+    @_builtins.property
+    def after(self) -> _pricing_pb2.Entitlement:
+        """The one that holds from the instant on; unset where only later ones were moved."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        before: _pricing_pb2.Entitlement | None = ...,
+        after: _pricing_pb2.Entitlement | None = ...,
+        later_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "later_count", b"later_count", "org_id", b"org_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanMove: _TypeAlias = PlanMove  # noqa: Y015
+
+@_typing.final
+class MigratePlanResponse(_message.Message):
+    """Response of MigratePlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    remaining: _builtins.int
+    """Organisations that are left to move."""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanMove]:
+        """Who was moved, by id."""
+
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[Global___PlanMove] | None = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moves", b"moves", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigratePlanResponse: _TypeAlias = MigratePlanResponse  # noqa: Y015
+
+@_typing.final
+class AssignBusinessModelRequest(_message.Message):
+    """Request of AssignBusinessModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request: sent again, it gets the first answer again."""
+    org_id: _builtins.str
+    """The organisation."""
+    model_id: _builtins.str
+    """The business model."""
+    plan_id: _builtins.str
+    """Plan of this organisation within the model; empty: the model's default plan."""
+    notes: _builtins.str
+    """Notes for people."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        notes: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "notes", b"notes", "org_id", b"org_id", "plan_id", b"plan_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignBusinessModelRequest: _TypeAlias = AssignBusinessModelRequest  # noqa: Y015
+
+@_typing.final
+class AssignBusinessModelResponse(_message.Message):
+    """Response of AssignBusinessModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_BUSINESS_MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def org_business_model(self) -> _pricing_pb2.OrgBusinessModel:
+        """The assignment, as it stands now."""
+
+    def __init__(
+        self,
+        *,
+        org_business_model: _pricing_pb2.OrgBusinessModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["org_business_model", b"org_business_model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_business_model", b"org_business_model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignBusinessModelResponse: _TypeAlias = AssignBusinessModelResponse  # noqa: Y015
+
+@_typing.final
+class ListTaxRatesRequest(_message.Message):
+    """Request of ListTaxRates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """Only those of this jurisdiction, when set."""
+    page_size: _builtins.int
+    """Rates in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jurisdiction", b"jurisdiction", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxRatesRequest: _TypeAlias = ListTaxRatesRequest  # noqa: Y015
+
+@_typing.final
+class ListTaxRatesResponse(_message.Message):
+    """Response of ListTaxRates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_RATES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def tax_rates(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxRate]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        tax_rates: _abc.Iterable[_pricing_pb2.TaxRate] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tax_rates", b"tax_rates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxRatesResponse: _TypeAlias = ListTaxRatesResponse  # noqa: Y015
+
+@_typing.final
+class ListTaxProfilesRequest(_message.Message):
+    """Request of ListTaxProfiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Only those of this organisation, when set."""
+    page_size: _builtins.int
+    """Profiles in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxProfilesRequest: _TypeAlias = ListTaxProfilesRequest  # noqa: Y015
+
+@_typing.final
+class ListTaxProfilesResponse(_message.Message):
+    """Response of ListTaxProfiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_PROFILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def tax_profiles(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxProfile]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        tax_profiles: _abc.Iterable[_pricing_pb2.TaxProfile] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tax_profiles", b"tax_profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxProfilesResponse: _TypeAlias = ListTaxProfilesResponse  # noqa: Y015
+
+@_typing.final
+class ListTaxPoliciesRequest(_message.Message):
+    """Request of ListTaxPolicies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Policies in one answer; 0: 100."""
+    page_token: _builtins.str
+    """Where to go on: the next_page_token of the answer before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxPoliciesRequest: _TypeAlias = ListTaxPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListTaxPoliciesResponse(_message.Message):
+    """Response of ListTaxPolicies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: this is the last one."""
+    @_builtins.property
+    def tax_policies(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxPolicy]:
+        """What was found."""
+
+    def __init__(
+        self,
+        *,
+        tax_policies: _abc.Iterable[_pricing_pb2.TaxPolicy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tax_policies", b"tax_policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaxPoliciesResponse: _TypeAlias = ListTaxPoliciesResponse  # noqa: Y015

@@ -40,6 +40,26 @@ class CatalogServiceStub:
                 request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.SerializeToString,
                 response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.FromString,
                 _registered_method=True)
+        self.PublishPlan = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/PublishPlan',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanResponse.FromString,
+                _registered_method=True)
+        self.ArchivePlan = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ArchivePlan',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanResponse.FromString,
+                _registered_method=True)
+        self.MigratePlan = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/MigratePlan',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanResponse.FromString,
+                _registered_method=True)
+        self.AssignBusinessModel = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/AssignBusinessModel',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelResponse.FromString,
+                _registered_method=True)
         self.GetPlan = channel.unary_unary(
                 '/payments.pricing.v1.CatalogService/GetPlan',
                 request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.GetPlanRequest.SerializeToString,
@@ -60,6 +80,56 @@ class CatalogServiceStub:
                 request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsRequest.SerializeToString,
                 response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsResponse.FromString,
                 _registered_method=True)
+        self.ListBusinessModels = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListBusinessModels',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsResponse.FromString,
+                _registered_method=True)
+        self.ListOrgBusinessModels = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListOrgBusinessModels',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsResponse.FromString,
+                _registered_method=True)
+        self.ListPartners = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListPartners',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersResponse.FromString,
+                _registered_method=True)
+        self.ListPartnersOfRecord = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListPartnersOfRecord',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordResponse.FromString,
+                _registered_method=True)
+        self.ListCommissionRates = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListCommissionRates',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesResponse.FromString,
+                _registered_method=True)
+        self.ListTaxRates = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListTaxRates',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesResponse.FromString,
+                _registered_method=True)
+        self.ListTaxProfiles = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListTaxProfiles',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesResponse.FromString,
+                _registered_method=True)
+        self.ListTaxPolicies = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListTaxPolicies',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ListBillingAccountOrgs = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListBillingAccountOrgs',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsResponse.FromString,
+                _registered_method=True)
+        self.ListBillingAccountPartners = channel.unary_unary(
+                '/payments.pricing.v1.CatalogService/ListBillingAccountPartners',
+                request_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -71,8 +141,48 @@ class CatalogServiceServicer:
         deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
         plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 
-        Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-        CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+        To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+
+        Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+        DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishPlan(self, request, context):
+        """PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+        plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ArchivePlan(self, request, context):
+        """ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+        PLAN_IN_USE (MigratePlan moves those who are on it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigratePlan(self, request, context):
+        """MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+        then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+        entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+        order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+        again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+        goes on by itself.
+
+        Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignBusinessModel(self, request, context):
+        """AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+        it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +217,78 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBusinessModels(self, request, context):
+        """ListBusinessModels pages through the business models by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOrgBusinessModels(self, request, context):
+        """ListOrgBusinessModels pages through the organisations that are on a business model, by their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartners(self, request, context):
+        """ListPartners pages through the partners by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartnersOfRecord(self, request, context):
+        """ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCommissionRates(self, request, context):
+        """ListCommissionRates pages through the commission rates by tier and SKU.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaxRates(self, request, context):
+        """ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaxProfiles(self, request, context):
+        """ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTaxPolicies(self, request, context):
+        """ListTaxPolicies pages through the tax policies by country.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBillingAccountOrgs(self, request, context):
+        """ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+        start_at, ended ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBillingAccountPartners(self, request, context):
+        """ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+        ended ones included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +296,26 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ApplyCatalog,
                     request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.FromString,
                     response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.SerializeToString,
+            ),
+            'PublishPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishPlan,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanResponse.SerializeToString,
+            ),
+            'ArchivePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.ArchivePlan,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanResponse.SerializeToString,
+            ),
+            'MigratePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigratePlan,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanResponse.SerializeToString,
+            ),
+            'AssignBusinessModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignBusinessModel,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelResponse.SerializeToString,
             ),
             'GetPlan': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPlan,
@@ -134,6 +336,56 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListEntitlements,
                     request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsRequest.FromString,
                     response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsResponse.SerializeToString,
+            ),
+            'ListBusinessModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBusinessModels,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsResponse.SerializeToString,
+            ),
+            'ListOrgBusinessModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOrgBusinessModels,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsResponse.SerializeToString,
+            ),
+            'ListPartners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartners,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersResponse.SerializeToString,
+            ),
+            'ListPartnersOfRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartnersOfRecord,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordResponse.SerializeToString,
+            ),
+            'ListCommissionRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCommissionRates,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesResponse.SerializeToString,
+            ),
+            'ListTaxRates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaxRates,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesResponse.SerializeToString,
+            ),
+            'ListTaxProfiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaxProfiles,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesResponse.SerializeToString,
+            ),
+            'ListTaxPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaxPolicies,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesResponse.SerializeToString,
+            ),
+            'ListBillingAccountOrgs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBillingAccountOrgs,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsResponse.SerializeToString,
+            ),
+            'ListBillingAccountPartners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBillingAccountPartners,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -164,6 +416,114 @@ class CatalogService:
             '/payments.pricing.v1.CatalogService/ApplyCatalog',
             payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.SerializeToString,
             payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/PublishPlan',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.PublishPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ArchivePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ArchivePlan',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ArchivePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigratePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/MigratePlan',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.MigratePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignBusinessModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/AssignBusinessModel',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.AssignBusinessModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -272,6 +632,276 @@ class CatalogService:
             '/payments.pricing.v1.CatalogService/ListEntitlements',
             payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsRequest.SerializeToString,
             payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListEntitlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBusinessModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListBusinessModels',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBusinessModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOrgBusinessModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListOrgBusinessModels',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListOrgBusinessModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListPartners',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartnersOfRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListPartnersOfRecord',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListPartnersOfRecordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCommissionRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListCommissionRates',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListCommissionRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaxRates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListTaxRates',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxRatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaxProfiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListTaxProfiles',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxProfilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaxPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListTaxPolicies',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListTaxPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBillingAccountOrgs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListBillingAccountOrgs',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountOrgsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBillingAccountPartners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.CatalogService/ListBillingAccountPartners',
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_catalog__service__pb2.ListBillingAccountPartnersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,8 +38,32 @@ class CatalogServiceStub:
     deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
     plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 
-    Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-    CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+    To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+
+    Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+    DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
+    """
+    PublishPlan: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPlanRequest, _catalog_service_pb2.PublishPlanResponse]
+    """PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+    plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+    """
+    ArchivePlan: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePlanRequest, _catalog_service_pb2.ArchivePlanResponse]
+    """ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+    PLAN_IN_USE (MigratePlan moves those who are on it).
+    """
+    MigratePlan: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.MigratePlanRequest, _catalog_service_pb2.MigratePlanResponse]
+    """MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+    then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+    entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+    order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+    again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+    goes on by itself.
+
+    Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+    """
+    AssignBusinessModel: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.AssignBusinessModelRequest, _catalog_service_pb2.AssignBusinessModelResponse]
+    """AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+    it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
     """
     GetPlan: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPlanRequest, _catalog_service_pb2.GetPlanResponse]
     """GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND."""
@@ -51,6 +75,30 @@ class CatalogServiceStub:
     """ListSkus pages through the SKUs by id."""
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListEntitlementsRequest, _catalog_service_pb2.ListEntitlementsResponse]
     """ListEntitlements pages through the entitlements by organisation and effective_at, superseded ones included."""
+    ListBusinessModels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBusinessModelsRequest, _catalog_service_pb2.ListBusinessModelsResponse]
+    """ListBusinessModels pages through the business models by id."""
+    ListOrgBusinessModels: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListOrgBusinessModelsRequest, _catalog_service_pb2.ListOrgBusinessModelsResponse]
+    """ListOrgBusinessModels pages through the organisations that are on a business model, by their ids."""
+    ListPartners: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPartnersRequest, _catalog_service_pb2.ListPartnersResponse]
+    """ListPartners pages through the partners by id."""
+    ListPartnersOfRecord: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPartnersOfRecordRequest, _catalog_service_pb2.ListPartnersOfRecordResponse]
+    """ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included."""
+    ListCommissionRates: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListCommissionRatesRequest, _catalog_service_pb2.ListCommissionRatesResponse]
+    """ListCommissionRates pages through the commission rates by tier and SKU."""
+    ListTaxRates: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxRatesRequest, _catalog_service_pb2.ListTaxRatesResponse]
+    """ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included."""
+    ListTaxProfiles: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxProfilesRequest, _catalog_service_pb2.ListTaxProfilesResponse]
+    """ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included."""
+    ListTaxPolicies: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxPoliciesRequest, _catalog_service_pb2.ListTaxPoliciesResponse]
+    """ListTaxPolicies pages through the tax policies by country."""
+    ListBillingAccountOrgs: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBillingAccountOrgsRequest, _catalog_service_pb2.ListBillingAccountOrgsResponse]
+    """ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+    start_at, ended ones included.
+    """
+    ListBillingAccountPartners: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBillingAccountPartnersRequest, _catalog_service_pb2.ListBillingAccountPartnersResponse]
+    """ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+    ended ones included.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -62,8 +110,32 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
     plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 
-    Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-    CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+    To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+
+    Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+    DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
+    """
+    PublishPlan: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPlanRequest, _catalog_service_pb2.PublishPlanResponse]  # type: ignore[assignment]
+    """PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+    plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+    """
+    ArchivePlan: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePlanRequest, _catalog_service_pb2.ArchivePlanResponse]  # type: ignore[assignment]
+    """ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+    PLAN_IN_USE (MigratePlan moves those who are on it).
+    """
+    MigratePlan: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.MigratePlanRequest, _catalog_service_pb2.MigratePlanResponse]  # type: ignore[assignment]
+    """MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+    then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+    entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+    order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+    again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+    goes on by itself.
+
+    Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+    """
+    AssignBusinessModel: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.AssignBusinessModelRequest, _catalog_service_pb2.AssignBusinessModelResponse]  # type: ignore[assignment]
+    """AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+    it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
     """
     GetPlan: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPlanRequest, _catalog_service_pb2.GetPlanResponse]  # type: ignore[assignment]
     """GetPlan reads a plan with its newest price list, or with the version asked for. Errors: NOT_FOUND."""
@@ -75,6 +147,30 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """ListSkus pages through the SKUs by id."""
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListEntitlementsRequest, _catalog_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """ListEntitlements pages through the entitlements by organisation and effective_at, superseded ones included."""
+    ListBusinessModels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBusinessModelsRequest, _catalog_service_pb2.ListBusinessModelsResponse]  # type: ignore[assignment]
+    """ListBusinessModels pages through the business models by id."""
+    ListOrgBusinessModels: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListOrgBusinessModelsRequest, _catalog_service_pb2.ListOrgBusinessModelsResponse]  # type: ignore[assignment]
+    """ListOrgBusinessModels pages through the organisations that are on a business model, by their ids."""
+    ListPartners: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPartnersRequest, _catalog_service_pb2.ListPartnersResponse]  # type: ignore[assignment]
+    """ListPartners pages through the partners by id."""
+    ListPartnersOfRecord: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPartnersOfRecordRequest, _catalog_service_pb2.ListPartnersOfRecordResponse]  # type: ignore[assignment]
+    """ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included."""
+    ListCommissionRates: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListCommissionRatesRequest, _catalog_service_pb2.ListCommissionRatesResponse]  # type: ignore[assignment]
+    """ListCommissionRates pages through the commission rates by tier and SKU."""
+    ListTaxRates: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxRatesRequest, _catalog_service_pb2.ListTaxRatesResponse]  # type: ignore[assignment]
+    """ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included."""
+    ListTaxProfiles: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxProfilesRequest, _catalog_service_pb2.ListTaxProfilesResponse]  # type: ignore[assignment]
+    """ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included."""
+    ListTaxPolicies: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListTaxPoliciesRequest, _catalog_service_pb2.ListTaxPoliciesResponse]  # type: ignore[assignment]
+    """ListTaxPolicies pages through the tax policies by country."""
+    ListBillingAccountOrgs: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBillingAccountOrgsRequest, _catalog_service_pb2.ListBillingAccountOrgsResponse]  # type: ignore[assignment]
+    """ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+    start_at, ended ones included.
+    """
+    ListBillingAccountPartners: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListBillingAccountPartnersRequest, _catalog_service_pb2.ListBillingAccountPartnersResponse]  # type: ignore[assignment]
+    """ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+    ended ones included.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """CatalogService keeps what is sold, at which prices, to whom, and which partners earn on it."""
@@ -89,8 +185,56 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         deleted, because charges refer to it. Every write leaves an audit entry, and plans publish plan.created, plan.updated or
         plan.deprecated, all in one transaction. Applying the same content again changes nothing.
 
-        Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PARTNERS_OVERLAP,
-        CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN.
+        To put an organisation on a business model, or elsewhere in one, the caller needs scope `pricing:admin` too.
+
+        Errors: INVALID_FIELD, CATALOG_REFERENCE_MISSING, PLAN_VERSION_FROZEN, PLAN_NOT_ACTIVE, PLAN_IN_USE, PARTNERS_OVERLAP,
+        DISPUTE_CONFLICT, TAXES_TOO_MANY, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, MODEL_CODE_TAKEN, AGGREGATION_NOT_PRICEABLE, SCOPE_MISSING.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishPlan(
+        self,
+        request: _catalog_service_pb2.PublishPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.PublishPlanResponse, _abc.Awaitable[_catalog_service_pb2.PublishPlanResponse]]:
+        """PublishPlan makes the list of a draft version 1 of its plan, which never changes from then on. Publishing a published
+        plan again changes nothing. Errors: NOT_FOUND, PLAN_NOT_ACTIVE (it is archived).
+        """
+
+    @_abc_1.abstractmethod
+    def ArchivePlan(
+        self,
+        request: _catalog_service_pb2.ArchivePlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ArchivePlanResponse, _abc.Awaitable[_catalog_service_pb2.ArchivePlanResponse]]:
+        """ArchivePlan ends a plan that nobody is on, nor will be. Archiving it again changes nothing. Errors: NOT_FOUND,
+        PLAN_IN_USE (MigratePlan moves those who are on it).
+        """
+
+    @_abc_1.abstractmethod
+    def MigratePlan(
+        self,
+        request: _catalog_service_pb2.MigratePlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.MigratePlanResponse, _abc.Awaitable[_catalog_service_pb2.MigratePlanResponse]]:
+        """MigratePlan moves organisations from a plan, or one version of it, to another from an instant on: those who are on it
+        then, by an entitlement or by their business model, get an entitlement to the other plan that begins at the instant, and
+        entitlements to the old plan that begin later name the new one. A call moves `limit` organisations at most, in the
+        order of their ids, in one transaction, each with its audit entries; `remaining` tells how many are left. Make the call
+        again, with a request_id of its own, until none is: whoever was moved is not found again, so a migration that broke off
+        goes on by itself.
+
+        Errors: INVALID_FIELD (the plan has no list in effect then), NOT_FOUND, PLAN_NOT_ACTIVE, CURRENCY_MISMATCH.
+        """
+
+    @_abc_1.abstractmethod
+    def AssignBusinessModel(
+        self,
+        request: _catalog_service_pb2.AssignBusinessModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.AssignBusinessModelResponse, _abc.Awaitable[_catalog_service_pb2.AssignBusinessModelResponse]]:
+        """AssignBusinessModel puts an organisation on a business model, or elsewhere in one. Who did it and when are stored with
+        it, and in an audit entry. Errors: CATALOG_REFERENCE_MISSING, PLAN_NOT_ACTIVE.
         """
 
     @_abc_1.abstractmethod
@@ -126,5 +270,89 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ListEntitlementsResponse, _abc.Awaitable[_catalog_service_pb2.ListEntitlementsResponse]]:
         """ListEntitlements pages through the entitlements by organisation and effective_at, superseded ones included."""
+
+    @_abc_1.abstractmethod
+    def ListBusinessModels(
+        self,
+        request: _catalog_service_pb2.ListBusinessModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListBusinessModelsResponse, _abc.Awaitable[_catalog_service_pb2.ListBusinessModelsResponse]]:
+        """ListBusinessModels pages through the business models by id."""
+
+    @_abc_1.abstractmethod
+    def ListOrgBusinessModels(
+        self,
+        request: _catalog_service_pb2.ListOrgBusinessModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListOrgBusinessModelsResponse, _abc.Awaitable[_catalog_service_pb2.ListOrgBusinessModelsResponse]]:
+        """ListOrgBusinessModels pages through the organisations that are on a business model, by their ids."""
+
+    @_abc_1.abstractmethod
+    def ListPartners(
+        self,
+        request: _catalog_service_pb2.ListPartnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListPartnersResponse, _abc.Awaitable[_catalog_service_pb2.ListPartnersResponse]]:
+        """ListPartners pages through the partners by id."""
+
+    @_abc_1.abstractmethod
+    def ListPartnersOfRecord(
+        self,
+        request: _catalog_service_pb2.ListPartnersOfRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListPartnersOfRecordResponse, _abc.Awaitable[_catalog_service_pb2.ListPartnersOfRecordResponse]]:
+        """ListPartnersOfRecord pages through the partners of record by organisation, partner and start_at, ended ones included."""
+
+    @_abc_1.abstractmethod
+    def ListCommissionRates(
+        self,
+        request: _catalog_service_pb2.ListCommissionRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListCommissionRatesResponse, _abc.Awaitable[_catalog_service_pb2.ListCommissionRatesResponse]]:
+        """ListCommissionRates pages through the commission rates by tier and SKU."""
+
+    @_abc_1.abstractmethod
+    def ListTaxRates(
+        self,
+        request: _catalog_service_pb2.ListTaxRatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListTaxRatesResponse, _abc.Awaitable[_catalog_service_pb2.ListTaxRatesResponse]]:
+        """ListTaxRates pages through the tax rates by jurisdiction, tax, tax code and effective_at, superseded ones included."""
+
+    @_abc_1.abstractmethod
+    def ListTaxProfiles(
+        self,
+        request: _catalog_service_pb2.ListTaxProfilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListTaxProfilesResponse, _abc.Awaitable[_catalog_service_pb2.ListTaxProfilesResponse]]:
+        """ListTaxProfiles pages through the tax profiles by organisation and effective_at, superseded ones included."""
+
+    @_abc_1.abstractmethod
+    def ListTaxPolicies(
+        self,
+        request: _catalog_service_pb2.ListTaxPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListTaxPoliciesResponse, _abc.Awaitable[_catalog_service_pb2.ListTaxPoliciesResponse]]:
+        """ListTaxPolicies pages through the tax policies by country."""
+
+    @_abc_1.abstractmethod
+    def ListBillingAccountOrgs(
+        self,
+        request: _catalog_service_pb2.ListBillingAccountOrgsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListBillingAccountOrgsResponse, _abc.Awaitable[_catalog_service_pb2.ListBillingAccountOrgsResponse]]:
+        """ListBillingAccountOrgs pages through the organisations of billing accounts by organisation, billing account and
+        start_at, ended ones included.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBillingAccountPartners(
+        self,
+        request: _catalog_service_pb2.ListBillingAccountPartnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ListBillingAccountPartnersResponse, _abc.Awaitable[_catalog_service_pb2.ListBillingAccountPartnersResponse]]:
+        """ListBillingAccountPartners pages through the partners of billing accounts by billing account, partner and start_at,
+        ended ones included.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -67,6 +67,8 @@ class _RoundingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rounding.Val
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROUNDING_UNSPECIFIED: _Rounding.ValueType  # 0
     """Not said: the default of the place where it stands."""
+    ROUNDING_NONE: _Rounding.ValueType  # 1
+    """Not at all, save that a quantity has 18 places."""
     ROUNDING_CEILING: _Rounding.ValueType  # 2
     """Up: what is begun counts."""
     ROUNDING_FLOOR: _Rounding.ValueType  # 3
@@ -79,6 +81,8 @@ class Rounding(_Rounding, metaclass=_RoundingEnumTypeWrapper):
 
 ROUNDING_UNSPECIFIED: Rounding.ValueType  # 0
 """Not said: the default of the place where it stands."""
+ROUNDING_NONE: Rounding.ValueType  # 1
+"""Not at all, save that a quantity has 18 places."""
 ROUNDING_CEILING: Rounding.ValueType  # 2
 """Up: what is begun counts."""
 ROUNDING_FLOOR: Rounding.ValueType  # 3
@@ -86,6 +90,128 @@ ROUNDING_FLOOR: Rounding.ValueType  # 3
 ROUNDING_HALF_UP: Rounding.ValueType  # 4
 """To the nearest, halves up."""
 Global___Rounding: _TypeAlias = Rounding  # noqa: Y015
+
+class _Proration:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProrationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proration.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRORATION_UNSPECIFIED: _Proration.ValueType  # 0
+    """Not said: a period in which the organisation moves to or from the plan is not rated (PLAN_CHANGES_IN_PERIOD)."""
+    PRORATION_NONE: _Proration.ValueType  # 1
+    """All of it belongs to each part."""
+    PRORATION_DAY: _Proration.ValueType  # 2
+    """By days of 24 hours from the start of the period; the day of a change belongs to what is changed to."""
+    PRORATION_SECOND: _Proration.ValueType  # 3
+    """By whole seconds from the start of the period."""
+
+class Proration(_Proration, metaclass=_ProrationEnumTypeWrapper):
+    """Proration says how much of what a plan asks for or gives by the period belongs to a part of it, where an organisation is
+    on several plans in one period.
+    """
+
+PRORATION_UNSPECIFIED: Proration.ValueType  # 0
+"""Not said: a period in which the organisation moves to or from the plan is not rated (PLAN_CHANGES_IN_PERIOD)."""
+PRORATION_NONE: Proration.ValueType  # 1
+"""All of it belongs to each part."""
+PRORATION_DAY: Proration.ValueType  # 2
+"""By days of 24 hours from the start of the period; the day of a change belongs to what is changed to."""
+PRORATION_SECOND: Proration.ValueType  # 3
+"""By whole seconds from the start of the period."""
+Global___Proration: _TypeAlias = Proration  # noqa: Y015
+
+class _TaxTreatment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaxTreatmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaxTreatment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAX_TREATMENT_UNSPECIFIED: _TaxTreatment.ValueType  # 0
+    """Not said: as TAX_TREATMENT_TAXED."""
+    TAX_TREATMENT_TAXED: _TaxTreatment.ValueType  # 1
+    """It is levied at the rate."""
+    TAX_TREATMENT_ZERO_RATED: _TaxTreatment.ValueType  # 2
+    """It is levied at zero per cent."""
+    TAX_TREATMENT_EXEMPT: _TaxTreatment.ValueType  # 3
+    """What is sold is exempt from it."""
+    TAX_TREATMENT_OUT_OF_SCOPE: _TaxTreatment.ValueType  # 4
+    """What is sold is outside of the tax, or the tax is not levied any more."""
+    TAX_TREATMENT_CUSTOMER_EXEMPT: _TaxTreatment.ValueType  # 5
+    """The organisation has a certificate of exemption. Of lines only."""
+    TAX_TREATMENT_REVERSE_CHARGE: _TaxTreatment.ValueType  # 6
+    """The organisation accounts for the tax itself. Of lines only."""
+
+class TaxTreatment(_TaxTreatment, metaclass=_TaxTreatmentEnumTypeWrapper):
+    """TaxTreatment says whether a tax is levied, and why not where it is not."""
+
+TAX_TREATMENT_UNSPECIFIED: TaxTreatment.ValueType  # 0
+"""Not said: as TAX_TREATMENT_TAXED."""
+TAX_TREATMENT_TAXED: TaxTreatment.ValueType  # 1
+"""It is levied at the rate."""
+TAX_TREATMENT_ZERO_RATED: TaxTreatment.ValueType  # 2
+"""It is levied at zero per cent."""
+TAX_TREATMENT_EXEMPT: TaxTreatment.ValueType  # 3
+"""What is sold is exempt from it."""
+TAX_TREATMENT_OUT_OF_SCOPE: TaxTreatment.ValueType  # 4
+"""What is sold is outside of the tax, or the tax is not levied any more."""
+TAX_TREATMENT_CUSTOMER_EXEMPT: TaxTreatment.ValueType  # 5
+"""The organisation has a certificate of exemption. Of lines only."""
+TAX_TREATMENT_REVERSE_CHARGE: TaxTreatment.ValueType  # 6
+"""The organisation accounts for the tax itself. Of lines only."""
+Global___TaxTreatment: _TypeAlias = TaxTreatment  # noqa: Y015
+
+class _TaxRounding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaxRoundingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaxRounding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAX_ROUNDING_UNSPECIFIED: _TaxRounding.ValueType  # 0
+    """Not said: as TAX_ROUNDING_LINE."""
+    TAX_ROUNDING_LINE: _TaxRounding.ValueType  # 1
+    """The tax of each line."""
+    TAX_ROUNDING_DOCUMENT: _TaxRounding.ValueType  # 2
+    """The tax of the whole document. Each line bears what it adds: the tax of all lines up to it, rounded, less that of all
+    lines before it, rounded. So the lines sum exactly to the tax of the document, and each is proved by itself.
+    """
+
+class TaxRounding(_TaxRounding, metaclass=_TaxRoundingEnumTypeWrapper):
+    """TaxRounding says what of a tax is rounded to the minor unit, half up."""
+
+TAX_ROUNDING_UNSPECIFIED: TaxRounding.ValueType  # 0
+"""Not said: as TAX_ROUNDING_LINE."""
+TAX_ROUNDING_LINE: TaxRounding.ValueType  # 1
+"""The tax of each line."""
+TAX_ROUNDING_DOCUMENT: TaxRounding.ValueType  # 2
+"""The tax of the whole document. Each line bears what it adds: the tax of all lines up to it, rounded, less that of all
+lines before it, rounded. So the lines sum exactly to the tax of the document, and each is proved by itself.
+"""
+Global___TaxRounding: _TypeAlias = TaxRounding  # noqa: Y015
+
+class _TaxMissing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaxMissingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaxMissing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TAX_MISSING_UNSPECIFIED: _TaxMissing.ValueType  # 0
+    """Not said: as TAX_MISSING_REFUSE."""
+    TAX_MISSING_REFUSE: _TaxMissing.ValueType  # 1
+    """It is not rated (TAX_PROFILE_MISSING, TAX_RATE_MISSING)."""
+    TAX_MISSING_UNTAXED: _TaxMissing.ValueType  # 2
+    """It bears no tax."""
+
+class TaxMissing(_TaxMissing, metaclass=_TaxMissingEnumTypeWrapper):
+    """TaxMissing says what becomes of a line that no rate is known for."""
+
+TAX_MISSING_UNSPECIFIED: TaxMissing.ValueType  # 0
+"""Not said: as TAX_MISSING_REFUSE."""
+TAX_MISSING_REFUSE: TaxMissing.ValueType  # 1
+"""It is not rated (TAX_PROFILE_MISSING, TAX_RATE_MISSING)."""
+TAX_MISSING_UNTAXED: TaxMissing.ValueType  # 2
+"""It bears no tax."""
+Global___TaxMissing: _TypeAlias = TaxMissing  # noqa: Y015
 
 @_typing.final
 class Sku(_message.Message):
@@ -128,13 +254,17 @@ class Sku(_message.Message):
     unit: _builtins.str
     """Unit of its quantities for people, e.g. `token`."""
     aggregation: _type_pb2.Aggregation.ValueType
-    """How the events of a period become the quantity that is priced: SUM (also when unset) or COUNT."""
+    """How the events of a project in a period become the quantity that is priced; the quantities of projects add up. Unset:
+    SUM. A price that cannot be applied to it is refused when it is declared (AGGREGATION_NOT_PRICEABLE). WEIGHTED_SUM is
+    in units times hours, also of a period without events if a level from before holds; `unit_conversion` makes other units
+    of it.
+    """
     cost: _builtins.str
     """What one unit costs the tenant, for its own reports; rating never reads it."""
     retail: _builtins.str
     """List price of one unit, for price lists; rating reads plans only."""
     tax_code: _builtins.str
-    """Code by which a tax engine knows the SKU."""
+    """Code by which tax rates know the SKU (TaxRate); empty: those without a code apply."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free notes for programs."""
@@ -247,12 +377,14 @@ class OrgBusinessModel(_message.Message):
     plan_id: _builtins.str
     """Plan of this organisation within the model; the model's default plan when unset."""
     assigned_by: _builtins.str
-    """Who put it there, e.g. an employee's id."""
+    """Who put it there, e.g. an employee's id. Left out: the caller, when the organisation is put on another model or plan;
+    else it stays.
+    """
     notes: _builtins.str
     """Notes for people."""
     @_builtins.property
     def assigned_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was put there, for the record: rating does not read it."""
+        """When it was put there, for the record: rating does not read it. Left out: now, likewise."""
 
     def __init__(
         self,
@@ -292,6 +424,14 @@ class Plan(_message.Message):
         """In use."""
         STATUS_DEPRECATED: Plan._Status.ValueType  # 2
         """Rates those who are on it; refuses anybody new."""
+        STATUS_DRAFT: Plan._Status.ValueType  # 3
+        """Not published: it has no version, may be changed in any way, and nobody can be on it. Declared in use, or by
+        PublishPlan, its list becomes version 1. A plan that was published never is a draft again.
+        """
+        STATUS_ARCHIVED: Plan._Status.ValueType  # 4
+        """Over: nobody is on it or will be (PLAN_IN_USE else), nobody new, and no list that differs. Periods of the past are
+        rated by it still. A draft that is archived is given up.
+        """
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
         """Whether new organisations may be put on it."""
@@ -302,6 +442,14 @@ class Plan(_message.Message):
     """In use."""
     STATUS_DEPRECATED: Plan.Status.ValueType  # 2
     """Rates those who are on it; refuses anybody new."""
+    STATUS_DRAFT: Plan.Status.ValueType  # 3
+    """Not published: it has no version, may be changed in any way, and nobody can be on it. Declared in use, or by
+    PublishPlan, its list becomes version 1. A plan that was published never is a draft again.
+    """
+    STATUS_ARCHIVED: Plan.Status.ValueType  # 4
+    """Over: nobody is on it or will be (PLAN_IN_USE else), nobody new, and no list that differs. Periods of the past are
+    rated by it still. A draft that is archived is given up.
+    """
 
     PLAN_ID_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
@@ -313,6 +461,7 @@ class Plan(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     PRICES_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    PRORATION_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id, the tenant's own."""
     model_id: _builtins.str
@@ -326,12 +475,17 @@ class Plan(_message.Message):
     version: _builtins.int
     """Version of the price list. Input: 0 lets the catalogue number it, 1 first and one more for each list
     that differs; a number must lie above all published ones, or repeat the newest with the same list
-    (PLAN_VERSION_FROZEN else).
+    (PLAN_VERSION_FROZEN else). A draft has none.
     """
     status: Global___Plan.Status.ValueType
     """Whether it is in use."""
     notes: _builtins.str
     """Notes for people."""
+    proration: Global___Proration.ValueType
+    """How a period is rated in which an organisation moves to or from the plan: each part by its own plan, and of what is
+    due or given by the period (flat amounts, the flat amount of a first tier, amounts of stairsteps, minimum and maximum
+    amounts, included units and free allowances) the share that the part has. Part of the version.
+    """
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanPrice]:
         """The price list, whole: a SKU that is left out is not priced by this version. At most 2,000 tiers in all."""
@@ -356,10 +510,11 @@ class Plan(_message.Message):
         notes: _builtins.str = ...,
         prices: _abc.Iterable[Global___PlanPrice] | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
+        proration: Global___Proration.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "effective_at", b"effective_at", "model_id", b"model_id", "name", b"name", "notes", b"notes", "plan_id", b"plan_id", "prices", b"prices", "status", b"status", "tier", b"tier", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "effective_at", b"effective_at", "model_id", b"model_id", "name", b"name", "notes", b"notes", "plan_id", b"plan_id", "prices", b"prices", "proration", b"proration", "status", b"status", "tier", b"tier", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,8 +528,11 @@ class PlanPrice(_message.Message):
 
     SKU_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    TAX_CODE_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The SKU."""
+    tax_code: _builtins.str
+    """Code by which tax rates know what is sold at this price; empty: that of the SKU."""
     @_builtins.property
     def price(self) -> Global___Price:
         """What it costs."""
@@ -384,10 +542,11 @@ class PlanPrice(_message.Message):
         *,
         sku: _builtins.str = ...,
         price: Global___Price | None = ...,
+        tax_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "sku", b"sku", "tax_code", b"tax_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,8 +554,12 @@ Global___PlanPrice: _TypeAlias = PlanPrice  # noqa: Y015
 
 @_typing.final
 class Price(_message.Message):
-    """Price turns the quantity of a period into an amount. Amounts are exact until the line that they end up on is
+    """Price turns the usage of a period into an amount. Amounts are exact until the line that they end up on is
     closed; it rounds once, half up, from the unrounded value.
+
+    The order: units are converted and rounded, included ones taken off, the model prices what is left; then
+    discount_percent is taken off the amount, maximum_amount lowers it, minimum_amount raises it. A part of a period costs
+    what the whole costs with it, less what it costs without it, so that parts sum exactly to the whole.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -404,10 +567,26 @@ class Price(_message.Message):
     FLAT_FIELD_NUMBER: _builtins.int
     PER_UNIT_FIELD_NUMBER: _builtins.int
     GRADUATED_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
     PACKAGE_FIELD_NUMBER: _builtins.int
+    PERCENTAGE_FIELD_NUMBER: _builtins.int
+    GRADUATED_PERCENTAGE_FIELD_NUMBER: _builtins.int
+    STAIRSTEP_FIELD_NUMBER: _builtins.int
+    MATRIX_FIELD_NUMBER: _builtins.int
+    DYNAMIC_FIELD_NUMBER: _builtins.int
     INCLUDED_QTY_FIELD_NUMBER: _builtins.int
+    MINIMUM_AMOUNT_FIELD_NUMBER: _builtins.int
+    MAXIMUM_AMOUNT_FIELD_NUMBER: _builtins.int
+    DISCOUNT_PERCENT_FIELD_NUMBER: _builtins.int
+    UNIT_CONVERSION_FIELD_NUMBER: _builtins.int
     included_qty: _builtins.str
     """Units that cost nothing, consumed before any other; tiers and packages count what is left. Empty: none."""
+    minimum_amount: _builtins.str
+    """Least that a period costs, in the currency's major unit, used or not; the period's first part bears it. Empty: no minimum."""
+    maximum_amount: _builtins.str
+    """Most that a period costs, not below minimum_amount. Empty: no limit."""
+    discount_percent: _builtins.str
+    """Per cent of the amount that is not charged, 0 to 100. Empty: none."""
     @_builtins.property
     def flat(self) -> Global___FlatPrice:
         """One amount a period."""
@@ -421,8 +600,36 @@ class Price(_message.Message):
         """Each unit costs what the tier that it falls into says."""
 
     @_builtins.property
+    def volume(self) -> Global___VolumePrice:
+        """All units cost what the tier of the last one says."""
+
+    @_builtins.property
     def package(self) -> Global___PackagePrice:
         """Units are sold in packages."""
+
+    @_builtins.property
+    def percentage(self) -> Global___PercentagePrice:
+        """A share of an amount of money, and a fixed amount an event."""
+
+    @_builtins.property
+    def graduated_percentage(self) -> Global___GraduatedPercentagePrice:
+        """Each part of an amount of money bears the rate of its own tier."""
+
+    @_builtins.property
+    def stairstep(self) -> Global___StairstepPrice:
+        """One amount for all that is used, up to the limits of a step."""
+
+    @_builtins.property
+    def matrix(self) -> Global___MatrixPrice:
+        """Units cost what the value of a dimension says."""
+
+    @_builtins.property
+    def dynamic(self) -> Global___DynamicPrice:
+        """Events carry what they cost."""
+
+    @_builtins.property
+    def unit_conversion(self) -> Global___UnitConversion:
+        """Makes priced units of metered ones, before anything else. Unset: they are the same."""
 
     def __init__(
         self,
@@ -430,18 +637,87 @@ class Price(_message.Message):
         flat: Global___FlatPrice | None = ...,
         per_unit: Global___PerUnitPrice | None = ...,
         graduated: Global___GraduatedPrice | None = ...,
+        volume: Global___VolumePrice | None = ...,
         package: Global___PackagePrice | None = ...,
+        percentage: Global___PercentagePrice | None = ...,
+        graduated_percentage: Global___GraduatedPercentagePrice | None = ...,
+        stairstep: Global___StairstepPrice | None = ...,
+        matrix: Global___MatrixPrice | None = ...,
+        dynamic: Global___DynamicPrice | None = ...,
         included_qty: _builtins.str = ...,
+        minimum_amount: _builtins.str = ...,
+        maximum_amount: _builtins.str = ...,
+        discount_percent: _builtins.str = ...,
+        unit_conversion: Global___UnitConversion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["flat", b"flat", "graduated", b"graduated", "model", b"model", "package", b"package", "per_unit", b"per_unit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dynamic", b"dynamic", "flat", b"flat", "graduated", b"graduated", "graduated_percentage", b"graduated_percentage", "matrix", b"matrix", "model", b"model", "package", b"package", "per_unit", b"per_unit", "percentage", b"percentage", "stairstep", b"stairstep", "unit_conversion", b"unit_conversion", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flat", b"flat", "graduated", b"graduated", "included_qty", b"included_qty", "model", b"model", "package", b"package", "per_unit", b"per_unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discount_percent", b"discount_percent", "dynamic", b"dynamic", "flat", b"flat", "graduated", b"graduated", "graduated_percentage", b"graduated_percentage", "included_qty", b"included_qty", "matrix", b"matrix", "maximum_amount", b"maximum_amount", "minimum_amount", b"minimum_amount", "model", b"model", "package", b"package", "per_unit", b"per_unit", "percentage", b"percentage", "stairstep", b"stairstep", "unit_conversion", b"unit_conversion", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["flat", "per_unit", "graduated", "package"]  # noqa: Y015
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["flat", "per_unit", "graduated", "volume", "package", "percentage", "graduated_percentage", "stairstep", "matrix", "dynamic"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
 
 Global___Price: _TypeAlias = Price  # noqa: Y015
+
+@_typing.final
+class UnitConversion(_message.Message):
+    """UnitConversion turns metered units into priced ones, e.g. bytes into GiB. All units of the period so far are converted
+    together, so that a unit that is begun counts once, whatever the number of projects.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Operation:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[UnitConversion._Operation.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OPERATION_UNSPECIFIED: UnitConversion._Operation.ValueType  # 0
+        """Not known to this reader; refused in an input."""
+        OPERATION_MULTIPLY: UnitConversion._Operation.ValueType  # 1
+        """Units times factor."""
+        OPERATION_DIVIDE: UnitConversion._Operation.ValueType  # 2
+        """Units through factor."""
+
+    class Operation(_Operation, metaclass=_OperationEnumTypeWrapper):
+        """What is done with the factor."""
+
+    OPERATION_UNSPECIFIED: UnitConversion.Operation.ValueType  # 0
+    """Not known to this reader; refused in an input."""
+    OPERATION_MULTIPLY: UnitConversion.Operation.ValueType  # 1
+    """Units times factor."""
+    OPERATION_DIVIDE: UnitConversion.Operation.ValueType  # 2
+    """Units through factor."""
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    operation: Global___UnitConversion.Operation.ValueType
+    """What is done with the factor."""
+    factor: _builtins.str
+    """The factor, above zero."""
+    rounding: Global___Rounding.ValueType
+    """How the converted units are rounded. Unset, or ROUNDING_NONE: they keep 18 places, half up."""
+    precision: _builtins.int
+    """Decimal places that a rounding leaves, 0 to 18."""
+    def __init__(
+        self,
+        *,
+        operation: Global___UnitConversion.Operation.ValueType = ...,
+        factor: _builtins.str = ...,
+        rounding: Global___Rounding.ValueType = ...,
+        precision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "operation", b"operation", "precision", b"precision", "rounding", b"rounding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitConversion: _TypeAlias = UnitConversion  # noqa: Y015
 
 @_typing.final
 class FlatPrice(_message.Message):
@@ -544,6 +820,33 @@ class Tier(_message.Message):
 Global___Tier: _TypeAlias = Tier  # noqa: Y015
 
 @_typing.final
+class VolumePrice(_message.Message):
+    """VolumePrice charges all units of the period by the tier that their total falls into. No units cost the first tier's
+    flat amount. The next unit may make all before it cheaper, so that only the whole has a price (PRICE_NOT_SPLITTABLE):
+    where several projects use the SKU, one line prices all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tier]:
+        """Tiers in ascending order of up_to; exactly the last one has no end."""
+
+    def __init__(
+        self,
+        *,
+        tiers: _abc.Iterable[Global___Tier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumePrice: _TypeAlias = VolumePrice  # noqa: Y015
+
+@_typing.final
 class PackagePrice(_message.Message):
     """PackagePrice sells units by the package."""
 
@@ -574,6 +877,253 @@ class PackagePrice(_message.Message):
 Global___PackagePrice: _TypeAlias = PackagePrice  # noqa: Y015
 
 @_typing.final
+class PercentagePrice(_message.Message):
+    """PercentagePrice charges a share of an amount of money: the quantity of each event is its amount, in the currency's major
+    unit. free_events and free_amount are one allowance: it ends when either is used up. The event that goes beyond
+    free_amount is a paid event, and bears the rate on what goes beyond. An event of zero costs nothing and uses none of the
+    allowance.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    FIXED_PER_EVENT_FIELD_NUMBER: _builtins.int
+    FREE_EVENTS_FIELD_NUMBER: _builtins.int
+    FREE_AMOUNT_FIELD_NUMBER: _builtins.int
+    MINIMUM_PER_EVENT_FIELD_NUMBER: _builtins.int
+    MAXIMUM_PER_EVENT_FIELD_NUMBER: _builtins.int
+    rate_percent: _builtins.str
+    """Per cent of the amount."""
+    fixed_per_event: _builtins.str
+    """Amount of each paid event, in the currency's major unit. Empty: 0."""
+    free_events: _builtins.int
+    """Events that cost nothing, the first of the period. 0: no allowance of events."""
+    free_amount: _builtins.str
+    """Sum of amounts that costs nothing, the first of the period. Empty or 0: no allowance of an amount."""
+    minimum_per_event: _builtins.str
+    """Least that a paid event costs, rate and fixed amount together. Empty: 0."""
+    maximum_per_event: _builtins.str
+    """Most that an event costs, not below the minimum. Empty: no limit."""
+    def __init__(
+        self,
+        *,
+        rate_percent: _builtins.str = ...,
+        fixed_per_event: _builtins.str = ...,
+        free_events: _builtins.int = ...,
+        free_amount: _builtins.str = ...,
+        minimum_per_event: _builtins.str = ...,
+        maximum_per_event: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fixed_per_event", b"fixed_per_event", "free_amount", b"free_amount", "free_events", b"free_events", "maximum_per_event", b"maximum_per_event", "minimum_per_event", b"minimum_per_event", "rate_percent", b"rate_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PercentagePrice: _TypeAlias = PercentagePrice  # noqa: Y015
+
+@_typing.final
+class GraduatedPercentagePrice(_message.Message):
+    """GraduatedPercentagePrice charges each part of an amount of money by the rate of its own tier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PercentageTier]:
+        """Tiers in ascending order of up_to; exactly the last one has no end."""
+
+    def __init__(
+        self,
+        *,
+        tiers: _abc.Iterable[Global___PercentageTier] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tiers", b"tiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GraduatedPercentagePrice: _TypeAlias = GraduatedPercentagePrice  # noqa: Y015
+
+@_typing.final
+class PercentageTier(_message.Message):
+    """PercentageTier is a stretch of an amount: above the up_to of the tier before it, up to and including its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_TO_FIELD_NUMBER: _builtins.int
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    FLAT_AMOUNT_FIELD_NUMBER: _builtins.int
+    up_to: _builtins.str
+    """Where the tier ends, inclusive, in the currency's major unit. Empty: no end."""
+    rate_percent: _builtins.str
+    """Per cent of what falls into the tier. Empty: 0."""
+    flat_amount: _builtins.str
+    """Amount due once the tier is entered; the first tier is entered by the period itself. Empty: 0."""
+    def __init__(
+        self,
+        *,
+        up_to: _builtins.str = ...,
+        rate_percent: _builtins.str = ...,
+        flat_amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flat_amount", b"flat_amount", "rate_percent", b"rate_percent", "up_to", b"up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PercentageTier: _TypeAlias = PercentageTier  # noqa: Y015
+
+@_typing.final
+class StairstepPrice(_message.Message):
+    """StairstepPrice charges the amount of the first step whose limits hold, whatever is used within them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    dimension: _builtins.str
+    """Metadata key whose values are the units that steps limit, e.g. `resource`. Empty: there is one unit, `quantity`."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___StairstepStep]:
+        """Steps in ascending order: no limit and no amount is below that of the step before; exactly the last one has no limits."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___StairstepStep] | None = ...,
+        dimension: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StairstepPrice: _TypeAlias = StairstepPrice  # noqa: Y015
+
+@_typing.final
+class StairstepStep(_message.Message):
+    """StairstepStep is what a period costs that stays within some limits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LimitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    amount: _builtins.str
+    """Amount of the period, in the currency's major unit."""
+    @_builtins.property
+    def limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Most that the period may use, inclusive, by unit; a unit that is left out has no limit. Usage of a unit that no step
+        limits is refused (DIMENSION_NOT_PRICED).
+        """
+
+    def __init__(
+        self,
+        *,
+        limits: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StairstepStep: _TypeAlias = StairstepStep  # noqa: Y015
+
+@_typing.final
+class MatrixPrice(_message.Message):
+    """MatrixPrice charges each unit by the value that its event has for a metadata key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CellsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    DEFAULT_UNIT_AMOUNT_FIELD_NUMBER: _builtins.int
+    dimension: _builtins.str
+    """The metadata key, e.g. `region`."""
+    default_unit_amount: _builtins.str
+    """Amount of one unit of any other value. Empty: usage of another value is refused (DIMENSION_NOT_PRICED)."""
+    @_builtins.property
+    def cells(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Amount of one unit, in the currency's major unit, by value; events without the key have the empty value."""
+
+    def __init__(
+        self,
+        *,
+        dimension: _builtins.str = ...,
+        cells: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        default_unit_amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "default_unit_amount", b"default_unit_amount", "dimension", b"dimension"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixPrice: _TypeAlias = MatrixPrice  # noqa: Y015
+
+@_typing.final
+class DynamicPrice(_message.Message):
+    """DynamicPrice charges what the events carry: the quantity of each event is its amount, in the currency's major unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DynamicPrice: _TypeAlias = DynamicPrice  # noqa: Y015
+
+@_typing.final
 class Entitlement(_message.Message):
     """Entitlement says which plan an organisation is on from some time on."""
 
@@ -583,10 +1133,15 @@ class Entitlement(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
     EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The organisation."""
     plan_id: _builtins.str
     """The plan."""
+    plan_version: _builtins.int
+    """Version of the plan's list that rates the organisation, whatever is published later; 0: the one in force at the
+    start of each period.
+    """
     @_builtins.property
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanPrice]:
         """Prices that replace the plan's for this organisation, or add to them, SKU by SKU. At most 2,000 tiers in all."""
@@ -602,10 +1157,11 @@ class Entitlement(_message.Message):
         plan_id: _builtins.str = ...,
         overrides: _abc.Iterable[Global___PlanPrice] | None = ...,
         effective_at: _timestamp_pb2.Timestamp | None = ...,
+        plan_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "org_id", b"org_id", "overrides", b"overrides", "plan_id", b"plan_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at", "org_id", b"org_id", "overrides", b"overrides", "plan_id", b"plan_id", "plan_version", b"plan_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -642,9 +1198,118 @@ class Partner(_message.Message):
 Global___Partner: _TypeAlias = Partner  # noqa: Y015
 
 @_typing.final
+class Evidence(_message.Message):
+    """Evidence is something that is put forward in a dispute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    SUBMITTED_BY_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """Where it is to be found: a URL, the number of a contract."""
+    submitted_by: _builtins.str
+    """Who brought it."""
+    note: _builtins.str
+    """What it shows."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        submitted_by: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "reference", b"reference", "submitted_by", b"submitted_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class DisputeResolution(_message.Message):
+    """DisputeResolution is how a dispute ended. It stays as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    RESOLVED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    partner_id: _builtins.str
+    """Partner that earns on the organisation in the record's time, by the rates of its own tier; empty: nobody does."""
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        partner_id: _builtins.str = ...,
+        resolved_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resolved_at", b"resolved_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner_id", b"partner_id", "reason", b"reason", "resolved_at", b"resolved_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeResolution: _TypeAlias = DisputeResolution  # noqa: Y015
+
+@_typing.final
+class Dispute(_message.Message):
+    """Dispute says why a partner of record is contested. While it is open, what the partner earns is held in the account
+    `held:commission:<dispute_id>:<currency>`. Once it is resolved, the partner that the resolution names earns: AdjustCharge
+    of each charge made meanwhile releases what it holds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    OPENED_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """Id, the tenant's own; no two records have the same."""
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def opened_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is open."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """What is put forward."""
+
+    @_builtins.property
+    def resolution(self) -> Global___DisputeResolution:
+        """How it ended; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        opened_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        resolution: Global___DisputeResolution | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened_at", b"opened_at", "resolution", b"resolution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id", "evidence", b"evidence", "opened_at", b"opened_at", "reason", b"reason", "resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
+
+@_typing.final
 class PartnerOfRecord(_message.Message):
     """PartnerOfRecord names the partner that earns on an organisation during a stretch of time. ACTIVE ones of one
-    organisation never overlap.
+    organisation, and those with a dispute, never overlap.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -662,7 +1327,7 @@ class PartnerOfRecord(_message.Message):
         STATUS_EXPIRED: PartnerOfRecord._Status.ValueType  # 2
         """It is over; it earns nothing on what is rated from now on."""
         STATUS_DISPUTED: PartnerOfRecord._Status.ValueType  # 3
-        """It is contested; it earns nothing until that is settled."""
+        """It is contested. With a dispute, what it earns is held; without one it earns nothing until that is settled."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
         """Whether it counts."""
@@ -674,13 +1339,14 @@ class PartnerOfRecord(_message.Message):
     STATUS_EXPIRED: PartnerOfRecord.Status.ValueType  # 2
     """It is over; it earns nothing on what is rated from now on."""
     STATUS_DISPUTED: PartnerOfRecord.Status.ValueType  # 3
-    """It is contested; it earns nothing until that is settled."""
+    """It is contested. With a dispute, what it earns is held; without one it earns nothing until that is settled."""
 
     ORG_ID_FIELD_NUMBER: _builtins.int
     PARTNER_ID_FIELD_NUMBER: _builtins.int
     START_AT_FIELD_NUMBER: _builtins.int
     END_AT_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    DISPUTE_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The organisation."""
     partner_id: _builtins.str
@@ -695,6 +1361,10 @@ class PartnerOfRecord(_message.Message):
     def end_at(self) -> _timestamp_pb2.Timestamp:
         """First instant after it. Unset: no end."""
 
+    @_builtins.property
+    def dispute(self) -> Global___Dispute:
+        """Why it is contested, and how that ended; only beside STATUS_DISPUTED and STATUS_EXPIRED, and it stays on record."""
+
     def __init__(
         self,
         *,
@@ -703,18 +1373,126 @@ class PartnerOfRecord(_message.Message):
         start_at: _timestamp_pb2.Timestamp | None = ...,
         end_at: _timestamp_pb2.Timestamp | None = ...,
         status: Global___PartnerOfRecord.Status.ValueType = ...,
+        dispute: Global___Dispute | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "org_id", b"org_id", "partner_id", b"partner_id", "start_at", b"start_at", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "end_at", b"end_at", "org_id", b"org_id", "partner_id", b"partner_id", "start_at", b"start_at", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartnerOfRecord: _TypeAlias = PartnerOfRecord  # noqa: Y015
 
 @_typing.final
+class BillingAccountOrg(_message.Message):
+    """BillingAccountOrg says that a billing account pays for an organisation during a stretch of time. Those of one organisation
+    never overlap. The partner of the billing account earns on the organisation meanwhile, before the organisation's own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BILLING_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    billing_account_id: _builtins.str
+    """The billing account, by a name of yours."""
+    org_id: _builtins.str
+    """The organisation."""
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant. Unset: 1970-01-01T00:00:00Z, from the beginning."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant after it. Unset: no end."""
+
+    def __init__(
+        self,
+        *,
+        billing_account_id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_id", b"billing_account_id", "end_at", b"end_at", "org_id", b"org_id", "start_at", b"start_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillingAccountOrg: _TypeAlias = BillingAccountOrg  # noqa: Y015
+
+@_typing.final
+class BillingAccountPartner(_message.Message):
+    """BillingAccountPartner names the partner that earns on all organisations of a billing account during a stretch of time.
+    ACTIVE ones of one billing account never overlap.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Status:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BillingAccountPartner._Status.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATUS_UNSPECIFIED: BillingAccountPartner._Status.ValueType  # 0
+        """Not said: as STATUS_ACTIVE."""
+        STATUS_ACTIVE: BillingAccountPartner._Status.ValueType  # 1
+        """It earns commission."""
+        STATUS_EXPIRED: BillingAccountPartner._Status.ValueType  # 2
+        """It is over; on what is rated from now on each organisation's own partner earns."""
+
+    class Status(_Status, metaclass=_StatusEnumTypeWrapper):
+        """Whether it counts."""
+
+    STATUS_UNSPECIFIED: BillingAccountPartner.Status.ValueType  # 0
+    """Not said: as STATUS_ACTIVE."""
+    STATUS_ACTIVE: BillingAccountPartner.Status.ValueType  # 1
+    """It earns commission."""
+    STATUS_EXPIRED: BillingAccountPartner.Status.ValueType  # 2
+    """It is over; on what is rated from now on each organisation's own partner earns."""
+
+    BILLING_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    billing_account_id: _builtins.str
+    """The billing account."""
+    partner_id: _builtins.str
+    """The partner."""
+    status: Global___BillingAccountPartner.Status.ValueType
+    """Whether it counts."""
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant. Unset: 1970-01-01T00:00:00Z, from the beginning."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant after it. Unset: no end."""
+
+    def __init__(
+        self,
+        *,
+        billing_account_id: _builtins.str = ...,
+        partner_id: _builtins.str = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        status: Global___BillingAccountPartner.Status.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_id", b"billing_account_id", "end_at", b"end_at", "partner_id", b"partner_id", "start_at", b"start_at", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BillingAccountPartner: _TypeAlias = BillingAccountPartner  # noqa: Y015
+
+@_typing.final
 class CommissionRate(_message.Message):
-    """CommissionRate is the share of a line's gross that partners of a tier earn."""
+    """CommissionRate is the share of a line's gross, without taxes that it holds, that partners of a tier earn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -726,7 +1504,7 @@ class CommissionRate(_message.Message):
     sku: _builtins.str
     """SKU that it holds for; empty: all that have no rate of their own."""
     pct: _builtins.str
-    """Per cent of the gross amount, 0 to 100."""
+    """Per cent of the gross amount without taxes that it holds, 0 to 100."""
     def __init__(
         self,
         *,
@@ -741,6 +1519,389 @@ class CommissionRate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommissionRate: _TypeAlias = CommissionRate  # noqa: Y015
+
+@_typing.final
+class TaxRate(_message.Message):
+    """TaxRate is a row of the tax table: what a tax of a jurisdiction is on one tax code from an instant on. A line bears every
+    tax of the organisation's country and of its region, each by the row of its own tax code if there is one in force, else by the
+    row without a code. Once any rate of a tenant is in force its charges are taxed; before that, none is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    TREATMENT_FIELD_NUMBER: _builtins.int
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    INCLUSIVE_FIELD_NUMBER: _builtins.int
+    COMPOUND_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """Country by ISO 3166-1, `DE`, or a region of it by ISO 3166-2, `CA-QC`."""
+    tax: _builtins.str
+    """Name of the tax, e.g. `VAT`. A jurisdiction may have up to four (TAXES_TOO_MANY)."""
+    tax_code: _builtins.str
+    """Tax code that it holds for; empty: all that have no row of their own."""
+    treatment: Global___TaxTreatment.ValueType
+    """Whether it is levied: TAXED, ZERO_RATED, EXEMPT or OUT_OF_SCOPE."""
+    rate_percent: _builtins.str
+    """Per cent, above 0 and up to 100; empty where nothing is levied."""
+    inclusive: _builtins.bool
+    """Prices hold the tax already: it is taken out of a line's amount, not added to it."""
+    compound: _builtins.bool
+    """It is levied on the taxes before it too."""
+    position: _builtins.int
+    """Place among the taxes of a line: inclusive ones come first, then by position, jurisdiction and name."""
+    authority: _builtins.str
+    """Who the tax is owed to, as the ledger's account `tax:AUTHORITY:CURRENCY` names it; empty: the jurisdiction."""
+    reason: _builtins.str
+    """Why, for those who read a bill, e.g. the law by which it is exempt."""
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when it holds; a later one supersedes it. A charge goes by what is in force in the last microsecond of its period.
+        Unset: 1970-01-01T00:00:00Z, from the beginning.
+        """
+
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        tax: _builtins.str = ...,
+        tax_code: _builtins.str = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        treatment: Global___TaxTreatment.ValueType = ...,
+        rate_percent: _builtins.str = ...,
+        inclusive: _builtins.bool = ...,
+        compound: _builtins.bool = ...,
+        position: _builtins.int = ...,
+        authority: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "compound", b"compound", "effective_at", b"effective_at", "inclusive", b"inclusive", "jurisdiction", b"jurisdiction", "position", b"position", "rate_percent", b"rate_percent", "reason", b"reason", "tax", b"tax", "tax_code", b"tax_code", "treatment", b"treatment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxRate: _TypeAlias = TaxRate  # noqa: Y015
+
+@_typing.final
+class TaxProfile(_message.Message):
+    """TaxProfile says where an organisation is taxed, and how, from an instant on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    REVERSE_CHARGE_FIELD_NUMBER: _builtins.int
+    EXEMPTIONS_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The organisation."""
+    country: _builtins.str
+    """Country by ISO 3166-1."""
+    region: _builtins.str
+    """Region of the country, by ISO 3166-2 without the country: `QC` of `CA-QC`. Empty: only taxes of the country."""
+    tax_id: _builtins.str
+    """Number by which authorities know the organisation, e.g. `DE123456789`. It is shown with each charge, and not verified."""
+    reverse_charge: _builtins.bool
+    """The organisation accounts for its taxes itself, under its tax_id: its lines name them and bear none."""
+    @_builtins.property
+    def effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when it holds; a later one supersedes it. Unset: 1970-01-01T00:00:00Z, from the beginning."""
+
+    @_builtins.property
+    def exemptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxExemption]:
+        """Taxes that it is exempt from, by certificate."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        effective_at: _timestamp_pb2.Timestamp | None = ...,
+        country: _builtins.str = ...,
+        region: _builtins.str = ...,
+        tax_id: _builtins.str = ...,
+        reverse_charge: _builtins.bool = ...,
+        exemptions: _abc.Iterable[Global___TaxExemption] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_at", b"effective_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "effective_at", b"effective_at", "exemptions", b"exemptions", "org_id", b"org_id", "region", b"region", "reverse_charge", b"reverse_charge", "tax_id", b"tax_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxProfile: _TypeAlias = TaxProfile  # noqa: Y015
+
+@_typing.final
+class TaxExemption(_message.Message):
+    """TaxExemption is a certificate by which an organisation does not pay the taxes of a jurisdiction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """The country or the region of the profile."""
+    certificate: _builtins.str
+    """Number of the certificate, or where it is kept."""
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        certificate: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "jurisdiction", b"jurisdiction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxExemption: _TypeAlias = TaxExemption  # noqa: Y015
+
+@_typing.final
+class TaxPolicy(_message.Message):
+    """TaxPolicy says how taxes are computed for organisations of a country."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """Country by ISO 3166-1; empty: all without a policy of their own, and organisations without a profile."""
+    missing: Global___TaxMissing.ValueType
+    """What becomes of lines that no rate is known for."""
+    rounding: Global___TaxRounding.ValueType
+    """What is rounded."""
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        missing: Global___TaxMissing.ValueType = ...,
+        rounding: Global___TaxRounding.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "missing", b"missing", "rounding", b"rounding"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxPolicy: _TypeAlias = TaxPolicy  # noqa: Y015
+
+@_typing.final
+class TaxLine(_message.Message):
+    """TaxLine is one tax on a line: with its neighbours and the line's amount, anybody can do the sum again.
+
+    Inclusive taxes come first. Each weighs its rate, a compound one times what the ones before it make of 1; of the line's
+    amount, a tax has its weight divided by 1 and all weights. What they leave is the amount without tax. Of that each
+    other tax has its rate; a compound one has its rate of that and of all taxes before it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    TREATMENT_FIELD_NUMBER: _builtins.int
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    INCLUSIVE_FIELD_NUMBER: _builtins.int
+    COMPOUND_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    RATE_EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    TAXABLE_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PRIOR_AMOUNT_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AMOUNT_BEFORE_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """Jurisdiction that levies it."""
+    tax: _builtins.str
+    """Name of the tax."""
+    tax_code: _builtins.str
+    """Tax code of the rate; empty: it is the one for all codes without one of their own."""
+    authority: _builtins.str
+    """Who it is owed to."""
+    treatment: Global___TaxTreatment.ValueType
+    """Whether it is levied, and why not."""
+    rate_percent: _builtins.str
+    """Per cent; of a tax that is not levied, what it would be."""
+    inclusive: _builtins.bool
+    """The line's amount holds it."""
+    compound: _builtins.bool
+    """It is levied on the taxes before it too."""
+    rounding: Global___TaxRounding.ValueType
+    """What was rounded."""
+    certificate: _builtins.str
+    """The certificate, of an organisation that is exempt."""
+    reason: _builtins.str
+    """Why, in the words of the rate."""
+    @_builtins.property
+    def rate_effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when the rate holds."""
+
+    @_builtins.property
+    def taxable_amount(self) -> _type_pb2.Money:
+        """What it is levied on: the amount without tax, and of a compound tax those before it too."""
+
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """The tax."""
+
+    @_builtins.property
+    def prior_amount(self) -> _type_pb2.Money:
+        """With TAX_ROUNDING_DOCUMENT, what lines of the document before this one add to what its rounding counts on from: of an
+        inclusive tax their amounts, of another what it was levied on. Unset otherwise.
+        """
+
+    @_builtins.property
+    def amount_before(self) -> _type_pb2.Money:
+        """Of a correction, the tax that had been billed; taxable_amount and amount say the difference."""
+
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        tax: _builtins.str = ...,
+        tax_code: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        treatment: Global___TaxTreatment.ValueType = ...,
+        rate_percent: _builtins.str = ...,
+        inclusive: _builtins.bool = ...,
+        compound: _builtins.bool = ...,
+        rounding: Global___TaxRounding.ValueType = ...,
+        rate_effective_at: _timestamp_pb2.Timestamp | None = ...,
+        taxable_amount: _type_pb2.Money | None = ...,
+        amount: _type_pb2.Money | None = ...,
+        prior_amount: _type_pb2.Money | None = ...,
+        certificate: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        amount_before: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_before", b"amount_before", "prior_amount", b"prior_amount", "rate_effective_at", b"rate_effective_at", "taxable_amount", b"taxable_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "amount_before", b"amount_before", "authority", b"authority", "certificate", b"certificate", "compound", b"compound", "inclusive", b"inclusive", "jurisdiction", b"jurisdiction", "prior_amount", b"prior_amount", "rate_effective_at", b"rate_effective_at", "rate_percent", b"rate_percent", "reason", b"reason", "rounding", b"rounding", "tax", b"tax", "tax_code", b"tax_code", "taxable_amount", b"taxable_amount", "treatment", b"treatment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxLine: _TypeAlias = TaxLine  # noqa: Y015
+
+@_typing.final
+class TaxTotal(_message.Message):
+    """TaxTotal is what one tax at one rate comes to in a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JURISDICTION_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
+    TREATMENT_FIELD_NUMBER: _builtins.int
+    RATE_PERCENT_FIELD_NUMBER: _builtins.int
+    INCLUSIVE_FIELD_NUMBER: _builtins.int
+    TAXABLE_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    jurisdiction: _builtins.str
+    """Jurisdiction that levies it."""
+    tax: _builtins.str
+    """Name of the tax."""
+    treatment: Global___TaxTreatment.ValueType
+    """Whether it is levied, and why not."""
+    rate_percent: _builtins.str
+    """Per cent."""
+    inclusive: _builtins.bool
+    """Amounts of the lines hold it."""
+    @_builtins.property
+    def taxable_amount(self) -> _type_pb2.Money:
+        """What it is levied on."""
+
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """The tax."""
+
+    def __init__(
+        self,
+        *,
+        jurisdiction: _builtins.str = ...,
+        tax: _builtins.str = ...,
+        treatment: Global___TaxTreatment.ValueType = ...,
+        rate_percent: _builtins.str = ...,
+        inclusive: _builtins.bool = ...,
+        taxable_amount: _type_pb2.Money | None = ...,
+        amount: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "taxable_amount", b"taxable_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "inclusive", b"inclusive", "jurisdiction", b"jurisdiction", "rate_percent", b"rate_percent", "tax", b"tax", "taxable_amount", b"taxable_amount", "treatment", b"treatment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxTotal: _TypeAlias = TaxTotal  # noqa: Y015
+
+@_typing.final
+class TaxProof(_message.Message):
+    """TaxProof is by what a line is taxed, and the taxes of all of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    TAXED_AT_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    PROFILE_EFFECTIVE_AT_FIELD_NUMBER: _builtins.int
+    TAX_ID_FIELD_NUMBER: _builtins.int
+    REVERSE_CHARGE_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    tax_code: _builtins.str
+    """Tax code of what is sold."""
+    country: _builtins.str
+    """Country of the organisation; empty: it has no profile then."""
+    region: _builtins.str
+    """Region of it."""
+    tax_id: _builtins.str
+    """Number by which authorities know it."""
+    reverse_charge: _builtins.bool
+    """It accounts for its taxes itself."""
+    @_builtins.property
+    def taxed_at(self) -> _timestamp_pb2.Timestamp:
+        """Instant whose rates and profile decide: the last microsecond of the charge's period, whatever part of it the line is of."""
+
+    @_builtins.property
+    def profile_effective_at(self) -> _timestamp_pb2.Timestamp:
+        """From when its profile holds."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxLine]:
+        """The taxes of the whole line, in the order in which they are computed. Where several partners earn on it each of its
+        shares has, of each of their amounts, what it has of the line's. Empty: no rate is known, and the tenant's policy leaves such
+        lines untaxed.
+        """
+
+    def __init__(
+        self,
+        *,
+        tax_code: _builtins.str = ...,
+        taxed_at: _timestamp_pb2.Timestamp | None = ...,
+        country: _builtins.str = ...,
+        region: _builtins.str = ...,
+        profile_effective_at: _timestamp_pb2.Timestamp | None = ...,
+        tax_id: _builtins.str = ...,
+        reverse_charge: _builtins.bool = ...,
+        taxes: _abc.Iterable[Global___TaxLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["profile_effective_at", b"profile_effective_at", "taxed_at", b"taxed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "profile_effective_at", b"profile_effective_at", "region", b"region", "reverse_charge", b"reverse_charge", "tax_code", b"tax_code", "tax_id", b"tax_id", "taxed_at", b"taxed_at", "taxes", b"taxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxProof: _TypeAlias = TaxProof  # noqa: Y015
 
 @_typing.final
 class PriceStep(_message.Message):
@@ -768,6 +1929,30 @@ class PriceStep(_message.Message):
         """Units in one tier, and its flat amount if it is entered here."""
         KIND_PACKAGE: PriceStep._Kind.ValueType  # 5
         """Packages; units counts packages."""
+        KIND_CONVERSION: PriceStep._Kind.ValueType  # 6
+        """Metered units, in units, became the priced ones from from_quantity to to_quantity."""
+        KIND_FREE: PriceStep._Kind.ValueType  # 7
+        """What an allowance of events and amounts covers."""
+        KIND_PERCENTAGE: PriceStep._Kind.ValueType  # 8
+        """A share of an amount; unit_amount is the rate as a factor."""
+        KIND_PER_EVENT: PriceStep._Kind.ValueType  # 9
+        """Paid events at the fixed amount; units counts events."""
+        KIND_EVENT_MINIMUM: PriceStep._Kind.ValueType  # 10
+        """Events raised to the minimum of an event."""
+        KIND_EVENT_MAXIMUM: PriceStep._Kind.ValueType  # 11
+        """Events lowered to the maximum of an event."""
+        KIND_STAIR: PriceStep._Kind.ValueType  # 12
+        """What the step of a stairstep price, numbered by label from 1, costs above the one that was reached before."""
+        KIND_CELL: PriceStep._Kind.ValueType  # 13
+        """Units whose value of the dimension is label."""
+        KIND_AMOUNTS: PriceStep._Kind.ValueType  # 14
+        """Amounts that the events carry."""
+        KIND_DISCOUNT: PriceStep._Kind.ValueType  # 15
+        """What discount_percent takes off; units is the amount before it, unit_amount the share, below zero."""
+        KIND_MINIMUM: PriceStep._Kind.ValueType  # 16
+        """What minimum_amount adds; below zero where usage of this part fills up what an earlier one paid for it."""
+        KIND_MAXIMUM: PriceStep._Kind.ValueType  # 17
+        """What maximum_amount takes off, below zero."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What the step stands for."""
@@ -784,6 +1969,30 @@ class PriceStep(_message.Message):
     """Units in one tier, and its flat amount if it is entered here."""
     KIND_PACKAGE: PriceStep.Kind.ValueType  # 5
     """Packages; units counts packages."""
+    KIND_CONVERSION: PriceStep.Kind.ValueType  # 6
+    """Metered units, in units, became the priced ones from from_quantity to to_quantity."""
+    KIND_FREE: PriceStep.Kind.ValueType  # 7
+    """What an allowance of events and amounts covers."""
+    KIND_PERCENTAGE: PriceStep.Kind.ValueType  # 8
+    """A share of an amount; unit_amount is the rate as a factor."""
+    KIND_PER_EVENT: PriceStep.Kind.ValueType  # 9
+    """Paid events at the fixed amount; units counts events."""
+    KIND_EVENT_MINIMUM: PriceStep.Kind.ValueType  # 10
+    """Events raised to the minimum of an event."""
+    KIND_EVENT_MAXIMUM: PriceStep.Kind.ValueType  # 11
+    """Events lowered to the maximum of an event."""
+    KIND_STAIR: PriceStep.Kind.ValueType  # 12
+    """What the step of a stairstep price, numbered by label from 1, costs above the one that was reached before."""
+    KIND_CELL: PriceStep.Kind.ValueType  # 13
+    """Units whose value of the dimension is label."""
+    KIND_AMOUNTS: PriceStep.Kind.ValueType  # 14
+    """Amounts that the events carry."""
+    KIND_DISCOUNT: PriceStep.Kind.ValueType  # 15
+    """What discount_percent takes off; units is the amount before it, unit_amount the share, below zero."""
+    KIND_MINIMUM: PriceStep.Kind.ValueType  # 16
+    """What minimum_amount adds; below zero where usage of this part fills up what an earlier one paid for it."""
+    KIND_MAXIMUM: PriceStep.Kind.ValueType  # 17
+    """What maximum_amount takes off, below zero."""
 
     KIND_FIELD_NUMBER: _builtins.int
     FROM_QUANTITY_FIELD_NUMBER: _builtins.int
@@ -792,11 +2001,12 @@ class PriceStep(_message.Message):
     UNIT_AMOUNT_FIELD_NUMBER: _builtins.int
     FLAT_AMOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     kind: Global___PriceStep.Kind.ValueType
     """What the step stands for."""
     from_quantity: _builtins.str
-    """Units of the period before the first one of this step. KIND_INCLUDED counts all units, the others what is left
-    after included_qty.
+    """Units of the period before the first one of this step. KIND_CONVERSION and KIND_INCLUDED count all units, the others
+    what is left after included_qty.
     """
     to_quantity: _builtins.str
     """Units of the period up to and including the last one of this step."""
@@ -807,7 +2017,9 @@ class PriceStep(_message.Message):
     flat_amount: _builtins.str
     """Amount due whatever the units."""
     amount: _builtins.str
-    """units × unit_amount + flat_amount, exact: up to 36 places."""
+    """units × unit_amount + flat_amount, exact: with all its places."""
+    label: _builtins.str
+    """What the step is of, where a price has several of one kind: a value of the dimension, the number of a stair."""
     def __init__(
         self,
         *,
@@ -818,10 +2030,11 @@ class PriceStep(_message.Message):
         unit_amount: _builtins.str = ...,
         flat_amount: _builtins.str = ...,
         amount: _builtins.str = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "flat_amount", b"flat_amount", "from_quantity", b"from_quantity", "kind", b"kind", "to_quantity", b"to_quantity", "unit_amount", b"unit_amount", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "flat_amount", b"flat_amount", "from_quantity", b"from_quantity", "kind", b"kind", "label", b"label", "to_quantity", b"to_quantity", "unit_amount", b"unit_amount", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,6 +2073,46 @@ class LineProof(_message.Message):
     PLAN_SOURCE_MODEL_DEFAULT: LineProof.PlanSource.ValueType  # 3
     """The default plan of its business model."""
 
+    @_typing.final
+    class QuantitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class PriorQuantitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PERIOD_FIELD_NUMBER: _builtins.int
     AGGREGATION_FIELD_NUMBER: _builtins.int
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
@@ -879,12 +2132,26 @@ class LineProof(_message.Message):
     UNROUNDED_FIELD_NUMBER: _builtins.int
     ROUNDING_FIELD_NUMBER: _builtins.int
     ROUNDING_PLACES_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    PRIOR_QUANTITIES_FIELD_NUMBER: _builtins.int
+    PRIOR_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    PRIOR_AMOUNT_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    USAGE_LOG_ROOT_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    PART_NO_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PRORATION_FIELD_NUMBER: _builtins.int
+    WHOLE_PRICE_FIELD_NUMBER: _builtins.int
+    EARLIER_PARTS_FIELD_NUMBER: _builtins.int
+    COMMISSION_FIELD_NUMBER: _builtins.int
+    TAX_FIELD_NUMBER: _builtins.int
     aggregation: _type_pb2.Aggregation.ValueType
-    """How events became the quantity."""
+    """How events became the quantity. The proof does not hold the events: they are read from metering, at usage_ordinal."""
     usage_snapshot: _builtins.str
     """Which state of the usage was read, in metering's own words."""
     event_count: _builtins.int
-    """Events behind the quantity."""
+    """Events of the period behind the quantity; 0 also where a level from before the period holds (WEIGHTED_SUM)."""
     plan_source: Global___LineProof.PlanSource.ValueType
     """How the plan was found."""
     plan_id: _builtins.str
@@ -896,15 +2163,33 @@ class LineProof(_message.Message):
     prior_quantity: _builtins.str
     """Quantity of the same SKU in projects rated before this one; tiers, packages and included units count on from it."""
     included_qty_used: _builtins.str
-    """Units of this line that included_qty covers."""
+    """Priced units of this line that included_qty covers."""
     billable_quantity: _builtins.str
-    """Units of this line that are left to be priced."""
+    """Priced units of this line that are left for the model."""
     unrounded: _builtins.str
-    """The sum of the steps, exact: up to 36 places."""
+    """The sum of the steps, exact: with all its places."""
     rounding: Global___Rounding.ValueType
     """How the amount was rounded from it: always ROUNDING_HALF_UP, once."""
     rounding_places: _builtins.int
     """Decimal places of the amount: the currency's exponent in ISO 4217."""
+    prior_event_count: _builtins.int
+    """Events above zero in projects rated before this one; 0 for a price that does not look at events."""
+    prior_amount: _builtins.str
+    """What the model made of projects rated before this one, before discount and limits; minimum and maximum count on
+    from it.
+    """
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was read; absent when it is not known."""
+    usage_log_root: _builtins.str
+    """Root of metering's log of receipts at that ordinal, 64 hexadecimal digits: a tree of the size usage_ordinal
+    (payments.metering.v1.LogHead). Empty when it is not known.
+    """
+    quantity: _builtins.str
+    """The quantity that it is the proof of; a line of a correction says a difference. Empty in a proof of an earlier release."""
+    part_no: _builtins.int
+    """Which part of the period's usage of the SKU it is, from 1: parts follow one another by project, and the first bears
+    what is due without usage. 0 in a proof of an earlier release.
+    """
     @_builtins.property
     def period(self) -> _type_pb2.Period:
         """Period whose usage was read."""
@@ -929,6 +2214,40 @@ class LineProof(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriceStep]:
         """The arithmetic."""
 
+    @_builtins.property
+    def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The quantity by value of the price's dimension; empty for a price without."""
+
+    @_builtins.property
+    def prior_quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Quantities of projects rated before this one, likewise."""
+
+    @_builtins.property
+    def events(self) -> Global___SortedEvents:
+        """The events as the price sorts them; unset for a price that does not look at events, and without usage."""
+
+    @_builtins.property
+    def proration(self) -> Global___ProrationShare:
+        """Which share of the period the line is of; unset when it is of all of it, or nothing was prorated."""
+
+    @_builtins.property
+    def whole_price(self) -> Global___Price:
+        """The price before proration; unset without. `price` is what is left of it for the share."""
+
+    @_builtins.property
+    def earlier_parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineProof]:
+        """Of a line of a correction that comes to several parts of the period: the proofs of the parts before this one, in their
+        order. Each part is rounded by itself, and the line's `correction` says what all of them come to.
+        """
+
+    @_builtins.property
+    def commission(self) -> Global___Commission:
+        """By which rule a partner earns on the line, and in which stretch of the period; unset when nobody earns in any."""
+
+    @_builtins.property
+    def tax(self) -> Global___TaxProof:
+        """By what it is taxed; unset while the tenant has no tax rate in force."""
+
     def __init__(
         self,
         *,
@@ -951,18 +2270,237 @@ class LineProof(_message.Message):
         unrounded: _builtins.str = ...,
         rounding: Global___Rounding.ValueType = ...,
         rounding_places: _builtins.int = ...,
+        quantities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        prior_quantities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        prior_event_count: _builtins.int = ...,
+        prior_amount: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
+        usage_log_root: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        part_no: _builtins.int = ...,
+        events: Global___SortedEvents | None = ...,
+        proration: Global___ProrationShare | None = ...,
+        whole_price: Global___Price | None = ...,
+        earlier_parts: _abc.Iterable[Global___LineProof] | None = ...,
+        commission: Global___Commission | None = ...,
+        tax: Global___TaxProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entitlement_effective_at", b"entitlement_effective_at", "first_event_at", b"first_event_at", "last_event_at", b"last_event_at", "period", b"period", "price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "commission", b"commission", "entitlement_effective_at", b"entitlement_effective_at", "events", b"events", "first_event_at", b"first_event_at", "last_event_at", b"last_event_at", "period", b"period", "price", b"price", "proration", b"proration", "tax", b"tax", "usage_ordinal", b"usage_ordinal", "whole_price", b"whole_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "billable_quantity", b"billable_quantity", "entitlement_effective_at", b"entitlement_effective_at", "event_count", b"event_count", "first_event_at", b"first_event_at", "included_qty_used", b"included_qty_used", "last_event_at", b"last_event_at", "overridden", b"overridden", "period", b"period", "plan_id", b"plan_id", "plan_source", b"plan_source", "plan_version", b"plan_version", "price", b"price", "prior_quantity", b"prior_quantity", "rounding", b"rounding", "rounding_places", b"rounding_places", "steps", b"steps", "unrounded", b"unrounded", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "aggregation", b"aggregation", "billable_quantity", b"billable_quantity", "commission", b"commission", "earlier_parts", b"earlier_parts", "entitlement_effective_at", b"entitlement_effective_at", "event_count", b"event_count", "events", b"events", "first_event_at", b"first_event_at", "included_qty_used", b"included_qty_used", "last_event_at", b"last_event_at", "overridden", b"overridden", "part_no", b"part_no", "period", b"period", "plan_id", b"plan_id", "plan_source", b"plan_source", "plan_version", b"plan_version", "price", b"price", "prior_amount", b"prior_amount", "prior_event_count", b"prior_event_count", "prior_quantities", b"prior_quantities", "prior_quantity", b"prior_quantity", "proration", b"proration", "quantities", b"quantities", "quantity", b"quantity", "rounding", b"rounding", "rounding_places", b"rounding_places", "steps", b"steps", "tax", b"tax", "unrounded", b"unrounded", "usage_log_root", b"usage_log_root", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot", "whole_price", b"whole_price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
 
 Global___LineProof: _TypeAlias = LineProof  # noqa: Y015
 
 @_typing.final
+class Commission(_message.Message):
+    """Commission is the rule by which a partner earns on a line. Where another partner begins to earn inside the period, a line
+    is shared out by time: of a quantity or an amount A, the stretch from a to b of a period of D microseconds has
+    A × b ÷ D − A × a ÷ D, each quotient rounded half up, the amount to the minor unit and the others to 18 places. So the shares
+    of all stretches sum exactly to the line, whoever earns. The rest of the proof is that of the whole line.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_TIER_FIELD_NUMBER: _builtins.int
+    RATE_SKU_FIELD_NUMBER: _builtins.int
+    RECORD_START_AT_FIELD_NUMBER: _builtins.int
+    STRETCHES_FIELD_NUMBER: _builtins.int
+    BILLING_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    partner_tier: _builtins.str
+    """Tier of the partner; empty: nobody earns in the stretch."""
+    rate_sku: _builtins.str
+    """SKU that the rate names; empty: it is the tier's rate for all SKUs without one of their own."""
+    billing_account_id: _builtins.str
+    """Billing account whose partner it is; empty: it is the organisation's own."""
+    @_builtins.property
+    def record_start_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when the partner is the partner of record."""
+
+    @_builtins.property
+    def stretches(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Period]:
+        """Stretches of the period in which the partner earns, or nobody does, whose share the line is; empty: all of it."""
+
+    def __init__(
+        self,
+        *,
+        partner_tier: _builtins.str = ...,
+        rate_sku: _builtins.str = ...,
+        record_start_at: _timestamp_pb2.Timestamp | None = ...,
+        stretches: _abc.Iterable[_type_pb2.Period] | None = ...,
+        billing_account_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record_start_at", b"record_start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_account_id", b"billing_account_id", "partner_tier", b"partner_tier", "rate_sku", b"rate_sku", "record_start_at", b"record_start_at", "stretches", b"stretches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Commission: _TypeAlias = Commission  # noqa: Y015
+
+@_typing.final
+class SortedEvents(_message.Message):
+    """SortedEvents is all that a percentage price asks of the events of a line, whatever their number. Events are those above
+    zero, in their order: those that the allowance covers whole come first, then at most one that goes beyond its amount,
+    then the paid ones. A paid event costs more the larger it is, so those at the minimum are the smallest ones and those
+    at the maximum the largest ones.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    FREE_FIELD_NUMBER: _builtins.int
+    CROSSING_AMOUNT_FIELD_NUMBER: _builtins.int
+    CHARGED_FIELD_NUMBER: _builtins.int
+    RAISED_FIELD_NUMBER: _builtins.int
+    LOWERED_FIELD_NUMBER: _builtins.int
+    event_count: _builtins.int
+    """How many there are."""
+    crossing_amount: _builtins.str
+    """Amount of the event that goes beyond the allowance's amount: what goes beyond is paid. Empty: none does."""
+    @_builtins.property
+    def free(self) -> Global___EventGroup:
+        """Those that the allowance covers whole."""
+
+    @_builtins.property
+    def charged(self) -> Global___EventGroup:
+        """Paid events at rate and fixed amount."""
+
+    @_builtins.property
+    def raised(self) -> Global___EventGroup:
+        """Paid events raised to the minimum of an event."""
+
+    @_builtins.property
+    def lowered(self) -> Global___EventGroup:
+        """Paid events lowered to the maximum of an event."""
+
+    def __init__(
+        self,
+        *,
+        event_count: _builtins.int = ...,
+        free: Global___EventGroup | None = ...,
+        crossing_amount: _builtins.str = ...,
+        charged: Global___EventGroup | None = ...,
+        raised: Global___EventGroup | None = ...,
+        lowered: Global___EventGroup | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["charged", b"charged", "free", b"free", "lowered", b"lowered", "raised", b"raised"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charged", b"charged", "crossing_amount", b"crossing_amount", "event_count", b"event_count", "free", b"free", "lowered", b"lowered", "raised", b"raised"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SortedEvents: _TypeAlias = SortedEvents  # noqa: Y015
+
+@_typing.final
+class EventGroup(_message.Message):
+    """EventGroup is some events and their amounts, in the currency's major unit. An empty group is unset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SMALLEST_FIELD_NUMBER: _builtins.int
+    LARGEST_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many there are."""
+    amount: _builtins.str
+    """Sum of their amounts."""
+    smallest: _builtins.str
+    """The smallest of them; set for paid events where the price has a minimum or a maximum of an event."""
+    largest: _builtins.str
+    """The largest of them, likewise."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        smallest: _builtins.str = ...,
+        largest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "largest", b"largest", "smallest", b"smallest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventGroup: _TypeAlias = EventGroup  # noqa: Y015
+
+@_typing.final
+class ProrationShare(_message.Message):
+    """ProrationShare is the share of a period that one of its parts has. Of an amount A that is due once a period, the part bears
+    A × until_units ÷ period_units − A × from_units ÷ period_units, each quotient rounded half up to 18 places: the parts of a
+    period sum exactly to A.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    FROM_UNITS_FIELD_NUMBER: _builtins.int
+    UNTIL_UNITS_FIELD_NUMBER: _builtins.int
+    PERIOD_UNITS_FIELD_NUMBER: _builtins.int
+    unit: Global___Proration.ValueType
+    """By what the period is divided: PRORATION_DAY or PRORATION_SECOND."""
+    from_units: _builtins.int
+    """Whole units from the start of the period to that of the part."""
+    until_units: _builtins.int
+    """Whole units from the start of the period to the end of the part."""
+    period_units: _builtins.int
+    """Units of the period."""
+    def __init__(
+        self,
+        *,
+        unit: Global___Proration.ValueType = ...,
+        from_units: _builtins.int = ...,
+        until_units: _builtins.int = ...,
+        period_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_units", b"from_units", "period_units", b"period_units", "unit", b"unit", "until_units", b"until_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProrationShare: _TypeAlias = ProrationShare  # noqa: Y015
+
+@_typing.final
+class RatedPart(_message.Message):
+    """RatedPart is a part of a period in which one plan rates an organisation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    PLAN_VERSION_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """Its plan."""
+    plan_version: _builtins.int
+    """Version of its price list."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """The part."""
+
+    def __init__(
+        self,
+        *,
+        period: _type_pb2.Period | None = ...,
+        plan_id: _builtins.str = ...,
+        plan_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "plan_id", b"plan_id", "plan_version", b"plan_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RatedPart: _TypeAlias = RatedPart  # noqa: Y015
+
+@_typing.final
 class RatedLine(_message.Message):
-    """RatedLine is what the usage of one SKU in one project costs."""
+    """RatedLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -974,10 +2512,14 @@ class RatedLine(_message.Message):
     PARTNER_ID_FIELD_NUMBER: _builtins.int
     PARTNER_PCT_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The SKU."""
     project_id: _builtins.str
-    """The project; empty when the amount is due without usage."""
+    """The project; empty when the amount is due without usage, and for all projects together where the price has none of a
+    part.
+    """
     quantity: _builtins.str
     """The metered quantity."""
     exact_amount: _builtins.str
@@ -986,6 +2528,8 @@ class RatedLine(_message.Message):
     """Partner that earns on the line; empty: nobody."""
     partner_pct: _builtins.str
     """Its share of the amount in per cent; empty when nobody earns."""
+    dispute_id: _builtins.str
+    """Dispute under which the partner's share is held; empty: none."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """The amount."""
@@ -993,6 +2537,10 @@ class RatedLine(_message.Message):
     @_builtins.property
     def proof(self) -> Global___LineProof:
         """What led to the amount."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxLine]:
+        """Its taxes."""
 
     def __init__(
         self,
@@ -1005,10 +2553,12 @@ class RatedLine(_message.Message):
         partner_id: _builtins.str = ...,
         partner_pct: _builtins.str = ...,
         proof: Global___LineProof | None = ...,
+        dispute_id: _builtins.str = ...,
+        taxes: _abc.Iterable[Global___TaxLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "exact_amount", b"exact_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "dispute_id", b"dispute_id", "exact_amount", b"exact_amount", "partner_id", b"partner_id", "partner_pct", b"partner_pct", "project_id", b"project_id", "proof", b"proof", "quantity", b"quantity", "sku", b"sku", "taxes", b"taxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,22 +24,35 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 from payments.pricing.v1 import pricing_pb2 as payments_dot_pricing_dot_v1_dot_pricing__pb2
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)payments/pricing/v1/pricing_service.proto\x12\x13payments.pricing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\x9e\x01\n\nPriceInput\x12@\n\x08quantity\x18\x01 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x08quantity\x12N\n\x0eprior_quantity\x18\x02 \x01(\tB\'\xbaH$r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$\xd8\x01\x01R\rpriorQuantity\"\xc7\x01\n\x14\x45valuatePriceRequest\x12\x36\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12\x38\n\x05price\x18\x02 \x01(\x0b\x32\x1a.payments.pricing.v1.PriceB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12=\n\x05input\x18\x03 \x01(\x0b\x32\x1f.payments.pricing.v1.PriceInputB\x06\xbaH\x03\xc8\x01\x01R\x05input\"\xce\x01\n\x15\x45valuatePriceResponse\x12!\n\x0c\x65xact_amount\x18\x01 \x01(\tR\x0b\x65xactAmount\x12/\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12+\n\x11\x62illable_quantity\x18\x03 \x01(\tR\x10\x62illableQuantity\x12\x34\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.payments.pricing.v1.PriceStepR\x05lines\"\x91\x03\n\x0f\x45stimateRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12@\n\nproject_id\x18\x02 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\tprojectId\x12\x8f\x01\n\x04skus\x18\x03 \x03(\x0b\x32..payments.pricing.v1.EstimateRequest.SkusEntryBK\xbaHH\x9a\x01\x45\x08\x01\x10\xf4\x03\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$*!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x04skus\x12:\n\x05leads\x18\x04 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x05leads\x1a\x37\n\tSkusEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x85\x01\n\x0c\x45stimateLine\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1a\n\x08included\x18\x02 \x01(\tR\x08included\x12\x18\n\x07overage\x18\x03 \x01(\tR\x07overage\x12-\n\x05total\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x05total\"\xb2\x01\n\x10\x45stimateResponse\x12+\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x04\x62\x61se\x12\x37\n\x05lines\x18\x02 \x03(\x0b\x32!.payments.pricing.v1.EstimateLineR\x05lines\x12\x38\n\x0bgrand_total\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\ngrandTotal\"\x83\x01\n\x10RateUsageRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xdb\x01\n\x11RateUsageResponse\x12\x34\n\x05lines\x18\x01 \x03(\x0b\x32\x1e.payments.pricing.v1.RatedLineR\x05lines\x12-\n\x05total\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x05total\x12\x17\n\x07plan_id\x18\x03 \x01(\tR\x06planId\x12!\n\x0cplan_version\x18\x04 \x01(\x05R\x0bplanVersion\x12%\n\x0eusage_snapshot\x18\x05 \x01(\tR\rusageSnapshot2\xcb\x03\n\x0ePricingService\x12\x99\x01\n\rEvaluatePrice\x12).payments.pricing.v1.EvaluatePriceRequest\x1a*.payments.pricing.v1.EvaluatePriceResponse\"1\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x19\"\x14/v1/pricing/evaluate:\x01*\x12\x8a\x01\n\x08\x45stimate\x12$.payments.pricing.v1.EstimateRequest\x1a%.payments.pricing.v1.EstimateResponse\"1\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x19\"\x14/v1/pricing/estimate:\x01*\x12\x8f\x01\n\tRateUsage\x12%.payments.pricing.v1.RateUsageRequest\x1a&.payments.pricing.v1.RateUsageResponse\"3\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/pricing/rate-usage:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)payments/pricing/v1/pricing_service.proto\x12\x13payments.pricing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a!payments/pricing/v1/pricing.proto\x1a\x1bpayments/type/v1/type.proto\"\xdd\x05\n\nPriceInput\x12\x43\n\x08quantity\x18\x01 \x01(\tB\'\xbaH$r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$\xd8\x01\x01R\x08quantity\x12N\n\x0eprior_quantity\x18\x02 \x01(\tB\'\xbaH$r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$\xd8\x01\x01R\rpriorQuantity\x12\x46\n\x07\x61mounts\x18\x03 \x03(\tB,\xbaH)\x92\x01&\x10\x90N\"!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x07\x61mounts\x12\x93\x01\n\nquantities\x18\x04 \x03(\x0b\x32/.payments.pricing.v1.PriceInput.QuantitiesEntryBB\xbaH?\x9a\x01<\x10\xe8\x07\"\x14r\x12\x32\x10^[^\\x00]{0,256}$*!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\nquantities\x12\x33\n\x11prior_event_count\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0fpriorEventCount\x12\xa3\x01\n\x10prior_quantities\x18\x06 \x03(\x0b\x32\x34.payments.pricing.v1.PriceInput.PriorQuantitiesEntryBB\xbaH?\x9a\x01<\x10\xe8\x07\"\x14r\x12\x32\x10^[^\\x00]{0,256}$*!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x0fpriorQuantities\x1a=\n\x0fQuantitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x1a\x42\n\x14PriorQuantitiesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc7\x01\n\x14\x45valuatePriceRequest\x12\x36\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$R\x0c\x63urrencyCode\x12\x38\n\x05price\x18\x02 \x01(\x0b\x32\x1a.payments.pricing.v1.PriceB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12=\n\x05input\x18\x03 \x01(\x0b\x32\x1f.payments.pricing.v1.PriceInputB\x06\xbaH\x03\xc8\x01\x01R\x05input\"\xce\x01\n\x15\x45valuatePriceResponse\x12!\n\x0c\x65xact_amount\x18\x01 \x01(\tR\x0b\x65xactAmount\x12/\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x06\x61mount\x12+\n\x11\x62illable_quantity\x18\x03 \x01(\tR\x10\x62illableQuantity\x12\x34\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.payments.pricing.v1.PriceStepR\x05lines\"\xc3\x03\n\x0f\x45stimateRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12@\n\nproject_id\x18\x02 \x01(\tB!\xbaH\x1er\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\xd8\x01\x01R\tprojectId\x12\x8f\x01\n\x04skus\x18\x03 \x03(\x0b\x32..payments.pricing.v1.EstimateRequest.SkusEntryBK\xbaHH\x9a\x01\x45\x08\x01\x10\xf4\x03\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$*!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x04skus\x12:\n\x05leads\x18\x04 \x01(\tB$\xbaH!r\x1f\x32\x1d^[0-9]{1,20}(\\.[0-9]{1,18})?$R\x05leads\x12\x30\n\x06period\x18\x05 \x01(\x0b\x32\x18.payments.type.v1.PeriodR\x06period\x1a\x37\n\tSkusEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xa6\x01\n\x0c\x45stimateLine\x12\x10\n\x03sku\x18\x01 \x01(\tR\x03sku\x12\x1a\n\x08included\x18\x02 \x01(\tR\x08included\x12\x18\n\x07overage\x18\x03 \x01(\tR\x07overage\x12-\n\x05total\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x05total\x12\x1f\n\x0b\x65xact_total\x18\x05 \x01(\tR\nexactTotal\"\xb1\x02\n\x10\x45stimateResponse\x12+\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x04\x62\x61se\x12\x37\n\x05lines\x18\x02 \x03(\x0b\x32!.payments.pricing.v1.EstimateLineR\x05lines\x12\x38\n\x0bgrand_total\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\ngrandTotal\x12\x33\n\x05taxes\x18\x04 \x03(\x0b\x32\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12H\n\x14grand_total_with_tax\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x11grandTotalWithTax\"\x83\x01\n\x10RateUsageRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12\x38\n\x06period\x18\x02 \x01(\x0b\x32\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xc1\x03\n\x11RateUsageResponse\x12\x34\n\x05lines\x18\x01 \x03(\x0b\x32\x1e.payments.pricing.v1.RatedLineR\x05lines\x12-\n\x05total\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x05total\x12\x17\n\x07plan_id\x18\x03 \x01(\tR\x06planId\x12!\n\x0cplan_version\x18\x04 \x01(\x05R\x0bplanVersion\x12%\n\x0eusage_snapshot\x18\x05 \x01(\tR\rusageSnapshot\x12(\n\rusage_ordinal\x18\x06 \x01(\x03H\x00R\x0cusageOrdinal\x88\x01\x01\x12\x34\n\x05parts\x18\x07 \x03(\x0b\x32\x1e.payments.pricing.v1.RatedPartR\x05parts\x12\x33\n\x05taxes\x18\x08 \x03(\x0b\x32\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n\x0etotal_with_tax\x18\t \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0ctotalWithTaxB\x10\n\x0e_usage_ordinal\"y\n\x0bTaxableItem\x12\x31\n\x08tax_code\x18\x01 \x01(\tB\x16\xbaH\x13r\x11\x32\x0f^[^\\x00]{0,64}$R\x07taxCode\x12\x37\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06\x61mount\"\xe1\x01\n\x13\x43\x61lculateTaxRequest\x12\x35\n\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x12N\n\x08taxed_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x17\xbaH\x14\xb2\x01\x11\"\r\x08\xff\x82\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03\x32\x00R\x07taxedAt\x12\x43\n\x05items\x18\x03 \x03(\x0b\x32 .payments.pricing.v1.TaxableItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07R\x05items\"\xc7\x01\n\tTaxedItem\x12\x32\n\x05taxes\x18\x01 \x03(\x0b\x32\x1c.payments.pricing.v1.TaxLineR\x05taxes\x12\x45\n\x12\x61mount_without_tax\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x10\x61mountWithoutTax\x12?\n\x0f\x61mount_with_tax\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\ramountWithTax\"\xc0\x01\n\x14\x43\x61lculateTaxResponse\x12\x34\n\x05items\x18\x01 \x03(\x0b\x32\x1e.payments.pricing.v1.TaxedItemR\x05items\x12\x33\n\x05taxes\x18\x02 \x03(\x0b\x32\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n\x0etotal_with_tax\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0ctotalWithTax2\xe9\x04\n\x0ePricingService\x12\x99\x01\n\rEvaluatePrice\x12).payments.pricing.v1.EvaluatePriceRequest\x1a*.payments.pricing.v1.EvaluatePriceResponse\"1\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x19\"\x14/v1/pricing/evaluate:\x01*\x12\x8a\x01\n\x08\x45stimate\x12$.payments.pricing.v1.EstimateRequest\x1a%.payments.pricing.v1.EstimateResponse\"1\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x19\"\x14/v1/pricing/estimate:\x01*\x12\x8f\x01\n\tRateUsage\x12%.payments.pricing.v1.RateUsageRequest\x1a&.payments.pricing.v1.RateUsageResponse\"3\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x1b\"\x16/v1/pricing/rate-usage:\x01*\x12\x9b\x01\n\x0c\x43\x61lculateTax\x12(.payments.pricing.v1.CalculateTaxRequest\x1a).payments.pricing.v1.CalculateTaxResponse\"6\x8a\xe7\x18\x0e\n\x0cpricing:read\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/pricing/calculate-tax:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'payments.pricing.v1.pricing_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PRICEINPUT_QUANTITIESENTRY']._loaded_options = None
+  _globals['_PRICEINPUT_QUANTITIESENTRY']._serialized_options = b'8\001'
+  _globals['_PRICEINPUT_PRIORQUANTITIESENTRY']._loaded_options = None
+  _globals['_PRICEINPUT_PRIORQUANTITIESENTRY']._serialized_options = b'8\001'
   _globals['_PRICEINPUT'].fields_by_name['quantity']._loaded_options = None
-  _globals['_PRICEINPUT'].fields_by_name['quantity']._serialized_options = b'\272H!r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$'
+  _globals['_PRICEINPUT'].fields_by_name['quantity']._serialized_options = b'\272H$r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$\330\001\001'
   _globals['_PRICEINPUT'].fields_by_name['prior_quantity']._loaded_options = None
   _globals['_PRICEINPUT'].fields_by_name['prior_quantity']._serialized_options = b'\272H$r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$\330\001\001'
+  _globals['_PRICEINPUT'].fields_by_name['amounts']._loaded_options = None
+  _globals['_PRICEINPUT'].fields_by_name['amounts']._serialized_options = b'\272H)\222\001&\020\220N\"!r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$'
+  _globals['_PRICEINPUT'].fields_by_name['quantities']._loaded_options = None
+  _globals['_PRICEINPUT'].fields_by_name['quantities']._serialized_options = b'\272H?\232\001<\020\350\007\"\024r\0222\020^[^\\x00]{0,256}$*!r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$'
+  _globals['_PRICEINPUT'].fields_by_name['prior_event_count']._loaded_options = None
+  _globals['_PRICEINPUT'].fields_by_name['prior_event_count']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_PRICEINPUT'].fields_by_name['prior_quantities']._loaded_options = None
+  _globals['_PRICEINPUT'].fields_by_name['prior_quantities']._serialized_options = b'\272H?\232\001<\020\350\007\"\024r\0222\020^[^\\x00]{0,256}$*!r\0372\035^[0-9]{1,20}(\\.[0-9]{1,18})?$'
   _globals['_EVALUATEPRICEREQUEST'].fields_by_name['currency_code']._loaded_options = None
   _globals['_EVALUATEPRICEREQUEST'].fields_by_name['currency_code']._serialized_options = b'\272H\016r\0142\n^[A-Z]{3}$'
   _globals['_EVALUATEPRICEREQUEST'].fields_by_name['price']._loaded_options = None
@@ -60,30 +73,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATEUSAGEREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_RATEUSAGEREQUEST'].fields_by_name['period']._loaded_options = None
   _globals['_RATEUSAGEREQUEST'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_TAXABLEITEM'].fields_by_name['tax_code']._loaded_options = None
+  _globals['_TAXABLEITEM'].fields_by_name['tax_code']._serialized_options = b'\272H\023r\0212\017^[^\\x00]{0,64}$'
+  _globals['_TAXABLEITEM'].fields_by_name['amount']._loaded_options = None
+  _globals['_TAXABLEITEM'].fields_by_name['amount']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['org_id']._loaded_options = None
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['org_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['taxed_at']._loaded_options = None
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['taxed_at']._serialized_options = b'\272H\024\262\001\021\"\r\010\377\202\321\377\257\007\020\377\223\353\334\0032\000'
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['items']._loaded_options = None
+  _globals['_CALCULATETAXREQUEST'].fields_by_name['items']._serialized_options = b'\272H\010\222\001\005\010\001\020\350\007'
   _globals['_PRICINGSERVICE'].methods_by_name['EvaluatePrice']._loaded_options = None
   _globals['_PRICINGSERVICE'].methods_by_name['EvaluatePrice']._serialized_options = b'\212\347\030\016\n\014pricing:read\202\323\344\223\002\031\"\024/v1/pricing/evaluate:\001*'
   _globals['_PRICINGSERVICE'].methods_by_name['Estimate']._loaded_options = None
   _globals['_PRICINGSERVICE'].methods_by_name['Estimate']._serialized_options = b'\212\347\030\016\n\014pricing:read\202\323\344\223\002\031\"\024/v1/pricing/estimate:\001*'
   _globals['_PRICINGSERVICE'].methods_by_name['RateUsage']._loaded_options = None
   _globals['_PRICINGSERVICE'].methods_by_name['RateUsage']._serialized_options = b'\212\347\030\016\n\014pricing:read\202\323\344\223\002\033\"\026/v1/pricing/rate-usage:\001*'
-  _globals['_PRICEINPUT']._serialized_start=225
-  _globals['_PRICEINPUT']._serialized_end=383
-  _globals['_EVALUATEPRICEREQUEST']._serialized_start=386
-  _globals['_EVALUATEPRICEREQUEST']._serialized_end=585
-  _globals['_EVALUATEPRICERESPONSE']._serialized_start=588
-  _globals['_EVALUATEPRICERESPONSE']._serialized_end=794
-  _globals['_ESTIMATEREQUEST']._serialized_start=797
-  _globals['_ESTIMATEREQUEST']._serialized_end=1198
-  _globals['_ESTIMATEREQUEST_SKUSENTRY']._serialized_start=1143
-  _globals['_ESTIMATEREQUEST_SKUSENTRY']._serialized_end=1198
-  _globals['_ESTIMATELINE']._serialized_start=1201
-  _globals['_ESTIMATELINE']._serialized_end=1334
-  _globals['_ESTIMATERESPONSE']._serialized_start=1337
-  _globals['_ESTIMATERESPONSE']._serialized_end=1515
-  _globals['_RATEUSAGEREQUEST']._serialized_start=1518
-  _globals['_RATEUSAGEREQUEST']._serialized_end=1649
-  _globals['_RATEUSAGERESPONSE']._serialized_start=1652
-  _globals['_RATEUSAGERESPONSE']._serialized_end=1871
-  _globals['_PRICINGSERVICE']._serialized_start=1874
-  _globals['_PRICINGSERVICE']._serialized_end=2333
+  _globals['_PRICINGSERVICE'].methods_by_name['CalculateTax']._loaded_options = None
+  _globals['_PRICINGSERVICE'].methods_by_name['CalculateTax']._serialized_options = b'\212\347\030\016\n\014pricing:read\202\323\344\223\002\036\"\031/v1/pricing/calculate-tax:\001*'
+  _globals['_PRICEINPUT']._serialized_start=258
+  _globals['_PRICEINPUT']._serialized_end=991
+  _globals['_PRICEINPUT_QUANTITIESENTRY']._serialized_start=862
+  _globals['_PRICEINPUT_QUANTITIESENTRY']._serialized_end=923
+  _globals['_PRICEINPUT_PRIORQUANTITIESENTRY']._serialized_start=925
+  _globals['_PRICEINPUT_PRIORQUANTITIESENTRY']._serialized_end=991
+  _globals['_EVALUATEPRICEREQUEST']._serialized_start=994
+  _globals['_EVALUATEPRICEREQUEST']._serialized_end=1193
+  _globals['_EVALUATEPRICERESPONSE']._serialized_start=1196
+  _globals['_EVALUATEPRICERESPONSE']._serialized_end=1402
+  _globals['_ESTIMATEREQUEST']._serialized_start=1405
+  _globals['_ESTIMATEREQUEST']._serialized_end=1856
+  _globals['_ESTIMATEREQUEST_SKUSENTRY']._serialized_start=1801
+  _globals['_ESTIMATEREQUEST_SKUSENTRY']._serialized_end=1856
+  _globals['_ESTIMATELINE']._serialized_start=1859
+  _globals['_ESTIMATELINE']._serialized_end=2025
+  _globals['_ESTIMATERESPONSE']._serialized_start=2028
+  _globals['_ESTIMATERESPONSE']._serialized_end=2333
+  _globals['_RATEUSAGEREQUEST']._serialized_start=2336
+  _globals['_RATEUSAGEREQUEST']._serialized_end=2467
+  _globals['_RATEUSAGERESPONSE']._serialized_start=2470
+  _globals['_RATEUSAGERESPONSE']._serialized_end=2919
+  _globals['_TAXABLEITEM']._serialized_start=2921
+  _globals['_TAXABLEITEM']._serialized_end=3042
+  _globals['_CALCULATETAXREQUEST']._serialized_start=3045
+  _globals['_CALCULATETAXREQUEST']._serialized_end=3270
+  _globals['_TAXEDITEM']._serialized_start=3273
+  _globals['_TAXEDITEM']._serialized_end=3472
+  _globals['_CALCULATETAXRESPONSE']._serialized_start=3475
+  _globals['_CALCULATETAXRESPONSE']._serialized_end=3667
+  _globals['_PRICINGSERVICE']._serialized_start=3670
+  _globals['_PRICINGSERVICE']._serialized_end=4287
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from payments.pricing.v1 import pricing_pb2 as _pricing_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
@@ -22,27 +23,93 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PriceInput(_message.Message):
-    """PriceInput is what a price is applied to."""
+    """PriceInput is what a price is applied to: a part of a period, and what came before it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class QuantitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class PriorQuantitiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     QUANTITY_FIELD_NUMBER: _builtins.int
     PRIOR_QUANTITY_FIELD_NUMBER: _builtins.int
+    AMOUNTS_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    PRIOR_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    PRIOR_QUANTITIES_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
-    """Units of this part of the period."""
+    """Units of this part of the period; for a price of money, the sum of its amounts. May be left out beside amounts and
+    quantities, and must be their sum otherwise.
+    """
     prior_quantity: _builtins.str
     """Units of the period that were priced before this part; tiers, packages and included units count on from them. Empty
     or zero: this is the period's first part, which bears the amounts that are due without usage.
     """
+    prior_event_count: _builtins.int
+    """Events above zero that were priced before this part, for a percentage that looks at events; prior_quantity is the sum
+    of their amounts.
+    """
+    @_builtins.property
+    def amounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Amounts of the events of this part, in their order, for percentage, graduated_percentage and dynamic."""
+
+    @_builtins.property
+    def quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Units of this part by value of the dimension, for matrix and a stairstep of several units."""
+
+    @_builtins.property
+    def prior_quantities(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Units that were priced before this part, by value of the dimension."""
+
     def __init__(
         self,
         *,
         quantity: _builtins.str = ...,
         prior_quantity: _builtins.str = ...,
+        amounts: _abc.Iterable[_builtins.str] | None = ...,
+        quantities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        prior_event_count: _builtins.int = ...,
+        prior_quantities: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["prior_quantity", b"prior_quantity", "quantity", b"quantity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts", b"amounts", "prior_event_count", b"prior_event_count", "prior_quantities", b"prior_quantities", "prior_quantity", b"prior_quantity", "quantities", b"quantities", "quantity", b"quantity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,7 +162,7 @@ class EvaluatePriceResponse(_message.Message):
     exact_amount: _builtins.str
     """The amount before rounding, printed with 18 places."""
     billable_quantity: _builtins.str
-    """Units that were left after included units."""
+    """Units that were left for the model, after unit_conversion and included_qty."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """The amount, rounded once, half up, from the unrounded value."""
@@ -150,6 +217,7 @@ class EstimateRequest(_message.Message):
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     SKUS_FIELD_NUMBER: _builtins.int
     LEADS_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """The organisation whose plan is used."""
     project_id: _builtins.str
@@ -160,6 +228,10 @@ class EstimateRequest(_message.Message):
     def skus(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Uses of each SKU per lead."""
 
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """Period that is previewed; unset: one like any, on the plan that the organisation is on now."""
+
     def __init__(
         self,
         *,
@@ -167,10 +239,11 @@ class EstimateRequest(_message.Message):
         project_id: _builtins.str = ...,
         skus: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         leads: _builtins.str = ...,
+        period: _type_pb2.Period | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leads", b"leads", "org_id", b"org_id", "project_id", b"project_id", "skus", b"skus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leads", b"leads", "org_id", b"org_id", "period", b"period", "project_id", b"project_id", "skus", b"skus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -186,12 +259,15 @@ class EstimateLine(_message.Message):
     INCLUDED_FIELD_NUMBER: _builtins.int
     OVERAGE_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    EXACT_TOTAL_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The SKU."""
     included: _builtins.str
     """Units that the plan includes."""
     overage: _builtins.str
     """Units beyond them."""
+    exact_total: _builtins.str
+    """The same before rounding, printed with 18 places: what the usage costs beyond what none would."""
     @_builtins.property
     def total(self) -> _type_pb2.Money:
         """What the usage adds."""
@@ -203,10 +279,11 @@ class EstimateLine(_message.Message):
         included: _builtins.str = ...,
         overage: _builtins.str = ...,
         total: _type_pb2.Money | None = ...,
+        exact_total: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["included", b"included", "overage", b"overage", "sku", b"sku", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact_total", b"exact_total", "included", b"included", "overage", b"overage", "sku", b"sku", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,6 +298,8 @@ class EstimateResponse(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     GRAND_TOTAL_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    GRAND_TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def base(self) -> _type_pb2.Money:
         """What the plan costs without any usage: flat prices and the flat amounts of first tiers."""
@@ -231,7 +310,17 @@ class EstimateResponse(_message.Message):
 
     @_builtins.property
     def grand_total(self) -> _type_pb2.Money:
-        """The base and all lines."""
+        """The base and all lines, with taxes that prices hold and without others."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxTotal]:
+        """Taxes on the base and all lines together, as a charge for that usage in one project has them; empty while nothing is
+        taxed.
+        """
+
+    @_builtins.property
+    def grand_total_with_tax(self) -> _type_pb2.Money:
+        """The grand total with all taxes; unset while nothing is taxed."""
 
     def __init__(
         self,
@@ -239,10 +328,12 @@ class EstimateResponse(_message.Message):
         base: _type_pb2.Money | None = ...,
         lines: _abc.Iterable[Global___EstimateLine] | None = ...,
         grand_total: _type_pb2.Money | None = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
+        grand_total_with_tax: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "grand_total", b"grand_total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "grand_total", b"grand_total", "grand_total_with_tax", b"grand_total_with_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "grand_total", b"grand_total", "lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "grand_total", b"grand_total", "grand_total_with_tax", b"grand_total_with_tax", "lines", b"lines", "taxes", b"taxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,12 +378,18 @@ class RateUsageResponse(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     PLAN_VERSION_FIELD_NUMBER: _builtins.int
     USAGE_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan that rated them."""
     plan_version: _builtins.int
     """Version of its price list."""
     usage_snapshot: _builtins.str
     """Which state of the usage was read, in metering's own words."""
+    usage_ordinal: _builtins.int
+    """Ordinal of the usage that was read; absent when it is not known."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.RatedLine]:
         """Lines by SKU and project."""
@@ -300,6 +397,20 @@ class RateUsageResponse(_message.Message):
     @_builtins.property
     def total(self) -> _type_pb2.Money:
         """Sum of the lines."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.RatedPart]:
+        """The parts of the period, in their order: one, unless the organisation moves to other terms inside it. plan_id and
+        plan_version are those of the first one.
+        """
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxTotal]:
+        """What the taxes of all lines come to, each at each rate; empty while nothing is taxed."""
+
+    @_builtins.property
+    def total_with_tax(self) -> _type_pb2.Money:
+        """The total with all taxes; unset while nothing is taxed."""
 
     def __init__(
         self,
@@ -309,11 +420,151 @@ class RateUsageResponse(_message.Message):
         plan_id: _builtins.str = ...,
         plan_version: _builtins.int = ...,
         usage_snapshot: _builtins.str = ...,
+        usage_ordinal: _builtins.int | None = ...,
+        parts: _abc.Iterable[_pricing_pb2.RatedPart] | None = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
+        total_with_tax: _type_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "total", b"total", "total_with_tax", b"total_with_tax", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "plan_id", b"plan_id", "plan_version", b"plan_version", "total", b"total", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "lines", b"lines", "parts", b"parts", "plan_id", b"plan_id", "plan_version", b"plan_version", "taxes", b"taxes", "total", b"total", "total_with_tax", b"total_with_tax", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
+    _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_ordinal) -> _WhichOneofReturnType__usage_ordinal | None: ...
+
+Global___RateUsageResponse: _TypeAlias = RateUsageResponse  # noqa: Y015
+
+@_typing.final
+class TaxableItem(_message.Message):
+    """TaxableItem is an amount that may bear taxes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    tax_code: _builtins.str
+    """Tax code of what is sold; empty: rates without a code apply."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """The amount, with taxes that prices hold; below zero for a credit."""
+
+    def __init__(
+        self,
+        *,
+        tax_code: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "tax_code", b"tax_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RateUsageResponse: _TypeAlias = RateUsageResponse  # noqa: Y015
+Global___TaxableItem: _TypeAlias = TaxableItem  # noqa: Y015
+
+@_typing.final
+class CalculateTaxRequest(_message.Message):
+    """Request of CalculateTax."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    TAXED_AT_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """The organisation."""
+    @_builtins.property
+    def taxed_at(self) -> _timestamp_pb2.Timestamp:
+        """Instant whose rates and profile decide; unset: now."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxableItem]:
+        """The amounts, all in one currency."""
+
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+        taxed_at: _timestamp_pb2.Timestamp | None = ...,
+        items: _abc.Iterable[Global___TaxableItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taxed_at", b"taxed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "org_id", b"org_id", "taxed_at", b"taxed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalculateTaxRequest: _TypeAlias = CalculateTaxRequest  # noqa: Y015
+
+@_typing.final
+class TaxedItem(_message.Message):
+    """TaxedItem is an amount with its taxes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAXES_FIELD_NUMBER: _builtins.int
+    AMOUNT_WITHOUT_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_WITH_TAX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxLine]:
+        """Its taxes, in the order in which they are computed."""
+
+    @_builtins.property
+    def amount_without_tax(self) -> _type_pb2.Money:
+        """The amount without taxes that it holds."""
+
+    @_builtins.property
+    def amount_with_tax(self) -> _type_pb2.Money:
+        """The amount with all taxes."""
+
+    def __init__(
+        self,
+        *,
+        taxes: _abc.Iterable[_pricing_pb2.TaxLine] | None = ...,
+        amount_without_tax: _type_pb2.Money | None = ...,
+        amount_with_tax: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_with_tax", b"amount_with_tax", "amount_without_tax", b"amount_without_tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_with_tax", b"amount_with_tax", "amount_without_tax", b"amount_without_tax", "taxes", b"taxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaxedItem: _TypeAlias = TaxedItem  # noqa: Y015
+
+@_typing.final
+class CalculateTaxResponse(_message.Message):
+    """Response of CalculateTax."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaxedItem]:
+        """The items, in the order of the request."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_pricing_pb2.TaxTotal]:
+        """What the taxes of all items come to, each at each rate."""
+
+    @_builtins.property
+    def total_with_tax(self) -> _type_pb2.Money:
+        """All items with all taxes."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___TaxedItem] | None = ...,
+        taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
+        total_with_tax: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total_with_tax", b"total_with_tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "taxes", b"taxes", "total_with_tax", b"total_with_tax"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalculateTaxResponse: _TypeAlias = CalculateTaxResponse  # noqa: Y015

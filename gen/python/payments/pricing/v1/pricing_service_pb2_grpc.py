@@ -50,6 +50,11 @@ class PricingServiceStub:
                 request_serializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageRequest.SerializeToString,
                 response_deserializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageResponse.FromString,
                 _registered_method=True)
+        self.CalculateTax = channel.unary_unary(
+                '/payments.pricing.v1.PricingService/CalculateTax',
+                request_serializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxRequest.SerializeToString,
+                response_deserializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxResponse.FromString,
+                _registered_method=True)
 
 
 class PricingServiceServicer:
@@ -57,18 +62,21 @@ class PricingServiceServicer:
     """
 
     def EvaluatePrice(self, request, context):
-        """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+        """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+        read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Estimate(self, request, context):
-        """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+        """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+        `period`, on the plans that it is on then, its usage spread evenly over the period.
 
-        Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+        Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+        leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,8 +86,23 @@ class PricingServiceServicer:
         """RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
         their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 
-        The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-        SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+        The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+        period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+        organisation pays without partners. Where the organisation moves
+        to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+        and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+        prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+        USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CalculateTax(self, request, context):
+        """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+        are one document.
+
+        Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,6 +125,11 @@ def add_PricingServiceServicer_to_server(servicer, server):
                     servicer.RateUsage,
                     request_deserializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageRequest.FromString,
                     response_serializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageResponse.SerializeToString,
+            ),
+            'CalculateTax': grpc.unary_unary_rpc_method_handler(
+                    servicer.CalculateTax,
+                    request_deserializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxRequest.FromString,
+                    response_serializer=payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -186,6 +214,33 @@ class PricingService:
             '/payments.pricing.v1.PricingService/RateUsage',
             payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageRequest.SerializeToString,
             payments_dot_pricing_dot_v1_dot_pricing__service__pb2.RateUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CalculateTax(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.pricing.v1.PricingService/CalculateTax',
+            payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxRequest.SerializeToString,
+            payments_dot_pricing_dot_v1_dot_pricing__service__pb2.CalculateTaxResponse.FromString,
             options,
             channel_credentials,
             insecure,

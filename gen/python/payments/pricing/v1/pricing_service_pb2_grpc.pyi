@@ -34,21 +34,35 @@ class PricingServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PricingServiceAsyncStub: ...
     EvaluatePrice: _grpc.UnaryUnaryMultiCallable[_pricing_service_pb2.EvaluatePriceRequest, _pricing_service_pb2.EvaluatePriceResponse]
-    """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+    """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-    Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+    Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+    read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
     """
     Estimate: _grpc.UnaryUnaryMultiCallable[_pricing_service_pb2.EstimateRequest, _pricing_service_pb2.EstimateResponse]
-    """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+    """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+    `period`, on the plans that it is on then, its usage spread evenly over the period.
 
-    Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+    Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+    leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
     """
     RateUsage: _grpc.UnaryUnaryMultiCallable[_pricing_service_pb2.RateUsageRequest, _pricing_service_pb2.RateUsageResponse]
     """RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
     their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 
-    The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-    SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+    The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+    period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+    organisation pays without partners. Where the organisation moves
+    to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+    and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+    prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+    USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
+    """
+    CalculateTax: _grpc.UnaryUnaryMultiCallable[_pricing_service_pb2.CalculateTaxRequest, _pricing_service_pb2.CalculateTaxResponse]
+    """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+    are one document.
+
+    Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
     """
 
 @_typing.type_check_only
@@ -57,21 +71,35 @@ class PricingServiceAsyncStub(PricingServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EvaluatePrice: _aio.UnaryUnaryMultiCallable[_pricing_service_pb2.EvaluatePriceRequest, _pricing_service_pb2.EvaluatePriceResponse]  # type: ignore[assignment]
-    """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+    """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-    Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+    Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+    read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
     """
     Estimate: _aio.UnaryUnaryMultiCallable[_pricing_service_pb2.EstimateRequest, _pricing_service_pb2.EstimateResponse]  # type: ignore[assignment]
-    """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+    """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+    `period`, on the plans that it is on then, its usage spread evenly over the period.
 
-    Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+    Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+    leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
     """
     RateUsage: _aio.UnaryUnaryMultiCallable[_pricing_service_pb2.RateUsageRequest, _pricing_service_pb2.RateUsageResponse]  # type: ignore[assignment]
     """RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
     their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 
-    The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-    SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+    The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+    period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+    organisation pays without partners. Where the organisation moves
+    to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+    and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+    prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+    USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
+    """
+    CalculateTax: _aio.UnaryUnaryMultiCallable[_pricing_service_pb2.CalculateTaxRequest, _pricing_service_pb2.CalculateTaxResponse]  # type: ignore[assignment]
+    """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+    are one document.
+
+    Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
     """
 
 class PricingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,9 +111,10 @@ class PricingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pricing_service_pb2.EvaluatePriceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pricing_service_pb2.EvaluatePriceResponse, _abc.Awaitable[_pricing_service_pb2.EvaluatePriceResponse]]:
-        """EvaluatePrice applies a price to a quantity; no catalogue is involved.
+        """EvaluatePrice applies a price to usage; no catalogue is involved.
 
-        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package), UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
+        Errors: INVALID_FIELD (tiers out of order, a last tier with an end, an empty package, input that the price does not
+        read), PRICE_NOT_SPLITTABLE, PRICE_INPUT_MISSING, DIMENSION_NOT_PRICED, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
 
     @_abc_1.abstractmethod
@@ -94,9 +123,11 @@ class PricingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pricing_service_pb2.EstimateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pricing_service_pb2.EstimateResponse, _abc.Awaitable[_pricing_service_pb2.EstimateResponse]]:
-        """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow.
+        """Estimate previews a period of an organisation on the plan that it is on now, by the rules that charges follow; or, with
+        `period`, on the plans that it is on then, its usage spread evenly over the period.
 
-        Errors: NO_PLAN, SKU_NOT_PRICED, INVALID_FIELD (a product of uses and leads beyond 18 places), AMOUNT_OVERFLOW.
+        Errors: NO_PLAN, PLAN_CHANGES_IN_PERIOD, SKU_NOT_PRICED, PRICE_INPUT_MISSING (a price by events or values), INVALID_FIELD (a product of uses and
+        leads beyond 18 places), AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
         """
 
     @_abc_1.abstractmethod
@@ -108,8 +139,25 @@ class PricingServiceServicer(metaclass=_abc_1.ABCMeta):
         """RateUsage says what a charge for the period would be, line by line, with proofs. Projects are rated in the order of
         their ids, each from where the one before it left the tiers, so that the lines of a SKU sum to the price of the whole.
 
-        The plan, its version, and the partner of record are those in force at the period's start. Errors: NO_PLAN,
-        SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (rate the two parts apart), USAGE_NOT_RATEABLE, AMOUNT_OVERFLOW.
+        The plan and its version are those in force at the period's start. Each line is shared out over the stretches of the
+        period in which different partners earn, whatever the plan: the lines of all stretches sum exactly to what the
+        organisation pays without partners. Where the organisation moves
+        to other terms inside the period, each part is rated by those at its own start, as the plans' `proration` says; its lines
+        and proofs name the part. Errors: NO_PLAN, SKU_NOT_PRICED, PLAN_CHANGES_IN_PERIOD (a plan does not say how it is
+        prorated, or the parts are in different currencies: rate them apart), USAGE_NOT_RATEABLE, DIMENSION_NOT_PRICED,
+        USAGE_MOVED, AMOUNT_OVERFLOW, TAX_PROFILE_MISSING, TAX_RATE_MISSING.
+        """
+
+    @_abc_1.abstractmethod
+    def CalculateTax(
+        self,
+        request: _pricing_service_pb2.CalculateTaxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pricing_service_pb2.CalculateTaxResponse, _abc.Awaitable[_pricing_service_pb2.CalculateTaxResponse]]:
+        """CalculateTax says which taxes an organisation bears on amounts at an instant, by the rules that charges follow; all items
+        are one document.
+
+        Errors: TAX_PROFILE_MISSING, TAX_RATE_MISSING, CURRENCY_MISMATCH, UNKNOWN_CURRENCY, AMOUNT_OVERFLOW.
         """
 
 def add_PricingServiceServicer_to_server(servicer: PricingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

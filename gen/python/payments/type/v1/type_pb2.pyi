@@ -71,22 +71,36 @@ class _AggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregati
     AGGREGATION_MIN: _Aggregation.ValueType  # 4
     """Smallest quantity."""
     AGGREGATION_AVG: _Aggregation.ValueType  # 5
-    """Arithmetic mean of the quantities."""
+    """Arithmetic mean of the quantities, by event and not by time: their sum divided by their number, rounded half up to 18
+    decimal places.
+    """
     AGGREGATION_LATEST: _Aggregation.ValueType  # 6
-    """Quantity of the event with the latest event_time."""
+    """Quantity of the event with the latest event_time; of several at that instant the largest."""
     AGGREGATION_UNIQUE: _Aggregation.ValueType  # 7
-    """Number of distinct values."""
+    """Number of distinct quantities."""
     AGGREGATION_WEIGHTED_SUM: _Aggregation.ValueType  # 8
-    """Sum weighted by the share of the window for which each quantity held."""
+    """Time integral of a level, in units times hours: 3 units held for 20 minutes are 1. The quantity of an event is a level,
+    not a change of one. It holds from the event_time on, up to the next event of the same SKU, project and group; of
+    several events at one instant the largest holds, and a quantity of 0 ends the level. What held last before the window,
+    however long ago, holds at its start; what holds last in it holds to its end, also where that lies ahead of now.
+    Windows that follow one another add up to the whole, but for the rounding of each: half up to 18 decimal places.
+    """
     AGGREGATION_P50: _Aggregation.ValueType  # 9
-    """50th percentile of the quantities."""
+    """50th percentile of the quantities by nearest rank: the smallest quantity that at least 50 % of the events do not exceed,
+    which is the one at place ⌈50 n / 100⌉ of n in ascending order. Always a quantity that was sent; nothing is
+    interpolated.
+    """
     AGGREGATION_P95: _Aggregation.ValueType  # 10
-    """95th percentile of the quantities."""
+    """95th percentile, likewise."""
     AGGREGATION_P99: _Aggregation.ValueType  # 11
-    """99th percentile of the quantities."""
+    """99th percentile, likewise."""
 
 class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper):
-    """Aggregation is how the events of a window become one value."""
+    """Aggregation is how the events of a window become one value. All are exact: nothing is rounded but AVG and WEIGHTED_SUM,
+    once each. A row of usage is made of the events of one SKU, one project and one group within one window, each with the
+    content that it has at the ordinal of the reading; cancelled events are none. Equal numbers are one value however they
+    are spelt.
+    """
 
 AGGREGATION_UNSPECIFIED: Aggregation.ValueType  # 0
 """Not known to this reader."""
@@ -99,19 +113,29 @@ AGGREGATION_MAX: Aggregation.ValueType  # 3
 AGGREGATION_MIN: Aggregation.ValueType  # 4
 """Smallest quantity."""
 AGGREGATION_AVG: Aggregation.ValueType  # 5
-"""Arithmetic mean of the quantities."""
+"""Arithmetic mean of the quantities, by event and not by time: their sum divided by their number, rounded half up to 18
+decimal places.
+"""
 AGGREGATION_LATEST: Aggregation.ValueType  # 6
-"""Quantity of the event with the latest event_time."""
+"""Quantity of the event with the latest event_time; of several at that instant the largest."""
 AGGREGATION_UNIQUE: Aggregation.ValueType  # 7
-"""Number of distinct values."""
+"""Number of distinct quantities."""
 AGGREGATION_WEIGHTED_SUM: Aggregation.ValueType  # 8
-"""Sum weighted by the share of the window for which each quantity held."""
+"""Time integral of a level, in units times hours: 3 units held for 20 minutes are 1. The quantity of an event is a level,
+not a change of one. It holds from the event_time on, up to the next event of the same SKU, project and group; of
+several events at one instant the largest holds, and a quantity of 0 ends the level. What held last before the window,
+however long ago, holds at its start; what holds last in it holds to its end, also where that lies ahead of now.
+Windows that follow one another add up to the whole, but for the rounding of each: half up to 18 decimal places.
+"""
 AGGREGATION_P50: Aggregation.ValueType  # 9
-"""50th percentile of the quantities."""
+"""50th percentile of the quantities by nearest rank: the smallest quantity that at least 50 % of the events do not exceed,
+which is the one at place ⌈50 n / 100⌉ of n in ascending order. Always a quantity that was sent; nothing is
+interpolated.
+"""
 AGGREGATION_P95: Aggregation.ValueType  # 10
-"""95th percentile of the quantities."""
+"""95th percentile, likewise."""
 AGGREGATION_P99: Aggregation.ValueType  # 11
-"""99th percentile of the quantities."""
+"""99th percentile, likewise."""
 Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
 
 @_typing.final

@@ -5,10 +5,13 @@
 
 __all__ = (
     "ApiKey",
+    "AuditEntry",
     "CreateApiKeyRequest",
     "CreateApiKeyResponse",
     "ListApiKeysRequest",
     "ListApiKeysResponse",
+    "ListAuditEntriesRequest",
+    "ListAuditEntriesResponse",
     "RevokeApiKeyRequest",
     "RevokeApiKeyResponse",
 )
@@ -100,6 +103,62 @@ class ApiKey(CheckedMessage):
 
 
 default_message_pool.register_message("payments.access.v1", "ApiKey", ApiKey)
+
+
+@dataclass(eq=False, repr=False)
+class AuditEntry(CheckedMessage):
+    """
+    AuditEntry is one change of configuration or reference data.
+    """
+
+    audit_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id, a UUID.
+    """
+
+    kind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What kind of thing was changed, e.g. `plan`, `entitlement`, `commission_rate`, `api_key`.
+    """
+
+    subject_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Key of the thing; parts are joined by `/`.
+    """
+
+    actor: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Who changed it: a key, a service, or a reaction.
+    """
+
+    before: "___google__protobuf__.Struct | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its content before; unset for one that is new.
+    """
+
+    after: "___google__protobuf__.Struct | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its content now; unset for one that was removed.
+    """
+
+    request_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Id of the call that changed it, as it stands in logs; empty where there was none.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was written, by the clock of the database.
+    """
+
+
+default_message_pool.register_message("payments.access.v1", "AuditEntry", AuditEntry)
 
 
 @dataclass(eq=False, repr=False)
@@ -209,6 +268,73 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ListAuditEntriesRequest(CheckedMessage):
+    """
+    ListAuditEntriesRequest asks for a page of audit entries. Filters narrow it together.
+    """
+
+    kinds: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Only of these kinds of things, e.g. `plan`, `entitlement`, `commission_rate`, `api_key`; empty: all. A kind
+    that nothing has is refused.
+    """
+
+    subject_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Only of the thing with this key, e.g. `acme/2026-01-01T00:00:00Z` of an entitlement.
+    """
+
+    actor: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Only what this key, service or reaction changed.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Only what was recorded within.
+    """
+
+    page_size: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    Entries a page; 0 means 100. A page of large ones ends sooner.
+    """
+
+    page_token: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    next_page_token of the page before; empty for the first.
+    """
+
+
+default_message_pool.register_message(
+    "payments.access.v1", "ListAuditEntriesRequest", ListAuditEntriesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListAuditEntriesResponse(CheckedMessage):
+    """
+    ListAuditEntriesResponse is a page of audit entries, the newest first.
+    """
+
+    entries: "list[AuditEntry]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The entries.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty on the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.access.v1", "ListAuditEntriesResponse", ListAuditEntriesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RevokeApiKeyRequest(CheckedMessage):
     """
     RevokeApiKeyRequest names the key to end.
@@ -254,3 +380,4 @@ default_message_pool.register_message(
 
 
 from ....google import protobuf as ___google__protobuf__
+from ...type import v1 as __type__v1__

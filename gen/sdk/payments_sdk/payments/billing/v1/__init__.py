@@ -208,7 +208,7 @@ class Charge(CheckedMessage):
         5, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Sum of amount_gross of all lines.
+    Sum of amount_gross of all lines: with taxes that prices hold, without others.
     """
 
     status: "ChargeStatus" = betterproto2.field(
@@ -255,7 +255,7 @@ class Charge(CheckedMessage):
         13, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Sum of partner_amount of all lines.
+    Sum of partner_amount of all lines, with what is held under disputes.
     """
 
     settled_at: "datetime.datetime | None" = betterproto2.field(
@@ -285,6 +285,39 @@ class Charge(CheckedMessage):
     reversed_by_charge_id: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
     """
     The charge that took this one back; empty unless it is REVERSED.
+    """
+
+    usage_ordinal: "int | None" = betterproto2.field(19, betterproto2.TYPE_INT64, optional=True)
+    """
+    Ordinal of the usage that was seen: what becomes visible later for its period has a greater one; absent when it is not known.
+    """
+
+    taxes: "list[__pricing__v1__.TaxTotal]" = betterproto2.field(
+        20, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What the taxes of all lines come to, each at each rate; of a correction, the difference. Empty: nothing is taxed.
+    """
+
+    tax_total: "__type__v1__.Money | None" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Sum of all taxes; unset while nothing is taxed.
+    """
+
+    total_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        22, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the organisation owes: the total and the taxes that it does not hold; unset while nothing is taxed.
+    """
+
+    total_without_tax: "__type__v1__.Money | None" = betterproto2.field(
+        23, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The total without the taxes that it holds; unset while nothing is taxed.
     """
 
 
@@ -366,6 +399,25 @@ class ChargeExplanation(CheckedMessage):
     The charge that took this one back; empty unless it is REVERSED.
     """
 
+    correction_no: "int" = betterproto2.field(13, betterproto2.TYPE_INT32)
+    """
+    Which correction of that charge it is, from 1; 0 for a charge of usage.
+    """
+
+    taxes: "list[__pricing__v1__.TaxTotal]" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What the taxes of all lines come to, as in Charge.
+    """
+
+    total_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the organisation owes with all taxes, as in Charge.
+    """
+
 
 default_message_pool.register_message("payments.billing.v1", "ChargeExplanation", ChargeExplanation)
 
@@ -373,7 +425,7 @@ default_message_pool.register_message("payments.billing.v1", "ChargeExplanation"
 @dataclass(eq=False, repr=False)
 class ChargeLine(CheckedMessage):
     """
-    ChargeLine is what the usage of one SKU in one project costs.
+    ChargeLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns.
     """
 
     line_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -405,7 +457,7 @@ class ChargeLine(CheckedMessage):
         6, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What the organisation pays: exact_amount rounded once, half up.
+    What the organisation pays, but for taxes that are added to it: exact_amount rounded once, half up.
     """
 
     partner_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
@@ -415,7 +467,7 @@ class ChargeLine(CheckedMessage):
 
     partner_pct: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
-    The partner's share of amount_gross in per cent, a decimal; empty without a partner.
+    The partner's share of amount_gross without taxes that it holds, in per cent, a decimal; empty without a partner.
     """
 
     partner_amount: "__type__v1__.Money | None" = betterproto2.field(
@@ -429,7 +481,7 @@ class ChargeLine(CheckedMessage):
         10, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    What stays with us: amount_gross minus partner_amount.
+    What stays with us: amount_gross minus taxes that it holds, minus partner_amount.
     """
 
     status: "ChargeStatus" = betterproto2.field(
@@ -452,6 +504,39 @@ class ChargeLine(CheckedMessage):
     """
     Of a line of a correction, what had been billed and what it comes to now: quantity, exact_amount, amount_gross,
     partner_amount and net say the difference. Absent in a charge of usage.
+    """
+
+    dispute_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    """
+    Dispute under which the partner's share is held, in an account of its own; empty: it is the partner's.
+    """
+
+    taxes: "list[__pricing__v1__.TaxLine]" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Its taxes, in the order in which they are computed; of a line of a correction, the difference. Empty: it bears none.
+    """
+
+    amount_tax: "__type__v1__.Money | None" = betterproto2.field(
+        16, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Sum of its taxes; unset without.
+    """
+
+    amount_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the organisation owes for it: amount_gross and the taxes that it does not hold; unset without taxes.
+    """
+
+    amount_without_tax: "__type__v1__.Money | None" = betterproto2.field(
+        18, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    amount_gross without the taxes that it holds; unset without taxes.
     """
 
 

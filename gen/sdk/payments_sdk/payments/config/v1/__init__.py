@@ -4,6 +4,7 @@
 # This file has been @generated
 
 __all__ = (
+    "Capture",
     "MerchantConfig",
     "MethodConfig",
     "RetryPolicy",
@@ -20,6 +21,43 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class Capture(betterproto2.Enum):
+    """
+    Capture is when the amount of a payment is taken.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said, or not known to this reader.
+    """
+
+    AUTOMATIC = 1
+    """
+    At once.
+    """
+
+    MANUAL = 2
+    """
+    It is authorised, and taken by CapturePayment.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "CAPTURE_UNSPECIFIED",
+            1: "CAPTURE_AUTOMATIC",
+            2: "CAPTURE_MANUAL",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "CAPTURE_UNSPECIFIED": 0,
+            "CAPTURE_AUTOMATIC": 1,
+            "CAPTURE_MANUAL": 2,
+        }
 
 
 @dataclass(eq=False, repr=False)
@@ -72,6 +110,13 @@ class MerchantConfig(CheckedMessage):
     created_by: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
     """
     Principal who stored the version. Output only.
+    """
+
+    capture: "Capture" = betterproto2.field(
+        9, betterproto2.TYPE_ENUM, default_factory=lambda: Capture(0)
+    )
+    """
+    When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC.
     """
 
 

@@ -896,7 +896,8 @@ class TransferResult(betterproto2.Enum):
     The transfer waits until its not_before, and its id is taken for good. So far its fields, its accounts and their
     currencies were judged; when it is due it is judged in full. Sent again it is answered SCHEDULED while it waits,
     EXISTS once it was posted, and ID_ALREADY_FAILED with the refusal, or CANCELLED, as original_result otherwise; other
-    content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole.
+    content is answered EXISTS_WITH_DIFFERENT_… all along. A chain is answered so as a whole, each member with its own
+    original_result.
     """
 
     LINKED_EVENT_CHAIN_OPEN = 10
@@ -3600,6 +3601,17 @@ class PostRecipesRequest(CheckedMessage):
     Up to 1,000 facts; each is judged by itself. More are refused with BATCH_TOO_LARGE.
     """
 
+    unreadable: "dict[int, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_INT32, betterproto2.TYPE_STRING),
+    )
+    """
+    Why facts could not be read from what their sender wrote, by their place in the list. Who takes them in another
+    form, as the REST facade does, hands one that does not read on with what could be read of it, so that it is
+    refused alone, with INVALID_FIELD and these words.
+    """
+
 
 default_message_pool.register_message(
     "payments.ledger.v1", "PostRecipesRequest", PostRecipesRequest
@@ -3652,7 +3664,8 @@ class PostTransferResult(CheckedMessage):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: TransferResult(0)
     )
     """
-    The refusal that burnt the id, when the result is ID_ALREADY_FAILED.
+    The refusal that burnt the id, when the result is ID_ALREADY_FAILED; SCHEDULED when the result is that and the transfer
+    waited before.
     """
 
     message: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -3928,7 +3941,7 @@ class RecipeAccount(CheckedMessage):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    Metadata of an account that is created; an entry with a parameter that is not given is left out.
+    Metadata of an account that is created, as that of a leg.
     """
 
 
@@ -4094,7 +4107,9 @@ class RecipeLeg(CheckedMessage):
     reverses: "EarlierLeg | None" = betterproto2.field(15, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The leg that is reversed, in full or in part: the accounts are those that it came to, the other way round. `debit` and
-    `credit` are used when there is no such leg; without them the posting is refused then.
+    `credit` are used when there is no such leg; without them the posting is refused then. All that reverses a leg, over all
+    postings and with ReverseTransfer, is no more than was posted: a posting that is beyond is refused with
+    EXCEEDS_EARLIER_LEG, or booked between suspense accounts where what has happened cannot be refused.
     """
 
     metadata: "dict[str, str]" = betterproto2.field(
@@ -4103,7 +4118,8 @@ class RecipeLeg(CheckedMessage):
         map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
     )
     """
-    Metadata of the transfer; an entry with a parameter that is not given is left out.
+    Metadata of the transfer; an entry with a parameter that is not given is left out. Parameters that make one longer than
+    512 characters are refused with INVALID_FIELD.
     """
 
 

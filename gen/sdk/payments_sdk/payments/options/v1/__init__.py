@@ -42,6 +42,12 @@ class AccessRule(CheckedMessage):
     gets in, or locks somebody out. They take next to no room.
     """
 
+    spooled: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    True for calls that may be held outside of the database while it is away. A key that was found good shortly before
+    counts for them meanwhile; it is looked up again before anything of what was held is stored.
+    """
+
 
 default_message_pool.register_message("payments.options.v1", "AccessRule", AccessRule)
 

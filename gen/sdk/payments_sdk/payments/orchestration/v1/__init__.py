@@ -6,6 +6,8 @@
 __all__ = (
     "Attempt",
     "AttemptStatus",
+    "CapturePaymentRequest",
+    "CapturePaymentResponse",
     "CoreRequestContext",
     "CreatePaymentRequest",
     "CreatePaymentResponse",
@@ -14,6 +16,8 @@ __all__ = (
     "GetMerchantConfigResponse",
     "GetPaymentRequest",
     "GetPaymentResponse",
+    "Instruction",
+    "InstructionStatus",
     "IssueSeverity",
     "ListMerchantConfigVersionsRequest",
     "ListMerchantConfigVersionsResponse",
@@ -24,12 +28,17 @@ __all__ = (
     "MethodPreference",
     "Operation",
     "Payment",
+    "PaymentAmounts",
     "PaymentStatus",
     "PlanPaymentRequest",
     "PlanPaymentResponse",
     "PutMerchantConfigRequest",
     "PutMerchantConfigResponse",
+    "RefundPaymentRequest",
+    "RefundPaymentResponse",
     "ValidationIssue",
+    "VoidPaymentRequest",
+    "VoidPaymentResponse",
 )
 
 import datetime
@@ -130,6 +139,50 @@ class AttemptStatus(betterproto2.Enum):
         }
 
 
+class InstructionStatus(betterproto2.Enum):
+    """
+    InstructionStatus is what came of an instruction.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    PENDING = 1
+    """
+    A processor is being asked, or will be.
+    """
+
+    SUCCEEDED = 2
+    """
+    All of it was done.
+    """
+
+    FAILED = 3
+    """
+    A processor refused, or could not be reached; amount_done was done all the same.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "INSTRUCTION_STATUS_UNSPECIFIED",
+            1: "INSTRUCTION_STATUS_PENDING",
+            2: "INSTRUCTION_STATUS_SUCCEEDED",
+            3: "INSTRUCTION_STATUS_FAILED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "INSTRUCTION_STATUS_UNSPECIFIED": 0,
+            "INSTRUCTION_STATUS_PENDING": 1,
+            "INSTRUCTION_STATUS_SUCCEEDED": 2,
+            "INSTRUCTION_STATUS_FAILED": 3,
+        }
+
+
 class IssueSeverity(betterproto2.Enum):
     """
     IssueSeverity is what a finding means for the payment.
@@ -191,7 +244,22 @@ class Operation(betterproto2.Enum):
 
     REFUND = 2
     """
-    Give the amount of a charge back.
+    Give a charge or a capture back, or a part of it.
+    """
+
+    AUTHORIZE = 3
+    """
+    Hold the amount, to be captured later.
+    """
+
+    CAPTURE = 4
+    """
+    Take what is held, or a part of it.
+    """
+
+    VOID = 5
+    """
+    Let go what is held and not captured.
     """
 
     @classmethod
@@ -200,6 +268,9 @@ class Operation(betterproto2.Enum):
             0: "OPERATION_UNSPECIFIED",
             1: "OPERATION_CHARGE",
             2: "OPERATION_REFUND",
+            3: "OPERATION_AUTHORIZE",
+            4: "OPERATION_CAPTURE",
+            5: "OPERATION_VOID",
         }
 
     @classmethod
@@ -208,12 +279,16 @@ class Operation(betterproto2.Enum):
             "OPERATION_UNSPECIFIED": 0,
             "OPERATION_CHARGE": 1,
             "OPERATION_REFUND": 2,
+            "OPERATION_AUTHORIZE": 3,
+            "OPERATION_CAPTURE": 4,
+            "OPERATION_VOID": 5,
         }
 
 
 class PaymentStatus(betterproto2.Enum):
     """
-    PaymentStatus is where a payment stands. SUCCEEDED, PARTIALLY_PAID, FAILED and REFUSED are final.
+    PaymentStatus is where a payment stands. FAILED, REFUSED and VOIDED are final; SUCCEEDED and PARTIALLY_PAID are
+    too, save that money may be given back: see amounts.
     """
 
     UNSPECIFIED = 0
@@ -261,6 +336,16 @@ class PaymentStatus(betterproto2.Enum):
     The request could not be charged beyond doubt; no processor was asked.
     """
 
+    AUTHORIZED = 9
+    """
+    The amount is authorised, and a part of it may be captured; the rest waits for CapturePayment or VoidPayment.
+    """
+
+    VOIDED = 10
+    """
+    What was authorised was let go; nothing was captured.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -273,6 +358,8 @@ class PaymentStatus(betterproto2.Enum):
             6: "PAYMENT_STATUS_PARTIALLY_PAID",
             7: "PAYMENT_STATUS_FAILED",
             8: "PAYMENT_STATUS_REFUSED",
+            9: "PAYMENT_STATUS_AUTHORIZED",
+            10: "PAYMENT_STATUS_VOIDED",
         }
 
     @classmethod
@@ -287,6 +374,8 @@ class PaymentStatus(betterproto2.Enum):
             "PAYMENT_STATUS_PARTIALLY_PAID": 6,
             "PAYMENT_STATUS_FAILED": 7,
             "PAYMENT_STATUS_REFUSED": 8,
+            "PAYMENT_STATUS_AUTHORIZED": 9,
+            "PAYMENT_STATUS_VOIDED": 10,
         }
 
 
@@ -308,7 +397,7 @@ class Attempt(CheckedMessage):
 
     attempt_number: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
     """
-    Count within the step, from 1.
+    Count within the step, or of what follows one success, from 1.
     """
 
     operation: "Operation" = betterproto2.field(
@@ -320,7 +409,8 @@ class Attempt(CheckedMessage):
 
     parent_attempt_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
-    Charge that is given back; empty unless the operation is a refund.
+    Success that it follows: the authorisation that is captured or let go, the charge or capture that is given back. Empty
+    for what a step begins with.
     """
 
     processor_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -400,8 +490,76 @@ class Attempt(CheckedMessage):
     When its outcome was known.
     """
 
+    instruction_id: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
+    """
+    Instruction that asked for it; empty for what the payment does by itself.
+    """
+
 
 default_message_pool.register_message("payments.orchestration.v1", "Attempt", Attempt)
+
+
+@dataclass(eq=False, repr=False)
+class CapturePaymentRequest(CheckedMessage):
+    """
+    CapturePaymentRequest asks for a capture.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of the request: the same again gets the same instruction, and takes nothing more.
+    """
+
+    payment_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The payment.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much; absent: all that is authorised.
+    """
+
+    keep_open: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Leave what is not captured authorised, for further captures; false lets it go.
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Why, for the record.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "CapturePaymentRequest", CapturePaymentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CapturePaymentResponse(CheckedMessage):
+    """
+    CapturePaymentResponse answers CapturePayment.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment.
+    """
+
+    instruction: "Instruction | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What was asked for, and what came of it.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "CapturePaymentResponse", CapturePaymentResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -474,6 +632,13 @@ class CoreRequestContext(CheckedMessage):
     Organisation whose debt is paid.
     """
 
+    capture: "__config__v1__.Capture" = betterproto2.field(
+        12, betterproto2.TYPE_ENUM, default_factory=lambda: __config__v1__.Capture(0)
+    )
+    """
+    When the amount is to be taken; unspecified: as the merchant's configuration says.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "CoreRequestContext", CoreRequestContext
@@ -506,6 +671,14 @@ class CreatePaymentRequest(CheckedMessage):
     request_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
     Idempotency key, a UUID by preference. A missing or odd one is a finding about the request, no error.
+    """
+
+    order_limit: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Most that all payments of the order may take together, this one among them; what is under way counts in full. Absent:
+    no limit. A repeat of a request is answered whatever its limit. In REST it is only known to callers of gRPC.
     """
 
 
@@ -644,6 +817,66 @@ class GetPaymentResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.orchestration.v1", "GetPaymentResponse", GetPaymentResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Instruction(CheckedMessage):
+    """
+    Instruction is a capture, a void or a refund that somebody asked for.
+    """
+
+    instruction_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id, `ins_` and a UUIDv7.
+    """
+
+    operation: "Operation" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: Operation(0)
+    )
+    """
+    What was asked for.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much: of a void, what was authorised when it was asked for.
+    """
+
+    amount_done: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much of it the processors have done.
+    """
+
+    status: "InstructionStatus" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: InstructionStatus(0)
+    )
+    """
+    What came of it.
+    """
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Why, in the caller's words.
+    """
+
+    created_at: "datetime.datetime | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was accepted.
+    """
+
+    created_by: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Who asked for it: key or service.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "Instruction", Instruction)
 
 
 @dataclass(eq=False, repr=False)
@@ -920,8 +1153,67 @@ class Payment(CheckedMessage):
     Organisation whose debt is paid; empty when the request named none. The books then take person_id for it.
     """
 
+    capture: "__config__v1__.Capture" = betterproto2.field(
+        14, betterproto2.TYPE_ENUM, default_factory=lambda: __config__v1__.Capture(0)
+    )
+    """
+    When its amount is taken; unspecified when the payment was refused.
+    """
+
+    amounts: "PaymentAmounts | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What was authorised, taken and given back so far; absent when the payment was refused.
+    """
+
+    instructions: "list[Instruction]" = betterproto2.field(
+        16, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Captures, voids and refunds that were asked for, in the order in which they came.
+    """
+
 
 default_message_pool.register_message("payments.orchestration.v1", "Payment", Payment)
+
+
+@dataclass(eq=False, repr=False)
+class PaymentAmounts(CheckedMessage):
+    """
+    PaymentAmounts are sums over all steps of a payment.
+    """
+
+    authorized: "__type__v1__.Money | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Authorised, and neither captured nor let go, nor about to be: what may still be captured.
+    """
+
+    captured: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Charged or captured, whether or not it was given back.
+    """
+
+    refunded: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Given back.
+    """
+
+    refundable: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Charged or captured, and neither given back nor about to be: what may still be refunded.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "PaymentAmounts", PaymentAmounts)
 
 
 @dataclass(eq=False, repr=False)
@@ -1031,6 +1323,64 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class RefundPaymentRequest(CheckedMessage):
+    """
+    RefundPaymentRequest asks for money to be given back.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of the request: the same again gets the same instruction, and gives nothing more back.
+    """
+
+    payment_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The payment.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much; absent: all that was taken and not given back.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why, for the record.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "RefundPaymentRequest", RefundPaymentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RefundPaymentResponse(CheckedMessage):
+    """
+    RefundPaymentResponse answers RefundPayment.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment.
+    """
+
+    instruction: "Instruction | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What was asked for, and what came of it.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "RefundPaymentResponse", RefundPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class ValidationIssue(CheckedMessage):
     """
     ValidationIssue is one finding about a request from outside.
@@ -1061,6 +1411,57 @@ class ValidationIssue(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "ValidationIssue", ValidationIssue
+)
+
+
+@dataclass(eq=False, repr=False)
+class VoidPaymentRequest(CheckedMessage):
+    """
+    VoidPaymentRequest asks for what is authorised to be let go.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of the request: the same again gets the same instruction.
+    """
+
+    payment_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The payment.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why, for the record.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "VoidPaymentRequest", VoidPaymentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class VoidPaymentResponse(CheckedMessage):
+    """
+    VoidPaymentResponse answers VoidPayment.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment.
+    """
+
+    instruction: "Instruction | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What was asked for, and what came of it.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "VoidPaymentResponse", VoidPaymentResponse
 )
 
 

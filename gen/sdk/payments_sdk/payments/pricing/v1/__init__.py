@@ -6,50 +6,115 @@
 __all__ = (
     "ApplyCatalogRequest",
     "ApplyCatalogResponse",
+    "ArchivePlanRequest",
+    "ArchivePlanResponse",
+    "AssignBusinessModelRequest",
+    "AssignBusinessModelResponse",
+    "BillingAccountOrg",
+    "BillingAccountPartner",
+    "BillingAccountPartnerStatus",
     "BusinessModel",
     "BusinessModelStatus",
+    "CalculateTaxRequest",
+    "CalculateTaxResponse",
     "Catalog",
     "CatalogChange",
     "CatalogChangeKind",
+    "Commission",
     "CommissionRate",
+    "Dispute",
+    "DisputeResolution",
+    "DynamicPrice",
     "Entitlement",
     "EstimateLine",
     "EstimateRequest",
     "EstimateResponse",
     "EvaluatePriceRequest",
     "EvaluatePriceResponse",
+    "EventGroup",
+    "Evidence",
     "FlatPrice",
     "GetPlanRequest",
     "GetPlanResponse",
+    "GraduatedPercentagePrice",
     "GraduatedPrice",
     "LineProof",
     "LineProofPlanSource",
+    "ListBillingAccountOrgsRequest",
+    "ListBillingAccountOrgsResponse",
+    "ListBillingAccountPartnersRequest",
+    "ListBillingAccountPartnersResponse",
+    "ListBusinessModelsRequest",
+    "ListBusinessModelsResponse",
+    "ListCommissionRatesRequest",
+    "ListCommissionRatesResponse",
     "ListEntitlementsRequest",
     "ListEntitlementsResponse",
+    "ListOrgBusinessModelsRequest",
+    "ListOrgBusinessModelsResponse",
+    "ListPartnersOfRecordRequest",
+    "ListPartnersOfRecordResponse",
+    "ListPartnersRequest",
+    "ListPartnersResponse",
     "ListPlansRequest",
     "ListPlansResponse",
     "ListSkusRequest",
     "ListSkusResponse",
+    "ListTaxPoliciesRequest",
+    "ListTaxPoliciesResponse",
+    "ListTaxProfilesRequest",
+    "ListTaxProfilesResponse",
+    "ListTaxRatesRequest",
+    "ListTaxRatesResponse",
+    "MatrixPrice",
+    "MigratePlanRequest",
+    "MigratePlanResponse",
     "OrgBusinessModel",
     "PackagePrice",
     "Partner",
     "PartnerOfRecord",
     "PartnerOfRecordStatus",
     "PerUnitPrice",
+    "PercentagePrice",
+    "PercentageTier",
     "Plan",
+    "PlanMove",
     "PlanPrice",
     "PlanStatus",
     "Price",
     "PriceInput",
     "PriceStep",
     "PriceStepKind",
+    "Proration",
+    "ProrationShare",
+    "PublishPlanRequest",
+    "PublishPlanResponse",
     "RateUsageRequest",
     "RateUsageResponse",
     "RatedLine",
+    "RatedPart",
     "Rounding",
     "Sku",
     "SkuType",
+    "SortedEvents",
+    "StairstepPrice",
+    "StairstepStep",
+    "TaxExemption",
+    "TaxLine",
+    "TaxMissing",
+    "TaxPolicy",
+    "TaxProfile",
+    "TaxProof",
+    "TaxRate",
+    "TaxRounding",
+    "TaxTotal",
+    "TaxTreatment",
+    "TaxableItem",
+    "TaxedItem",
     "Tier",
+    "UnitConversion",
+    "UnitConversionOperation",
+    "VolumePrice",
 )
 
 import datetime
@@ -62,6 +127,43 @@ from ....message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class BillingAccountPartnerStatus(betterproto2.Enum):
+    """
+    Whether it counts.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said: as STATUS_ACTIVE.
+    """
+
+    ACTIVE = 1
+    """
+    It earns commission.
+    """
+
+    EXPIRED = 2
+    """
+    It is over; on what is rated from now on each organisation's own partner earns.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "STATUS_UNSPECIFIED",
+            1: "STATUS_ACTIVE",
+            2: "STATUS_EXPIRED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "STATUS_UNSPECIFIED": 0,
+            "STATUS_ACTIVE": 1,
+            "STATUS_EXPIRED": 2,
+        }
 
 
 class BusinessModelStatus(betterproto2.Enum):
@@ -211,7 +313,7 @@ class PartnerOfRecordStatus(betterproto2.Enum):
 
     DISPUTED = 3
     """
-    It is contested; it earns nothing until that is settled.
+    It is contested. With a dispute, what it earns is held; without one it earns nothing until that is settled.
     """
 
     @classmethod
@@ -253,12 +355,26 @@ class PlanStatus(betterproto2.Enum):
     Rates those who are on it; refuses anybody new.
     """
 
+    DRAFT = 3
+    """
+    Not published: it has no version, may be changed in any way, and nobody can be on it. Declared in use, or by
+    PublishPlan, its list becomes version 1. A plan that was published never is a draft again.
+    """
+
+    ARCHIVED = 4
+    """
+    Over: nobody is on it or will be (PLAN_IN_USE else), nobody new, and no list that differs. Periods of the past are
+    rated by it still. A draft that is archived is given up.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "STATUS_UNSPECIFIED",
             1: "STATUS_ACTIVE",
             2: "STATUS_DEPRECATED",
+            3: "STATUS_DRAFT",
+            4: "STATUS_ARCHIVED",
         }
 
     @classmethod
@@ -267,6 +383,8 @@ class PlanStatus(betterproto2.Enum):
             "STATUS_UNSPECIFIED": 0,
             "STATUS_ACTIVE": 1,
             "STATUS_DEPRECATED": 2,
+            "STATUS_DRAFT": 3,
+            "STATUS_ARCHIVED": 4,
         }
 
 
@@ -305,6 +423,66 @@ class PriceStepKind(betterproto2.Enum):
     Packages; units counts packages.
     """
 
+    CONVERSION = 6
+    """
+    Metered units, in units, became the priced ones from from_quantity to to_quantity.
+    """
+
+    FREE = 7
+    """
+    What an allowance of events and amounts covers.
+    """
+
+    PERCENTAGE = 8
+    """
+    A share of an amount; unit_amount is the rate as a factor.
+    """
+
+    PER_EVENT = 9
+    """
+    Paid events at the fixed amount; units counts events.
+    """
+
+    EVENT_MINIMUM = 10
+    """
+    Events raised to the minimum of an event.
+    """
+
+    EVENT_MAXIMUM = 11
+    """
+    Events lowered to the maximum of an event.
+    """
+
+    STAIR = 12
+    """
+    What the step of a stairstep price, numbered by label from 1, costs above the one that was reached before.
+    """
+
+    CELL = 13
+    """
+    Units whose value of the dimension is label.
+    """
+
+    AMOUNTS = 14
+    """
+    Amounts that the events carry.
+    """
+
+    DISCOUNT = 15
+    """
+    What discount_percent takes off; units is the amount before it, unit_amount the share, below zero.
+    """
+
+    MINIMUM = 16
+    """
+    What minimum_amount adds; below zero where usage of this part fills up what an earlier one paid for it.
+    """
+
+    MAXIMUM = 17
+    """
+    What maximum_amount takes off, below zero.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -314,6 +492,18 @@ class PriceStepKind(betterproto2.Enum):
             3: "KIND_PER_UNIT",
             4: "KIND_TIER",
             5: "KIND_PACKAGE",
+            6: "KIND_CONVERSION",
+            7: "KIND_FREE",
+            8: "KIND_PERCENTAGE",
+            9: "KIND_PER_EVENT",
+            10: "KIND_EVENT_MINIMUM",
+            11: "KIND_EVENT_MAXIMUM",
+            12: "KIND_STAIR",
+            13: "KIND_CELL",
+            14: "KIND_AMOUNTS",
+            15: "KIND_DISCOUNT",
+            16: "KIND_MINIMUM",
+            17: "KIND_MAXIMUM",
         }
 
     @classmethod
@@ -325,6 +515,63 @@ class PriceStepKind(betterproto2.Enum):
             "KIND_PER_UNIT": 3,
             "KIND_TIER": 4,
             "KIND_PACKAGE": 5,
+            "KIND_CONVERSION": 6,
+            "KIND_FREE": 7,
+            "KIND_PERCENTAGE": 8,
+            "KIND_PER_EVENT": 9,
+            "KIND_EVENT_MINIMUM": 10,
+            "KIND_EVENT_MAXIMUM": 11,
+            "KIND_STAIR": 12,
+            "KIND_CELL": 13,
+            "KIND_AMOUNTS": 14,
+            "KIND_DISCOUNT": 15,
+            "KIND_MINIMUM": 16,
+            "KIND_MAXIMUM": 17,
+        }
+
+
+class Proration(betterproto2.Enum):
+    """
+    Proration says how much of what a plan asks for or gives by the period belongs to a part of it, where an organisation is
+    on several plans in one period.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said: a period in which the organisation moves to or from the plan is not rated (PLAN_CHANGES_IN_PERIOD).
+    """
+
+    NONE = 1
+    """
+    All of it belongs to each part.
+    """
+
+    DAY = 2
+    """
+    By days of 24 hours from the start of the period; the day of a change belongs to what is changed to.
+    """
+
+    SECOND = 3
+    """
+    By whole seconds from the start of the period.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "PRORATION_UNSPECIFIED",
+            1: "PRORATION_NONE",
+            2: "PRORATION_DAY",
+            3: "PRORATION_SECOND",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "PRORATION_UNSPECIFIED": 0,
+            "PRORATION_NONE": 1,
+            "PRORATION_DAY": 2,
+            "PRORATION_SECOND": 3,
         }
 
 
@@ -336,6 +583,11 @@ class Rounding(betterproto2.Enum):
     UNSPECIFIED = 0
     """
     Not said: the default of the place where it stands.
+    """
+
+    NONE = 1
+    """
+    Not at all, save that a quantity has 18 places.
     """
 
     CEILING = 2
@@ -357,6 +609,7 @@ class Rounding(betterproto2.Enum):
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "ROUNDING_UNSPECIFIED",
+            1: "ROUNDING_NONE",
             2: "ROUNDING_CEILING",
             3: "ROUNDING_FLOOR",
             4: "ROUNDING_HALF_UP",
@@ -366,6 +619,7 @@ class Rounding(betterproto2.Enum):
     def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
         return {
             "ROUNDING_UNSPECIFIED": 0,
+            "ROUNDING_NONE": 1,
             "ROUNDING_CEILING": 2,
             "ROUNDING_FLOOR": 3,
             "ROUNDING_HALF_UP": 4,
@@ -430,6 +684,183 @@ class SkuType(betterproto2.Enum):
         }
 
 
+class TaxMissing(betterproto2.Enum):
+    """
+    TaxMissing says what becomes of a line that no rate is known for.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said: as TAX_MISSING_REFUSE.
+    """
+
+    REFUSE = 1
+    """
+    It is not rated (TAX_PROFILE_MISSING, TAX_RATE_MISSING).
+    """
+
+    UNTAXED = 2
+    """
+    It bears no tax.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "TAX_MISSING_UNSPECIFIED",
+            1: "TAX_MISSING_REFUSE",
+            2: "TAX_MISSING_UNTAXED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "TAX_MISSING_UNSPECIFIED": 0,
+            "TAX_MISSING_REFUSE": 1,
+            "TAX_MISSING_UNTAXED": 2,
+        }
+
+
+class TaxRounding(betterproto2.Enum):
+    """
+    TaxRounding says what of a tax is rounded to the minor unit, half up.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said: as TAX_ROUNDING_LINE.
+    """
+
+    LINE = 1
+    """
+    The tax of each line.
+    """
+
+    DOCUMENT = 2
+    """
+    The tax of the whole document. Each line bears what it adds: the tax of all lines up to it, rounded, less that of all
+    lines before it, rounded. So the lines sum exactly to the tax of the document, and each is proved by itself.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "TAX_ROUNDING_UNSPECIFIED",
+            1: "TAX_ROUNDING_LINE",
+            2: "TAX_ROUNDING_DOCUMENT",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "TAX_ROUNDING_UNSPECIFIED": 0,
+            "TAX_ROUNDING_LINE": 1,
+            "TAX_ROUNDING_DOCUMENT": 2,
+        }
+
+
+class TaxTreatment(betterproto2.Enum):
+    """
+    TaxTreatment says whether a tax is levied, and why not where it is not.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said: as TAX_TREATMENT_TAXED.
+    """
+
+    TAXED = 1
+    """
+    It is levied at the rate.
+    """
+
+    ZERO_RATED = 2
+    """
+    It is levied at zero per cent.
+    """
+
+    EXEMPT = 3
+    """
+    What is sold is exempt from it.
+    """
+
+    OUT_OF_SCOPE = 4
+    """
+    What is sold is outside of the tax, or the tax is not levied any more.
+    """
+
+    CUSTOMER_EXEMPT = 5
+    """
+    The organisation has a certificate of exemption. Of lines only.
+    """
+
+    REVERSE_CHARGE = 6
+    """
+    The organisation accounts for the tax itself. Of lines only.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "TAX_TREATMENT_UNSPECIFIED",
+            1: "TAX_TREATMENT_TAXED",
+            2: "TAX_TREATMENT_ZERO_RATED",
+            3: "TAX_TREATMENT_EXEMPT",
+            4: "TAX_TREATMENT_OUT_OF_SCOPE",
+            5: "TAX_TREATMENT_CUSTOMER_EXEMPT",
+            6: "TAX_TREATMENT_REVERSE_CHARGE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "TAX_TREATMENT_UNSPECIFIED": 0,
+            "TAX_TREATMENT_TAXED": 1,
+            "TAX_TREATMENT_ZERO_RATED": 2,
+            "TAX_TREATMENT_EXEMPT": 3,
+            "TAX_TREATMENT_OUT_OF_SCOPE": 4,
+            "TAX_TREATMENT_CUSTOMER_EXEMPT": 5,
+            "TAX_TREATMENT_REVERSE_CHARGE": 6,
+        }
+
+
+class UnitConversionOperation(betterproto2.Enum):
+    """
+    What is done with the factor.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader; refused in an input.
+    """
+
+    MULTIPLY = 1
+    """
+    Units times factor.
+    """
+
+    DIVIDE = 2
+    """
+    Units through factor.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "OPERATION_UNSPECIFIED",
+            1: "OPERATION_MULTIPLY",
+            2: "OPERATION_DIVIDE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "OPERATION_UNSPECIFIED": 0,
+            "OPERATION_MULTIPLY": 1,
+            "OPERATION_DIVIDE": 2,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class ApplyCatalogRequest(CheckedMessage):
     """
@@ -472,6 +903,180 @@ class ApplyCatalogResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.pricing.v1", "ApplyCatalogResponse", ApplyCatalogResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ArchivePlanRequest(CheckedMessage):
+    """
+    Request of ArchivePlan.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of this request: sent again, it gets the first answer again.
+    """
+
+    plan_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The plan.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ArchivePlanRequest", ArchivePlanRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ArchivePlanResponse(CheckedMessage):
+    """
+    Response of ArchivePlan.
+    """
+
+    plan: "Plan | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The plan.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ArchivePlanResponse", ArchivePlanResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class AssignBusinessModelRequest(CheckedMessage):
+    """
+    Request of AssignBusinessModel.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of this request: sent again, it gets the first answer again.
+    """
+
+    org_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The organisation.
+    """
+
+    model_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The business model.
+    """
+
+    plan_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Plan of this organisation within the model; empty: the model's default plan.
+    """
+
+    notes: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Notes for people.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "AssignBusinessModelRequest", AssignBusinessModelRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AssignBusinessModelResponse(CheckedMessage):
+    """
+    Response of AssignBusinessModel.
+    """
+
+    org_business_model: "OrgBusinessModel | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The assignment, as it stands now.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "AssignBusinessModelResponse", AssignBusinessModelResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class BillingAccountOrg(CheckedMessage):
+    """
+    BillingAccountOrg says that a billing account pays for an organisation during a stretch of time. Those of one organisation
+    never overlap. The partner of the billing account earns on the organisation meanwhile, before the organisation's own.
+    """
+
+    billing_account_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The billing account, by a name of yours.
+    """
+
+    org_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The organisation.
+    """
+
+    start_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    First instant. Unset: 1970-01-01T00:00:00Z, from the beginning.
+    """
+
+    end_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    First instant after it. Unset: no end.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "BillingAccountOrg", BillingAccountOrg)
+
+
+@dataclass(eq=False, repr=False)
+class BillingAccountPartner(CheckedMessage):
+    """
+    BillingAccountPartner names the partner that earns on all organisations of a billing account during a stretch of time.
+    ACTIVE ones of one billing account never overlap.
+    """
+
+    billing_account_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The billing account.
+    """
+
+    partner_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The partner.
+    """
+
+    start_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    First instant. Unset: 1970-01-01T00:00:00Z, from the beginning.
+    """
+
+    end_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    First instant after it. Unset: no end.
+    """
+
+    status: "BillingAccountPartnerStatus" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: BillingAccountPartnerStatus(0)
+    )
+    """
+    Whether it counts.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "BillingAccountPartner", BillingAccountPartner
 )
 
 
@@ -520,6 +1125,64 @@ class BusinessModel(CheckedMessage):
 
 
 default_message_pool.register_message("payments.pricing.v1", "BusinessModel", BusinessModel)
+
+
+@dataclass(eq=False, repr=False)
+class CalculateTaxRequest(CheckedMessage):
+    """
+    Request of CalculateTax.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The organisation.
+    """
+
+    taxed_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Instant whose rates and profile decide; unset: now.
+    """
+
+    items: "list[TaxableItem]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The amounts, all in one currency.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "CalculateTaxRequest", CalculateTaxRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CalculateTaxResponse(CheckedMessage):
+    """
+    Response of CalculateTax.
+    """
+
+    items: "list[TaxedItem]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The items, in the order of the request.
+    """
+
+    taxes: "list[TaxTotal]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What the taxes of all items come to, each at each rate.
+    """
+
+    total_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    All items with all taxes.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "CalculateTaxResponse", CalculateTaxResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -578,6 +1241,39 @@ class Catalog(CheckedMessage):
     Commission rates, keyed by partner_tier and sku.
     """
 
+    tax_rates: "list[TaxRate]" = betterproto2.field(9, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Tax rates, keyed by jurisdiction, tax, tax_code and effective_at.
+    """
+
+    tax_profiles: "list[TaxProfile]" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Tax profiles of organisations, keyed by org_id and effective_at.
+    """
+
+    tax_policies: "list[TaxPolicy]" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Tax policies, keyed by country.
+    """
+
+    billing_account_orgs: "list[BillingAccountOrg]" = betterproto2.field(
+        20, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Organisations of billing accounts, keyed by org_id, billing_account_id and start_at.
+    """
+
+    billing_account_partners: "list[BillingAccountPartner]" = betterproto2.field(
+        21, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Partners of billing accounts, keyed by billing_account_id, partner_id and start_at.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "Catalog", Catalog)
 
@@ -598,7 +1294,8 @@ class CatalogChange(CheckedMessage):
     entity: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     What it is, in the singular: `sku`, `plan`, `business_model`, `org_business_model`, `entitlement`, `partner`,
-    `partner_of_record`, `commission_rate`.
+    `partner_of_record`, `commission_rate`, `tax_rate`, `tax_profile`, `tax_policy`, `billing_account_org`,
+    `billing_account_partner`.
     """
 
     id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -625,9 +1322,51 @@ default_message_pool.register_message("payments.pricing.v1", "CatalogChange", Ca
 
 
 @dataclass(eq=False, repr=False)
+class Commission(CheckedMessage):
+    """
+    Commission is the rule by which a partner earns on a line. Where another partner begins to earn inside the period, a line
+    is shared out by time: of a quantity or an amount A, the stretch from a to b of a period of D microseconds has
+    A × b ÷ D − A × a ÷ D, each quotient rounded half up, the amount to the minor unit and the others to 18 places. So the shares
+    of all stretches sum exactly to the line, whoever earns. The rest of the proof is that of the whole line.
+    """
+
+    partner_tier: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Tier of the partner; empty: nobody earns in the stretch.
+    """
+
+    rate_sku: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    SKU that the rate names; empty: it is the tier's rate for all SKUs without one of their own.
+    """
+
+    record_start_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Since when the partner is the partner of record.
+    """
+
+    stretches: "list[__type__v1__.Period]" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Stretches of the period in which the partner earns, or nobody does, whose share the line is; empty: all of it.
+    """
+
+    billing_account_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Billing account whose partner it is; empty: it is the organisation's own.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "Commission", Commission)
+
+
+@dataclass(eq=False, repr=False)
 class CommissionRate(CheckedMessage):
     """
-    CommissionRate is the share of a line's gross that partners of a tier earn.
+    CommissionRate is the share of a line's gross, without taxes that it holds, that partners of a tier earn.
     """
 
     partner_tier: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -642,11 +1381,91 @@ class CommissionRate(CheckedMessage):
 
     pct: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Per cent of the gross amount, 0 to 100.
+    Per cent of the gross amount without taxes that it holds, 0 to 100.
     """
 
 
 default_message_pool.register_message("payments.pricing.v1", "CommissionRate", CommissionRate)
+
+
+@dataclass(eq=False, repr=False)
+class Dispute(CheckedMessage):
+    """
+    Dispute says why a partner of record is contested. While it is open, what the partner earns is held in the account
+    `held:commission:<dispute_id>:<currency>`. Once it is resolved, the partner that the resolution names earns: AdjustCharge
+    of each charge made meanwhile releases what it holds.
+    """
+
+    dispute_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id, the tenant's own; no two records have the same.
+    """
+
+    opened_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Since when it is open.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why, in words.
+    """
+
+    evidence: "list[Evidence]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What is put forward.
+    """
+
+    resolution: "DisputeResolution | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How it ended; unset while it is open.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "Dispute", Dispute)
+
+
+@dataclass(eq=False, repr=False)
+class DisputeResolution(CheckedMessage):
+    """
+    DisputeResolution is how a dispute ended. It stays as it is.
+    """
+
+    partner_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Partner that earns on the organisation in the record's time, by the rates of its own tier; empty: nobody does.
+    """
+
+    resolved_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was decided.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why, in words.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "DisputeResolution", DisputeResolution)
+
+
+@dataclass(eq=False, repr=False)
+class DynamicPrice(CheckedMessage):
+    """
+    DynamicPrice charges what the events carry: the quantity of each event is its amount, in the currency's major unit.
+    """
+
+    pass
+
+
+default_message_pool.register_message("payments.pricing.v1", "DynamicPrice", DynamicPrice)
 
 
 @dataclass(eq=False, repr=False)
@@ -675,6 +1494,12 @@ class Entitlement(CheckedMessage):
     )
     """
     From when it holds; a later one supersedes it. Unset: 1970-01-01T00:00:00Z, from the beginning.
+    """
+
+    plan_version: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    Version of the plan's list that rates the organisation, whatever is published later; 0: the one in force at the
+    start of each period.
     """
 
 
@@ -707,6 +1532,11 @@ class EstimateLine(CheckedMessage):
     )
     """
     What the usage adds.
+    """
+
+    exact_total: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The same before rounding, printed with 18 places: what the usage costs beyond what none would.
     """
 
 
@@ -743,6 +1573,13 @@ class EstimateRequest(CheckedMessage):
     Number of leads in the period.
     """
 
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Period that is previewed; unset: one like any, on the plan that the organisation is on now.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "EstimateRequest", EstimateRequest)
 
@@ -769,7 +1606,20 @@ class EstimateResponse(CheckedMessage):
         3, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    The base and all lines.
+    The base and all lines, with taxes that prices hold and without others.
+    """
+
+    taxes: "list[TaxTotal]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Taxes on the base and all lines together, as a charge for that usage in one project has them; empty while nothing is
+    taxed.
+    """
+
+    grand_total_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The grand total with all taxes; unset while nothing is taxed.
     """
 
 
@@ -823,7 +1673,7 @@ class EvaluatePriceResponse(CheckedMessage):
 
     billable_quantity: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Units that were left after included units.
+    Units that were left for the model, after unit_conversion and included_qty.
     """
 
     lines: "list[PriceStep]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -835,6 +1685,61 @@ class EvaluatePriceResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.pricing.v1", "EvaluatePriceResponse", EvaluatePriceResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class EventGroup(CheckedMessage):
+    """
+    EventGroup is some events and their amounts, in the currency's major unit. An empty group is unset.
+    """
+
+    count: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    How many there are.
+    """
+
+    amount: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Sum of their amounts.
+    """
+
+    smallest: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The smallest of them; set for paid events where the price has a minimum or a maximum of an event.
+    """
+
+    largest: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The largest of them, likewise.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "EventGroup", EventGroup)
+
+
+@dataclass(eq=False, repr=False)
+class Evidence(CheckedMessage):
+    """
+    Evidence is something that is put forward in a dispute.
+    """
+
+    reference: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where it is to be found: a URL, the number of a contract.
+    """
+
+    submitted_by: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Who brought it.
+    """
+
+    note: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What it shows.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "Evidence", Evidence)
 
 
 @dataclass(eq=False, repr=False)
@@ -888,6 +1793,23 @@ default_message_pool.register_message("payments.pricing.v1", "GetPlanResponse", 
 
 
 @dataclass(eq=False, repr=False)
+class GraduatedPercentagePrice(CheckedMessage):
+    """
+    GraduatedPercentagePrice charges each part of an amount of money by the rate of its own tier.
+    """
+
+    tiers: "list[PercentageTier]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Tiers in ascending order of up_to; exactly the last one has no end.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "GraduatedPercentagePrice", GraduatedPercentagePrice
+)
+
+
+@dataclass(eq=False, repr=False)
 class GraduatedPrice(CheckedMessage):
     """
     GraduatedPrice charges each unit by its own tier.
@@ -919,7 +1841,7 @@ class LineProof(CheckedMessage):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: __type__v1__.Aggregation(0)
     )
     """
-    How events became the quantity.
+    How events became the quantity. The proof does not hold the events: they are read from metering, at usage_ordinal.
     """
 
     usage_snapshot: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -929,7 +1851,7 @@ class LineProof(CheckedMessage):
 
     event_count: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    Events behind the quantity.
+    Events of the period behind the quantity; 0 also where a level from before the period holds (WEIGHTED_SUM).
     """
 
     first_event_at: "datetime.datetime | None" = betterproto2.field(
@@ -987,12 +1909,12 @@ class LineProof(CheckedMessage):
 
     included_qty_used: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
     """
-    Units of this line that included_qty covers.
+    Priced units of this line that included_qty covers.
     """
 
     billable_quantity: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
     """
-    Units of this line that are left to be priced.
+    Priced units of this line that are left for the model.
     """
 
     steps: "list[PriceStep]" = betterproto2.field(16, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -1002,7 +1924,7 @@ class LineProof(CheckedMessage):
 
     unrounded: "str" = betterproto2.field(17, betterproto2.TYPE_STRING)
     """
-    The sum of the steps, exact: up to 36 places.
+    The sum of the steps, exact: with all its places.
     """
 
     rounding: "Rounding" = betterproto2.field(
@@ -1017,8 +1939,280 @@ class LineProof(CheckedMessage):
     Decimal places of the amount: the currency's exponent in ISO 4217.
     """
 
+    quantities: "dict[str, str]" = betterproto2.field(
+        20,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    The quantity by value of the price's dimension; empty for a price without.
+    """
+
+    prior_quantities: "dict[str, str]" = betterproto2.field(
+        21,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Quantities of projects rated before this one, likewise.
+    """
+
+    prior_event_count: "int" = betterproto2.field(22, betterproto2.TYPE_INT64)
+    """
+    Events above zero in projects rated before this one; 0 for a price that does not look at events.
+    """
+
+    prior_amount: "str" = betterproto2.field(23, betterproto2.TYPE_STRING)
+    """
+    What the model made of projects rated before this one, before discount and limits; minimum and maximum count on
+    from it.
+    """
+
+    usage_ordinal: "int | None" = betterproto2.field(24, betterproto2.TYPE_INT64, optional=True)
+    """
+    Ordinal of the usage that was read; absent when it is not known.
+    """
+
+    usage_log_root: "str" = betterproto2.field(64, betterproto2.TYPE_STRING)
+    """
+    Root of metering's log of receipts at that ordinal, 64 hexadecimal digits: a tree of the size usage_ordinal
+    (payments.metering.v1.LogHead). Empty when it is not known.
+    """
+
+    quantity: "str" = betterproto2.field(27, betterproto2.TYPE_STRING)
+    """
+    The quantity that it is the proof of; a line of a correction says a difference. Empty in a proof of an earlier release.
+    """
+
+    part_no: "int" = betterproto2.field(25, betterproto2.TYPE_INT32)
+    """
+    Which part of the period's usage of the SKU it is, from 1: parts follow one another by project, and the first bears
+    what is due without usage. 0 in a proof of an earlier release.
+    """
+
+    events: "SortedEvents | None" = betterproto2.field(26, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The events as the price sorts them; unset for a price that does not look at events, and without usage.
+    """
+
+    proration: "ProrationShare | None" = betterproto2.field(
+        60, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Which share of the period the line is of; unset when it is of all of it, or nothing was prorated.
+    """
+
+    whole_price: "Price | None" = betterproto2.field(61, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The price before proration; unset without. `price` is what is left of it for the share.
+    """
+
+    earlier_parts: "list[LineProof]" = betterproto2.field(
+        63, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Of a line of a correction that comes to several parts of the period: the proofs of the parts before this one, in their
+    order. Each part is rounded by itself, and the line's `correction` says what all of them come to.
+    """
+
+    commission: "Commission | None" = betterproto2.field(
+        62, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    By which rule a partner earns on the line, and in which stretch of the period; unset when nobody earns in any.
+    """
+
+    tax: "TaxProof | None" = betterproto2.field(65, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    By what it is taxed; unset while the tenant has no tax rate in force.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "LineProof", LineProof)
+
+
+@dataclass(eq=False, repr=False)
+class ListBillingAccountOrgsRequest(CheckedMessage):
+    """
+    Request of ListBillingAccountOrgs.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Organisations in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBillingAccountOrgsRequest", ListBillingAccountOrgsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBillingAccountOrgsResponse(CheckedMessage):
+    """
+    Response of ListBillingAccountOrgs.
+    """
+
+    billing_account_orgs: "list[BillingAccountOrg]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBillingAccountOrgsResponse", ListBillingAccountOrgsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBillingAccountPartnersRequest(CheckedMessage):
+    """
+    Request of ListBillingAccountPartners.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Partners in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBillingAccountPartnersRequest", ListBillingAccountPartnersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBillingAccountPartnersResponse(CheckedMessage):
+    """
+    Response of ListBillingAccountPartners.
+    """
+
+    billing_account_partners: "list[BillingAccountPartner]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBillingAccountPartnersResponse", ListBillingAccountPartnersResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBusinessModelsRequest(CheckedMessage):
+    """
+    Request of ListBusinessModels.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Business models in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBusinessModelsRequest", ListBusinessModelsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListBusinessModelsResponse(CheckedMessage):
+    """
+    Response of ListBusinessModels.
+    """
+
+    business_models: "list[BusinessModel]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListBusinessModelsResponse", ListBusinessModelsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListCommissionRatesRequest(CheckedMessage):
+    """
+    Request of ListCommissionRates.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Rates in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListCommissionRatesRequest", ListCommissionRatesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListCommissionRatesResponse(CheckedMessage):
+    """
+    Response of ListCommissionRates.
+    """
+
+    commission_rates: "list[CommissionRate]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListCommissionRatesResponse", ListCommissionRatesResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -1069,6 +2263,152 @@ class ListEntitlementsResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.pricing.v1", "ListEntitlementsResponse", ListEntitlementsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListOrgBusinessModelsRequest(CheckedMessage):
+    """
+    Request of ListOrgBusinessModels.
+    """
+
+    model_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Only those on this business model, when set.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Entries in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListOrgBusinessModelsRequest", ListOrgBusinessModelsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListOrgBusinessModelsResponse(CheckedMessage):
+    """
+    Response of ListOrgBusinessModels.
+    """
+
+    org_business_models: "list[OrgBusinessModel]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListOrgBusinessModelsResponse", ListOrgBusinessModelsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPartnersOfRecordRequest(CheckedMessage):
+    """
+    Request of ListPartnersOfRecord.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Only those of this organisation, when set.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Records in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListPartnersOfRecordRequest", ListPartnersOfRecordRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPartnersOfRecordResponse(CheckedMessage):
+    """
+    Response of ListPartnersOfRecord.
+    """
+
+    partners_of_record: "list[PartnerOfRecord]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListPartnersOfRecordResponse", ListPartnersOfRecordResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPartnersRequest(CheckedMessage):
+    """
+    Request of ListPartners.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Partners in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListPartnersRequest", ListPartnersRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListPartnersResponse(CheckedMessage):
+    """
+    Response of ListPartners.
+    """
+
+    partners: "list[Partner]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListPartnersResponse", ListPartnersResponse
 )
 
 
@@ -1163,6 +2503,263 @@ default_message_pool.register_message("payments.pricing.v1", "ListSkusResponse",
 
 
 @dataclass(eq=False, repr=False)
+class ListTaxPoliciesRequest(CheckedMessage):
+    """
+    Request of ListTaxPolicies.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Policies in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxPoliciesRequest", ListTaxPoliciesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListTaxPoliciesResponse(CheckedMessage):
+    """
+    Response of ListTaxPolicies.
+    """
+
+    tax_policies: "list[TaxPolicy]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxPoliciesResponse", ListTaxPoliciesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListTaxProfilesRequest(CheckedMessage):
+    """
+    Request of ListTaxProfiles.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Only those of this organisation, when set.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Profiles in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxProfilesRequest", ListTaxProfilesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListTaxProfilesResponse(CheckedMessage):
+    """
+    Response of ListTaxProfiles.
+    """
+
+    tax_profiles: "list[TaxProfile]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxProfilesResponse", ListTaxProfilesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListTaxRatesRequest(CheckedMessage):
+    """
+    Request of ListTaxRates.
+    """
+
+    jurisdiction: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Only those of this jurisdiction, when set.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Rates in one answer; 0: 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where to go on: the next_page_token of the answer before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxRatesRequest", ListTaxRatesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListTaxRatesResponse(CheckedMessage):
+    """
+    Response of ListTaxRates.
+    """
+
+    tax_rates: "list[TaxRate]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What was found.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: this is the last one.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "ListTaxRatesResponse", ListTaxRatesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class MatrixPrice(CheckedMessage):
+    """
+    MatrixPrice charges each unit by the value that its event has for a metadata key.
+    """
+
+    dimension: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The metadata key, e.g. `region`.
+    """
+
+    cells: "dict[str, str]" = betterproto2.field(
+        2,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Amount of one unit, in the currency's major unit, by value; events without the key have the empty value.
+    """
+
+    default_unit_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Amount of one unit of any other value. Empty: usage of another value is refused (DIMENSION_NOT_PRICED).
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "MatrixPrice", MatrixPrice)
+
+
+@dataclass(eq=False, repr=False)
+class MigratePlanRequest(CheckedMessage):
+    """
+    Request of MigratePlan.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of this request: sent again, it gets the first answer again.
+    """
+
+    plan_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Plan that is left.
+    """
+
+    version: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    Version that is left: by those who are held to it and, if it is the one in force at effective_at, by those who are held
+    to none. 0: any.
+    """
+
+    to_plan_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Plan that they get: another one, or the same for another version.
+    """
+
+    to_version: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    Version that they are held to; 0: none, the one in force at the start of each period rates them.
+    """
+
+    effective_at: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when they are on it. One that has passed changes what periods cost that are not charged yet.
+    """
+
+    drop_overrides: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    True: prices of their own end with the old plan. False: they keep them.
+    """
+
+    limit: "int" = betterproto2.field(8, betterproto2.TYPE_INT32)
+    """
+    Organisations that this call moves at most; 0: 100.
+    """
+
+    validate_only: "bool" = betterproto2.field(9, betterproto2.TYPE_BOOL)
+    """
+    True: say who would be moved, and move nobody.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "MigratePlanRequest", MigratePlanRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class MigratePlanResponse(CheckedMessage):
+    """
+    Response of MigratePlan.
+    """
+
+    moves: "list[PlanMove]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Who was moved, by id.
+    """
+
+    remaining: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Organisations that are left to move.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "MigratePlanResponse", MigratePlanResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class OrgBusinessModel(CheckedMessage):
     """
     OrgBusinessModel puts an organisation on a business model. An organisation is on one at most.
@@ -1185,14 +2782,15 @@ class OrgBusinessModel(CheckedMessage):
 
     assigned_by: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Who put it there, e.g. an employee's id.
+    Who put it there, e.g. an employee's id. Left out: the caller, when the organisation is put on another model or plan;
+    else it stays.
     """
 
     assigned_at: "datetime.datetime | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    When it was put there, for the record: rating does not read it.
+    When it was put there, for the record: rating does not read it. Left out: now, likewise.
     """
 
     notes: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -1260,7 +2858,7 @@ default_message_pool.register_message("payments.pricing.v1", "Partner", Partner)
 class PartnerOfRecord(CheckedMessage):
     """
     PartnerOfRecord names the partner that earns on an organisation during a stretch of time. ACTIVE ones of one
-    organisation never overlap.
+    organisation, and those with a dispute, never overlap.
     """
 
     org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1294,8 +2892,81 @@ class PartnerOfRecord(CheckedMessage):
     Whether it counts.
     """
 
+    dispute: "Dispute | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Why it is contested, and how that ended; only beside STATUS_DISPUTED and STATUS_EXPIRED, and it stays on record.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "PartnerOfRecord", PartnerOfRecord)
+
+
+@dataclass(eq=False, repr=False)
+class PercentagePrice(CheckedMessage):
+    """
+    PercentagePrice charges a share of an amount of money: the quantity of each event is its amount, in the currency's major
+    unit. free_events and free_amount are one allowance: it ends when either is used up. The event that goes beyond
+    free_amount is a paid event, and bears the rate on what goes beyond. An event of zero costs nothing and uses none of the
+    allowance.
+    """
+
+    rate_percent: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Per cent of the amount.
+    """
+
+    fixed_per_event: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Amount of each paid event, in the currency's major unit. Empty: 0.
+    """
+
+    free_events: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Events that cost nothing, the first of the period. 0: no allowance of events.
+    """
+
+    free_amount: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Sum of amounts that costs nothing, the first of the period. Empty or 0: no allowance of an amount.
+    """
+
+    minimum_per_event: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Least that a paid event costs, rate and fixed amount together. Empty: 0.
+    """
+
+    maximum_per_event: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Most that an event costs, not below the minimum. Empty: no limit.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "PercentagePrice", PercentagePrice)
+
+
+@dataclass(eq=False, repr=False)
+class PercentageTier(CheckedMessage):
+    """
+    PercentageTier is a stretch of an amount: above the up_to of the tier before it, up to and including its own.
+    """
+
+    up_to: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where the tier ends, inclusive, in the currency's major unit. Empty: no end.
+    """
+
+    rate_percent: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Per cent of what falls into the tier. Empty: 0.
+    """
+
+    flat_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Amount due once the tier is entered; the first tier is entered by the period itself. Empty: 0.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "PercentageTier", PercentageTier)
 
 
 @dataclass(eq=False, repr=False)
@@ -1349,7 +3020,7 @@ class Plan(CheckedMessage):
     """
     Version of the price list. Input: 0 lets the catalogue number it, 1 first and one more for each list
     that differs; a number must lie above all published ones, or repeat the newest with the same list
-    (PLAN_VERSION_FROZEN else).
+    (PLAN_VERSION_FROZEN else). A draft has none.
     """
 
     status: "PlanStatus" = betterproto2.field(
@@ -1378,8 +3049,47 @@ class Plan(CheckedMessage):
     its start.
     """
 
+    proration: "Proration" = betterproto2.field(
+        11, betterproto2.TYPE_ENUM, default_factory=lambda: Proration(0)
+    )
+    """
+    How a period is rated in which an organisation moves to or from the plan: each part by its own plan, and of what is
+    due or given by the period (flat amounts, the flat amount of a first tier, amounts of stairsteps, minimum and maximum
+    amounts, included units and free allowances) the share that the part has. Part of the version.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "Plan", Plan)
+
+
+@dataclass(eq=False, repr=False)
+class PlanMove(CheckedMessage):
+    """
+    PlanMove is what became of one organisation.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The organisation.
+    """
+
+    before: "Entitlement | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The entitlement that holds at the instant until now; unset for one that was on the plan by its business model.
+    """
+
+    after: "Entitlement | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The one that holds from the instant on; unset where only later ones were moved.
+    """
+
+    later_count: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    How many entitlements that begin later name the new plan now.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "PlanMove", PlanMove)
 
 
 @dataclass(eq=False, repr=False)
@@ -1398,6 +3108,11 @@ class PlanPrice(CheckedMessage):
     What it costs.
     """
 
+    tax_code: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Code by which tax rates know what is sold at this price; empty: that of the SKU.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "PlanPrice", PlanPrice)
 
@@ -1405,11 +3120,15 @@ default_message_pool.register_message("payments.pricing.v1", "PlanPrice", PlanPr
 @dataclass(eq=False, repr=False)
 class Price(CheckedMessage):
     """
-    Price turns the quantity of a period into an amount. Amounts are exact until the line that they end up on is
+    Price turns the usage of a period into an amount. Amounts are exact until the line that they end up on is
     closed; it rounds once, half up, from the unrounded value.
 
+    The order: units are converted and rounded, included ones taken off, the model prices what is left; then
+    discount_percent is taken off the amount, maximum_amount lowers it, minimum_amount raises it. A part of a period costs
+    what the whole costs with it, less what it costs without it, so that parts sum exactly to the whole.
+
     Oneofs:
-        - model: How the amount is found. Each is written for the quantity that is left after included_qty.
+        - model: How the amount is found. Each is written for the quantity that is left after unit_conversion and included_qty.
     """
 
     flat: "FlatPrice | None" = betterproto2.field(
@@ -1433,6 +3152,13 @@ class Price(CheckedMessage):
     Each unit costs what the tier that it falls into says.
     """
 
+    volume: "VolumePrice | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    All units cost what the tier of the last one says.
+    """
+
     package: "PackagePrice | None" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, optional=True, group="model"
     )
@@ -1440,9 +3166,66 @@ class Price(CheckedMessage):
     Units are sold in packages.
     """
 
+    percentage: "PercentagePrice | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    A share of an amount of money, and a fixed amount an event.
+    """
+
+    graduated_percentage: "GraduatedPercentagePrice | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    Each part of an amount of money bears the rate of its own tier.
+    """
+
+    stairstep: "StairstepPrice | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    One amount for all that is used, up to the limits of a step.
+    """
+
+    matrix: "MatrixPrice | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    Units cost what the value of a dimension says.
+    """
+
+    dynamic: "DynamicPrice | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, optional=True, group="model"
+    )
+    """
+    Events carry what they cost.
+    """
+
     included_qty: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
     """
     Units that cost nothing, consumed before any other; tiers and packages count what is left. Empty: none.
+    """
+
+    minimum_amount: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    Least that a period costs, in the currency's major unit, used or not; the period's first part bears it. Empty: no minimum.
+    """
+
+    maximum_amount: "str" = betterproto2.field(22, betterproto2.TYPE_STRING)
+    """
+    Most that a period costs, not below minimum_amount. Empty: no limit.
+    """
+
+    discount_percent: "str" = betterproto2.field(23, betterproto2.TYPE_STRING)
+    """
+    Per cent of the amount that is not charged, 0 to 100. Empty: none.
+    """
+
+    unit_conversion: "UnitConversion | None" = betterproto2.field(
+        24, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Makes priced units of metered ones, before anything else. Unset: they are the same.
     """
 
 
@@ -1452,18 +3235,48 @@ default_message_pool.register_message("payments.pricing.v1", "Price", Price)
 @dataclass(eq=False, repr=False)
 class PriceInput(CheckedMessage):
     """
-    PriceInput is what a price is applied to.
+    PriceInput is what a price is applied to: a part of a period, and what came before it.
     """
 
     quantity: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Units of this part of the period.
+    Units of this part of the period; for a price of money, the sum of its amounts. May be left out beside amounts and
+    quantities, and must be their sum otherwise.
     """
 
     prior_quantity: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     Units of the period that were priced before this part; tiers, packages and included units count on from them. Empty
     or zero: this is the period's first part, which bears the amounts that are due without usage.
+    """
+
+    amounts: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Amounts of the events of this part, in their order, for percentage, graduated_percentage and dynamic.
+    """
+
+    quantities: "dict[str, str]" = betterproto2.field(
+        4,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Units of this part by value of the dimension, for matrix and a stairstep of several units.
+    """
+
+    prior_event_count: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    Events above zero that were priced before this part, for a percentage that looks at events; prior_quantity is the sum
+    of their amounts.
+    """
+
+    prior_quantities: "dict[str, str]" = betterproto2.field(
+        6,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Units that were priced before this part, by value of the dimension.
     """
 
 
@@ -1486,8 +3299,8 @@ class PriceStep(CheckedMessage):
 
     from_quantity: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Units of the period before the first one of this step. KIND_INCLUDED counts all units, the others what is left
-    after included_qty.
+    Units of the period before the first one of this step. KIND_CONVERSION and KIND_INCLUDED count all units, the others
+    what is left after included_qty.
     """
 
     to_quantity: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1512,7 +3325,12 @@ class PriceStep(CheckedMessage):
 
     amount: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    units × unit_amount + flat_amount, exact: up to 36 places.
+    units × unit_amount + flat_amount, exact: with all its places.
+    """
+
+    label: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    What the step is of, where a price has several of one kind: a value of the dimension, the number of a stair.
     """
 
 
@@ -1520,9 +3338,89 @@ default_message_pool.register_message("payments.pricing.v1", "PriceStep", PriceS
 
 
 @dataclass(eq=False, repr=False)
+class ProrationShare(CheckedMessage):
+    """
+    ProrationShare is the share of a period that one of its parts has. Of an amount A that is due once a period, the part bears
+    A × until_units ÷ period_units − A × from_units ÷ period_units, each quotient rounded half up to 18 places: the parts of a
+    period sum exactly to A.
+    """
+
+    unit: "Proration" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: Proration(0)
+    )
+    """
+    By what the period is divided: PRORATION_DAY or PRORATION_SECOND.
+    """
+
+    from_units: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Whole units from the start of the period to that of the part.
+    """
+
+    until_units: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Whole units from the start of the period to the end of the part.
+    """
+
+    period_units: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    Units of the period.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "ProrationShare", ProrationShare)
+
+
+@dataclass(eq=False, repr=False)
+class PublishPlanRequest(CheckedMessage):
+    """
+    Request of PublishPlan.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of this request: sent again, it gets the first answer again.
+    """
+
+    plan_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The draft.
+    """
+
+    effective_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when its list holds; unset: as the draft says, else from the beginning of time.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "PublishPlanRequest", PublishPlanRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PublishPlanResponse(CheckedMessage):
+    """
+    Response of PublishPlan.
+    """
+
+    plan: "Plan | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The plan, with its version.
+    """
+
+
+default_message_pool.register_message(
+    "payments.pricing.v1", "PublishPlanResponse", PublishPlanResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RatedLine(CheckedMessage):
     """
-    RatedLine is what the usage of one SKU in one project costs.
+    RatedLine is what the usage of one SKU in one project costs, or the share of it on which one of several partners earns.
     """
 
     sku: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -1532,7 +3430,8 @@ class RatedLine(CheckedMessage):
 
     project_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The project; empty when the amount is due without usage.
+    The project; empty when the amount is due without usage, and for all projects together where the price has none of a
+    part.
     """
 
     quantity: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -1567,8 +3466,45 @@ class RatedLine(CheckedMessage):
     What led to the amount.
     """
 
+    dispute_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Dispute under which the partner's share is held; empty: none.
+    """
+
+    taxes: "list[TaxLine]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Its taxes.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "RatedLine", RatedLine)
+
+
+@dataclass(eq=False, repr=False)
+class RatedPart(CheckedMessage):
+    """
+    RatedPart is a part of a period in which one plan rates an organisation.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The part.
+    """
+
+    plan_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its plan.
+    """
+
+    plan_version: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    Version of its price list.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "RatedPart", RatedPart)
 
 
 @dataclass(eq=False, repr=False)
@@ -1626,6 +3562,29 @@ class RateUsageResponse(CheckedMessage):
     Which state of the usage was read, in metering's own words.
     """
 
+    usage_ordinal: "int | None" = betterproto2.field(6, betterproto2.TYPE_INT64, optional=True)
+    """
+    Ordinal of the usage that was read; absent when it is not known.
+    """
+
+    parts: "list[RatedPart]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The parts of the period, in their order: one, unless the organisation moves to other terms inside it. plan_id and
+    plan_version are those of the first one.
+    """
+
+    taxes: "list[TaxTotal]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What the taxes of all lines come to, each at each rate; empty while nothing is taxed.
+    """
+
+    total_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The total with all taxes; unset while nothing is taxed.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "RateUsageResponse", RateUsageResponse)
 
@@ -1657,7 +3616,10 @@ class Sku(CheckedMessage):
         4, betterproto2.TYPE_ENUM, default_factory=lambda: __type__v1__.Aggregation(0)
     )
     """
-    How the events of a period become the quantity that is priced: SUM (also when unset) or COUNT.
+    How the events of a project in a period become the quantity that is priced; the quantities of projects add up. Unset:
+    SUM. A price that cannot be applied to it is refused when it is declared (AGGREGATION_NOT_PRICEABLE). WEIGHTED_SUM is
+    in units times hours, also of a period without events if a level from before holds; `unit_conversion` makes other units
+    of it.
     """
 
     cost: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -1672,7 +3634,7 @@ class Sku(CheckedMessage):
 
     tax_code: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Code by which a tax engine knows the SKU.
+    Code by which tax rates know the SKU (TaxRate); empty: those without a code apply.
     """
 
     metadata: "dict[str, str]" = betterproto2.field(
@@ -1686,6 +3648,531 @@ class Sku(CheckedMessage):
 
 
 default_message_pool.register_message("payments.pricing.v1", "Sku", Sku)
+
+
+@dataclass(eq=False, repr=False)
+class SortedEvents(CheckedMessage):
+    """
+    SortedEvents is all that a percentage price asks of the events of a line, whatever their number. Events are those above
+    zero, in their order: those that the allowance covers whole come first, then at most one that goes beyond its amount,
+    then the paid ones. A paid event costs more the larger it is, so those at the minimum are the smallest ones and those
+    at the maximum the largest ones.
+    """
+
+    event_count: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    """
+    How many there are.
+    """
+
+    free: "EventGroup | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Those that the allowance covers whole.
+    """
+
+    crossing_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Amount of the event that goes beyond the allowance's amount: what goes beyond is paid. Empty: none does.
+    """
+
+    charged: "EventGroup | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Paid events at rate and fixed amount.
+    """
+
+    raised: "EventGroup | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Paid events raised to the minimum of an event.
+    """
+
+    lowered: "EventGroup | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Paid events lowered to the maximum of an event.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "SortedEvents", SortedEvents)
+
+
+@dataclass(eq=False, repr=False)
+class StairstepPrice(CheckedMessage):
+    """
+    StairstepPrice charges the amount of the first step whose limits hold, whatever is used within them.
+    """
+
+    steps: "list[StairstepStep]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Steps in ascending order: no limit and no amount is below that of the step before; exactly the last one has no limits.
+    """
+
+    dimension: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Metadata key whose values are the units that steps limit, e.g. `resource`. Empty: there is one unit, `quantity`.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "StairstepPrice", StairstepPrice)
+
+
+@dataclass(eq=False, repr=False)
+class StairstepStep(CheckedMessage):
+    """
+    StairstepStep is what a period costs that stays within some limits.
+    """
+
+    limits: "dict[str, str]" = betterproto2.field(
+        1,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    Most that the period may use, inclusive, by unit; a unit that is left out has no limit. Usage of a unit that no step
+    limits is refused (DIMENSION_NOT_PRICED).
+    """
+
+    amount: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Amount of the period, in the currency's major unit.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "StairstepStep", StairstepStep)
+
+
+@dataclass(eq=False, repr=False)
+class TaxableItem(CheckedMessage):
+    """
+    TaxableItem is an amount that may bear taxes.
+    """
+
+    tax_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Tax code of what is sold; empty: rates without a code apply.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The amount, with taxes that prices hold; below zero for a credit.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxableItem", TaxableItem)
+
+
+@dataclass(eq=False, repr=False)
+class TaxedItem(CheckedMessage):
+    """
+    TaxedItem is an amount with its taxes.
+    """
+
+    taxes: "list[TaxLine]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Its taxes, in the order in which they are computed.
+    """
+
+    amount_without_tax: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The amount without taxes that it holds.
+    """
+
+    amount_with_tax: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The amount with all taxes.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxedItem", TaxedItem)
+
+
+@dataclass(eq=False, repr=False)
+class TaxExemption(CheckedMessage):
+    """
+    TaxExemption is a certificate by which an organisation does not pay the taxes of a jurisdiction.
+    """
+
+    jurisdiction: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The country or the region of the profile.
+    """
+
+    certificate: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Number of the certificate, or where it is kept.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxExemption", TaxExemption)
+
+
+@dataclass(eq=False, repr=False)
+class TaxLine(CheckedMessage):
+    """
+    TaxLine is one tax on a line: with its neighbours and the line's amount, anybody can do the sum again.
+
+    Inclusive taxes come first. Each weighs its rate, a compound one times what the ones before it make of 1; of the line's
+    amount, a tax has its weight divided by 1 and all weights. What they leave is the amount without tax. Of that each
+    other tax has its rate; a compound one has its rate of that and of all taxes before it.
+    """
+
+    jurisdiction: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Jurisdiction that levies it.
+    """
+
+    tax: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Name of the tax.
+    """
+
+    tax_code: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Tax code of the rate; empty: it is the one for all codes without one of their own.
+    """
+
+    authority: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Who it is owed to.
+    """
+
+    treatment: "TaxTreatment" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: TaxTreatment(0)
+    )
+    """
+    Whether it is levied, and why not.
+    """
+
+    rate_percent: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Per cent; of a tax that is not levied, what it would be.
+    """
+
+    inclusive: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    The line's amount holds it.
+    """
+
+    compound: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    It is levied on the taxes before it too.
+    """
+
+    rounding: "TaxRounding" = betterproto2.field(
+        9, betterproto2.TYPE_ENUM, default_factory=lambda: TaxRounding(0)
+    )
+    """
+    What was rounded.
+    """
+
+    rate_effective_at: "datetime.datetime | None" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when the rate holds.
+    """
+
+    taxable_amount: "__type__v1__.Money | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What it is levied on: the amount without tax, and of a compound tax those before it too.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The tax.
+    """
+
+    prior_amount: "__type__v1__.Money | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    With TAX_ROUNDING_DOCUMENT, what lines of the document before this one add to what its rounding counts on from: of an
+    inclusive tax their amounts, of another what it was levied on. Unset otherwise.
+    """
+
+    certificate: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    """
+    The certificate, of an organisation that is exempt.
+    """
+
+    reason: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    Why, in the words of the rate.
+    """
+
+    amount_before: "__type__v1__.Money | None" = betterproto2.field(
+        16, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Of a correction, the tax that had been billed; taxable_amount and amount say the difference.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxLine", TaxLine)
+
+
+@dataclass(eq=False, repr=False)
+class TaxPolicy(CheckedMessage):
+    """
+    TaxPolicy says how taxes are computed for organisations of a country.
+    """
+
+    country: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Country by ISO 3166-1; empty: all without a policy of their own, and organisations without a profile.
+    """
+
+    missing: "TaxMissing" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: TaxMissing(0)
+    )
+    """
+    What becomes of lines that no rate is known for.
+    """
+
+    rounding: "TaxRounding" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: TaxRounding(0)
+    )
+    """
+    What is rounded.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxPolicy", TaxPolicy)
+
+
+@dataclass(eq=False, repr=False)
+class TaxProfile(CheckedMessage):
+    """
+    TaxProfile says where an organisation is taxed, and how, from an instant on.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The organisation.
+    """
+
+    effective_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when it holds; a later one supersedes it. Unset: 1970-01-01T00:00:00Z, from the beginning.
+    """
+
+    country: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Country by ISO 3166-1.
+    """
+
+    region: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Region of the country, by ISO 3166-2 without the country: `QC` of `CA-QC`. Empty: only taxes of the country.
+    """
+
+    tax_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Number by which authorities know the organisation, e.g. `DE123456789`. It is shown with each charge, and not verified.
+    """
+
+    reverse_charge: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    The organisation accounts for its taxes itself, under its tax_id: its lines name them and bear none.
+    """
+
+    exemptions: "list[TaxExemption]" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Taxes that it is exempt from, by certificate.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxProfile", TaxProfile)
+
+
+@dataclass(eq=False, repr=False)
+class TaxProof(CheckedMessage):
+    """
+    TaxProof is by what a line is taxed, and the taxes of all of it.
+    """
+
+    tax_code: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Tax code of what is sold.
+    """
+
+    taxed_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    Instant whose rates and profile decide: the last microsecond of the charge's period, whatever part of it the line is of.
+    """
+
+    country: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Country of the organisation; empty: it has no profile then.
+    """
+
+    region: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Region of it.
+    """
+
+    profile_effective_at: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when its profile holds.
+    """
+
+    tax_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Number by which authorities know it.
+    """
+
+    reverse_charge: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    It accounts for its taxes itself.
+    """
+
+    taxes: "list[TaxLine]" = betterproto2.field(8, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The taxes of the whole line, in the order in which they are computed. Where several partners earn on it each of its
+    shares has, of each of their amounts, what it has of the line's. Empty: no rate is known, and the tenant's policy leaves such
+    lines untaxed.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxProof", TaxProof)
+
+
+@dataclass(eq=False, repr=False)
+class TaxRate(CheckedMessage):
+    """
+    TaxRate is a row of the tax table: what a tax of a jurisdiction is on one tax code from an instant on. A line bears every
+    tax of the organisation's country and of its region, each by the row of its own tax code if there is one in force, else by the
+    row without a code. Once any rate of a tenant is in force its charges are taxed; before that, none is.
+    """
+
+    jurisdiction: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Country by ISO 3166-1, `DE`, or a region of it by ISO 3166-2, `CA-QC`.
+    """
+
+    tax: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Name of the tax, e.g. `VAT`. A jurisdiction may have up to four (TAXES_TOO_MANY).
+    """
+
+    tax_code: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Tax code that it holds for; empty: all that have no row of their own.
+    """
+
+    effective_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    From when it holds; a later one supersedes it. A charge goes by what is in force in the last microsecond of its period.
+    Unset: 1970-01-01T00:00:00Z, from the beginning.
+    """
+
+    treatment: "TaxTreatment" = betterproto2.field(
+        5, betterproto2.TYPE_ENUM, default_factory=lambda: TaxTreatment(0)
+    )
+    """
+    Whether it is levied: TAXED, ZERO_RATED, EXEMPT or OUT_OF_SCOPE.
+    """
+
+    rate_percent: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Per cent, above 0 and up to 100; empty where nothing is levied.
+    """
+
+    inclusive: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Prices hold the tax already: it is taken out of a line's amount, not added to it.
+    """
+
+    compound: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    It is levied on the taxes before it too.
+    """
+
+    position: "int" = betterproto2.field(9, betterproto2.TYPE_INT32)
+    """
+    Place among the taxes of a line: inclusive ones come first, then by position, jurisdiction and name.
+    """
+
+    authority: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Who the tax is owed to, as the ledger's account `tax:AUTHORITY:CURRENCY` names it; empty: the jurisdiction.
+    """
+
+    reason: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    Why, for those who read a bill, e.g. the law by which it is exempt.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxRate", TaxRate)
+
+
+@dataclass(eq=False, repr=False)
+class TaxTotal(CheckedMessage):
+    """
+    TaxTotal is what one tax at one rate comes to in a document.
+    """
+
+    jurisdiction: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Jurisdiction that levies it.
+    """
+
+    tax: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Name of the tax.
+    """
+
+    treatment: "TaxTreatment" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: TaxTreatment(0)
+    )
+    """
+    Whether it is levied, and why not.
+    """
+
+    rate_percent: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Per cent.
+    """
+
+    inclusive: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Amounts of the lines hold it.
+    """
+
+    taxable_amount: "__type__v1__.Money | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What it is levied on.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The tax.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "TaxTotal", TaxTotal)
 
 
 @dataclass(eq=False, repr=False)
@@ -1712,6 +4199,58 @@ class Tier(CheckedMessage):
 
 
 default_message_pool.register_message("payments.pricing.v1", "Tier", Tier)
+
+
+@dataclass(eq=False, repr=False)
+class UnitConversion(CheckedMessage):
+    """
+    UnitConversion turns metered units into priced ones, e.g. bytes into GiB. All units of the period so far are converted
+    together, so that a unit that is begun counts once, whatever the number of projects.
+    """
+
+    operation: "UnitConversionOperation" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: UnitConversionOperation(0)
+    )
+    """
+    What is done with the factor.
+    """
+
+    factor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The factor, above zero.
+    """
+
+    rounding: "Rounding" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Rounding(0)
+    )
+    """
+    How the converted units are rounded. Unset, or ROUNDING_NONE: they keep 18 places, half up.
+    """
+
+    precision: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    Decimal places that a rounding leaves, 0 to 18.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "UnitConversion", UnitConversion)
+
+
+@dataclass(eq=False, repr=False)
+class VolumePrice(CheckedMessage):
+    """
+    VolumePrice charges all units of the period by the tier that their total falls into. No units cost the first tier's
+    flat amount. The next unit may make all before it cheaper, so that only the whole has a price (PRICE_NOT_SPLITTABLE):
+    where several projects use the SKU, one line prices all of them.
+    """
+
+    tiers: "list[Tier]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Tiers in ascending order of up_to; exactly the last one has no end.
+    """
+
+
+default_message_pool.register_message("payments.pricing.v1", "VolumePrice", VolumePrice)
 
 
 from ....google import protobuf as ___google__protobuf__

@@ -19,7 +19,10 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 class Aggregation(betterproto2.Enum):
     """
-    Aggregation is how the events of a window become one value.
+    Aggregation is how the events of a window become one value. All are exact: nothing is rounded but AVG and WEIGHTED_SUM,
+    once each. A row of usage is made of the events of one SKU, one project and one group within one window, each with the
+    content that it has at the ordinal of the reading; cancelled events are none. Equal numbers are one value however they
+    are spelt.
     """
 
     UNSPECIFIED = 0
@@ -49,37 +52,44 @@ class Aggregation(betterproto2.Enum):
 
     AVG = 5
     """
-    Arithmetic mean of the quantities.
+    Arithmetic mean of the quantities, by event and not by time: their sum divided by their number, rounded half up to 18
+    decimal places.
     """
 
     LATEST = 6
     """
-    Quantity of the event with the latest event_time.
+    Quantity of the event with the latest event_time; of several at that instant the largest.
     """
 
     UNIQUE = 7
     """
-    Number of distinct values.
+    Number of distinct quantities.
     """
 
     WEIGHTED_SUM = 8
     """
-    Sum weighted by the share of the window for which each quantity held.
+    Time integral of a level, in units times hours: 3 units held for 20 minutes are 1. The quantity of an event is a level,
+    not a change of one. It holds from the event_time on, up to the next event of the same SKU, project and group; of
+    several events at one instant the largest holds, and a quantity of 0 ends the level. What held last before the window,
+    however long ago, holds at its start; what holds last in it holds to its end, also where that lies ahead of now.
+    Windows that follow one another add up to the whole, but for the rounding of each: half up to 18 decimal places.
     """
 
     P50 = 9
     """
-    50th percentile of the quantities.
+    50th percentile of the quantities by nearest rank: the smallest quantity that at least 50 % of the events do not exceed,
+    which is the one at place ⌈50 n / 100⌉ of n in ascending order. Always a quantity that was sent; nothing is
+    interpolated.
     """
 
     P95 = 10
     """
-    95th percentile of the quantities.
+    95th percentile, likewise.
     """
 
     P99 = 11
     """
-    99th percentile of the quantities.
+    99th percentile, likewise.
     """
 
     @classmethod

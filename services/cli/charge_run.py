@@ -1,0 +1,158 @@
+"""Charges a period for many organisations, several at once. What was charged is found again: a run may be repeated."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from payments.billing.v1 import billing_pb2
+from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
+from payments.type.v1 import type_pb2
+
+from services.cli.client import Client
+from services.cli.errors import EXIT_REFUSED, CliError
+from services.cli.lists import pages
+
+REFUSALS_KEPT = 1_000
+_AHEAD = 2
+# What holds for every organisation alike.
+_OF_THE_PERIOD = ("PERIOD_NOT_ENDED", "INVALID_FIELD")
+_WAITS_MAX = 20
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of a run.
+
+    Attributes:
+        charged: charges that stand.
+        totals: their sums in minor units, by currency.
+        refused: organisations that could not be charged, by reason.
+        refusals: the first thousand of them, each with why.
+        later: organisations that were put on a business model behind the period, and were not charged.
+        later_ids: the first thousand of them.
+    """
+
+    charged: int = 0
+    totals: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    refusals: list[tuple[str, CliError]] = field(default_factory=list)
+    later: int = 0
+    later_ids: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Organisations that were looked at."""
+        return self.charged + self.refused.total()
+
+    def note(self, org_id: str, error: CliError) -> None:
+        """Count an organisation that could not be charged."""
+        self.refused[error.reason or error.code] += 1
+        if len(self.refusals) < REFUSALS_KEPT:
+            self.refusals.append((org_id, error))
+
+    def put_later(self, org_id: str) -> None:
+        """Count an organisation that came onto its business model behind the period."""
+        self.later += 1
+        if len(self.later_ids) < REFUSALS_KEPT:
+            self.later_ids.append(org_id)
+
+
+def organisations(client: Client, period: type_pb2.Period, run: Run) -> Iterator[str]:
+    """Give the organisations that are on a plan before the period's end, each once.
+
+    First those that an entitlement puts on it, by id, then those that their business model does. Rating does not read
+    since when they are on a model: who was put there behind the period is counted in `run`, and not given.
+
+    Raises:
+        CliError: they cannot be listed.
+    """
+    stub = client.stub(catalog_service_pb2_grpc.CatalogServiceStub)
+    end_at = _nanos(period.end_at)
+    on_models = {
+        found.org_id: _nanos(found.assigned_at)
+        for found in pages(
+            client,
+            stub.ListOrgBusinessModels,
+            catalog_service_pb2.ListOrgBusinessModelsRequest(),
+            "org_business_models",
+        )
+    }
+    last = ""
+    request = catalog_service_pb2.ListEntitlementsRequest()
+    for found in pages(client, stub.ListEntitlements, request, "entitlements"):
+        if found.org_id != last and _nanos(found.effective_at) < end_at:
+            last = found.org_id
+            on_models.pop(last, None)
+            yield last
+    for org_id, assigned_at in on_models.items():
+        if assigned_at < end_at:
+            yield org_id
+        else:
+            run.put_later(org_id)
+
+
+def charged(
+    org_ids: Iterable[str],
+    charge: Callable[[str], billing_pb2.Charge],
+    run: Run,
+    jobs: int,
+) -> Iterator[billing_pb2.Charge]:
+    """Charge organisations, `jobs` at once, and give the charges in the order of the organisations.
+
+    What one organisation is refused for is counted in `run`, and the run goes on.
+
+    Raises:
+        CliError: the mesh is away, or refuses the key or the period: what is left was not tried.
+    """
+    waiting: deque[tuple[str, Future[billing_pb2.Charge]]] = deque()
+    left = iter(org_ids)
+    with ThreadPoolExecutor(jobs, thread_name_prefix="charge") as pool:
+        try:
+            while True:
+                for org_id in islice(left, jobs * _AHEAD - len(waiting)):
+                    waiting.append((org_id, pool.submit(_when_let, charge, org_id)))
+                if not waiting:
+                    return
+                org_id, answer = waiting.popleft()
+                try:
+                    made = answer.result()
+                except CliError as error:
+                    if error.exit_code != EXIT_REFUSED or error.reason in _OF_THE_PERIOD:
+                        raise
+                    run.note(org_id, error)
+                    continue
+                run.charged += 1
+                run.totals[made.total.currency_code] += made.total.minor_units
+                yield made
+        finally:
+            for _, answer in waiting:
+                answer.cancel()
+
+
+def _when_let(charge: Callable[[str], billing_pb2.Charge], org_id: str) -> billing_pb2.Charge:
+    """Charge an organisation, again as often as the mesh asks to wait for it."""
+    for _ in range(_WAITS_MAX):
+        try:
+            return charge(org_id)
+        except CliError as error:
+            if error.retry_after_ms is None:
+                raise
+            time.sleep(error.retry_after_ms / 1000)
+    return charge(org_id)
+
+
+def as_json(refusal: tuple[str, CliError]) -> dict[str, Any]:
+    """Return an organisation that could not be charged for programs."""
+    org_id, error = refusal
+    return {"org_id": org_id, **error.as_dict()}
+
+
+def _nanos(at: Timestamp) -> int:
+    return at.seconds * 10**9 + at.nanos

@@ -1,0 +1,1 @@
+"""Outside forms of usage."""

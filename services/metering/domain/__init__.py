@@ -1,0 +1,1 @@
+"""Pure rules of metering: events and their verdicts, receipts, usage over windows, late usage, settings."""

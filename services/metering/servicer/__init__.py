@@ -1,0 +1,1 @@
+"""Answers of metering's gRPC services, one service a module."""

@@ -1,0 +1,1 @@
+"""Every statement of metering, run in the caller's unit of work."""

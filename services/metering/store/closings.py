@@ -1,0 +1,116 @@
+"""Periods that charges closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from services.metering.domain.late import Closing
+from services.metering.domain.receipts import Total
+from services.metering.store.rows import rows_of
+from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
+
+_SQL = sql.load("services.metering", "queries/closings.sql")
+
+
+async def hold_closings(work: UnitOfWork) -> None:
+    """Let no period of the tenant be closed until the commit."""
+    await work.execute(*hold(work))
+
+
+async def touches_closed(work: UnitOfWork, totals: Sequence[Total]) -> bool:
+    """Whether stored usage may lie in closed periods."""
+    asked = touching(
+        work,
+        [total.org_id for total in totals],
+        [total.first_event_at for total in totals],
+        [total.last_event_at for total in totals],
+    )
+    return bool((await work.execute(*asked)).scalar_one())
+
+
+def hold(work: UnitOfWork) -> tuple[str, Mapping[str, object]]:
+    """Let no period of the tenant be closed until the commit, as a statement."""
+    return _SQL["hold_closings"], {"tenant_id": work.tenant_id}
+
+
+def touching(
+    work: UnitOfWork,
+    org_ids: Sequence[str],
+    firsts: Sequence[datetime],
+    lasts: Sequence[datetime],
+) -> tuple[str, Mapping[str, object]]:
+    """Ask whether usage may lie in closed periods: by first and last event of each organisation."""
+    return _SQL["touches_closed"], {
+        "tenant_id": work.tenant_id,
+        "org_ids": org_ids,
+        "firsts": firsts,
+        "lasts": lasts,
+    }
+
+
+async def charges_of(
+    work: UnitOfWork,
+    places: Sequence[tuple[str, datetime]],
+    heard_until: datetime | None = None,
+) -> dict[tuple[str, datetime], str]:
+    """Return the charges that have closed the periods of organisations and times; those that none has are left out.
+
+    Args:
+        heard_until: closings that were heard of later do not count; None: all do.
+    """
+    asked = list(dict.fromkeys(places))
+    rows = await rows_of(
+        work,
+        _SQL,
+        "charges_of",
+        org_ids=[org_id for org_id, _ in asked],
+        event_times=[at for _, at in asked],
+        heard_until_at=heard_until,
+    )
+    return {asked[row.place - 1]: row.charge_id for row in rows}
+
+
+async def wait_for_batches(work: UnitOfWork) -> None:
+    """Let every batch of the tenant that is under way end, and others wait, until the commit."""
+    await rows_of(work, _SQL, "wait_for_batches")
+
+
+async def is_closed(work: UnitOfWork, charge_id: str) -> bool:
+    """Whether the period of a charge is kept as closed."""
+    return bool(await rows_of(work, _SQL, "is_closed", charge_id=charge_id))
+
+
+async def close_period(work: UnitOfWork, closing: Closing, heard_ordinal: int) -> bool:
+    """Keep a period as closed; False when it was.
+
+    Args:
+        heard_ordinal: up to which batches know nothing of the closing.
+    """
+    rows = await rows_of(
+        work,
+        _SQL,
+        "close_period",
+        charge_id=closing.charge_id,
+        org_id=closing.org_id,
+        start_at=closing.start_at,
+        end_at=closing.end_at,
+        usage_ordinal=closing.usage_ordinal,
+        heard_ordinal=heard_ordinal,
+        heard_at=work.now,
+    )
+    return bool(rows)
+
+
+async def advance_closing(work: UnitOfWork, charge_id: str, usage_ordinal: int) -> None:
+    """Keep that usage up to an ordinal is billed for the period of a charge, and none of it late any more."""
+    names = {"charge_id": charge_id, "usage_ordinal": usage_ordinal}
+    await rows_of(work, _SQL, "advance_closing", **names)
+    await rows_of(work, _SQL, "forget_billed", **names)
+
+
+async def reopen_period(work: UnitOfWork, charge_id: str) -> None:
+    """Forget that a charge closed its period, and what was late by it."""
+    await rows_of(work, _SQL, "forget_late", charge_id=charge_id)
+    await rows_of(work, _SQL, "forget_closing", charge_id=charge_id)

@@ -1,0 +1,145 @@
+"""What may be asked of a payment that rests, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.orchestration.domain.operations import Operation
+from services.orchestration.domain.payment import (
+    OPEN_TO_INSTRUCTIONS,
+    PaymentStatus,
+)
+from services.orchestration.domain.record import Payment
+from services.runtime.errors import Code, DomainError, InvalidField
+from services.runtime.money import Money
+
+
+class PaymentNotAuthorized(DomainError):
+    """Nothing of the payment is authorised: there is nothing to capture, or to let go."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PAYMENT_NOT_AUTHORIZED"
+    state_dependent = True
+    payment_id: str
+    status: str
+
+
+class NothingToRefund(DomainError):
+    """The payment has taken nothing that was not given back."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "NOTHING_TO_REFUND"
+    state_dependent = True
+    payment_id: str
+    status: str
+
+
+class AmountExceedsLeft(DomainError):
+    """More is asked for than is left."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "AMOUNT_EXCEEDS_LEFT"
+    state_dependent = True
+    payment_id: str
+    left_minor: int
+    currency_code: str
+
+
+class PaymentUnderWay(DomainError):
+    """The payment is being worked on."""
+
+    code = Code.ABORTED
+    reason = "PAYMENT_UNDER_WAY"
+    state_dependent = True
+    payment_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruct:
+    """A capture, a void or a refund, as it was asked for.
+
+    Attributes:
+        amount: None for all that is left.
+        keep_open: of a capture, whether what it leaves stays authorised.
+    """
+
+    operation: Operation
+    payment_id: str
+    amount: Money | None = None
+    keep_open: bool = False
+    reason: str = ""
+
+
+def amount_of(command: Instruct, payment: Payment) -> int:
+    """Return how much is to be captured, let go or given back, in minor units.
+
+    Raises:
+        PaymentNotAuthorized, NothingToRefund: none of it is left.
+        AmountExceedsLeft: less of it is left.
+        InvalidField: the amount is none, or in another currency.
+    """
+    amount = command.amount
+    if amount is not None and amount.minor_units <= 0:
+        raise InvalidField.one("amount", "must be more than zero, or absent for all that is left")
+    if amount is not None and amount.currency_code != payment.currency:
+        raise InvalidField.one(
+            "amount", f"is in {amount.currency_code}, and the payment in {payment.currency}"
+        )
+    left = _left(command.operation, payment)
+    if not left:
+        raise _nothing(command.operation, payment)
+    if amount is None:
+        return left
+    if amount.minor_units > left:
+        asked = command.operation.value.lower()
+        raise AmountExceedsLeft(
+            f"payment {payment.payment_id} has {left} minor units of {payment.currency} left to {asked}, not"
+            f" {amount.minor_units}: ask for that much, or leave the amount out",
+            payment_id=payment.payment_id,
+            left_minor=left,
+            currency_code=payment.currency,
+        )
+    return amount.minor_units
+
+
+def under_way(payment: Payment) -> PaymentUnderWay:
+    """Say that a payment is being worked on."""
+    return PaymentUnderWay(
+        f"payment {payment.payment_id} is being worked on; repeat the same call in a moment",
+        payment_id=payment.payment_id,
+        status=payment.status.value,
+        retry_after_ms=500,
+    )
+
+
+def is_under_way(payment: Payment) -> bool:
+    """Say whether a payment that nobody could be given the lease of will rest by itself, or goes on with another's."""
+    return payment.status in OPEN_TO_INSTRUCTIONS | {
+        PaymentStatus.PENDING,
+        PaymentStatus.RESOLVING,
+        PaymentStatus.COMPENSATING,
+    }
+
+
+def _left(operation: Operation, payment: Payment) -> int:
+    if payment.progress is None or payment.status not in OPEN_TO_INSTRUCTIONS:
+        return 0
+    if operation is Operation.REFUND:
+        return payment.progress.refundable_minor
+    is_held = payment.status is PaymentStatus.AUTHORIZED
+    return payment.progress.held_minor if is_held else 0
+
+
+def _nothing(operation: Operation, payment: Payment) -> DomainError:
+    if operation is Operation.REFUND:
+        return NothingToRefund(
+            f"payment {payment.payment_id} is {payment.status.value}: it holds nothing that could be given back",
+            payment_id=payment.payment_id,
+            status=payment.status.value,
+        )
+    return PaymentNotAuthorized(
+        f"payment {payment.payment_id} is {payment.status.value}: nothing of it is authorised",
+        payment_id=payment.payment_id,
+        status=payment.status.value,
+    )

@@ -1,0 +1,1 @@
+"""Price models, one a file; `table` registers each by its oneof name."""

@@ -1,0 +1,203 @@
+"""What the release before stored is what charges saw, behind the upgrade and behind the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from payments.metering.v1 import metering_pb2
+
+from services.runtime import migrations
+from tests.support.postgres.server import DatabaseUrls
+
+ENVIRONMENT = "services.metering.migrations"
+BEFORE = "0004"
+"""The release before ordinals: closings keep snapshots."""
+
+_RECEIPT = """
+INSERT INTO metering.receipt (tenant_id, receipt_id, accepted, duplicate, conflict, rejected, first_event_at,
+                              last_event_at, recorded_at, recorded_by)
+VALUES ('t', %(id)s, %(events)s, 0, 0, %(rejected)s, %(at)s, %(at)s, '2026-11-02Z', 'somebody')
+"""
+_EVENT = """
+INSERT INTO metering.usage_event (event_time, event_key, fingerprint, receipt_id, source, tenant_id, org_id, project_id,
+                                  sku, request_id, quantity)
+VALUES ('2026-10-15Z', %(id)s, %(id)s, %(id)s, 2, 't', 'chat', 'web', 'calls', %(name)s, 1)
+"""
+_CLOSING = """
+INSERT INTO metering.closed_period (tenant_id, charge_id, org_id, start_at, end_at, usage_snapshot, heard_snapshot,
+                                    heard_at)
+VALUES ('t', %s, 'chat', %s, %s, %s::pg_snapshot, %s::pg_snapshot, '2026-11-02Z')
+"""
+_LATE = """
+INSERT INTO metering.late_event (event_time, event_key, tenant_id, org_id, charge_id)
+VALUES ('2026-10-15Z', %s, 't', 'chat', 'chg_charged')
+"""
+_REJECTED = """
+INSERT INTO metering.rejected_event (tenant_id, receipt_id, event_index, request_id, reason, message, content)
+VALUES ('t', %s, 0, 'refused', 'UNKNOWN_SKU', 'none of this name', %s)
+"""
+_SEEN_BY_SNAPSHOT = """
+SELECT p.charge_id, array_agg(e.request_id ORDER BY e.request_id)
+  FROM metering.closed_period AS p
+  LEFT JOIN metering.usage_event AS e
+    ON e.tenant_id = p.tenant_id AND pg_visible_in_snapshot(e.recorded_xid, p.usage_snapshot)
+ GROUP BY 1
+"""
+_SEEN_BY_ORDINAL = """
+SELECT p.charge_id, array_agg(e.request_id ORDER BY e.request_id)
+  FROM metering.closed_period AS p
+  LEFT JOIN (SELECT event.tenant_id, event.request_id, receipt.ordinal
+               FROM metering.usage_event AS event JOIN metering.receipt AS receipt USING (tenant_id, receipt_id)) AS e
+    ON e.tenant_id = p.tenant_id AND e.ordinal <= p.usage_ordinal
+ GROUP BY 1
+"""
+_SEEN = {
+    "chg_early": [None],
+    "chg_charged": ["a", "b", "under-way"],
+    "chg_adjusted": ["a", "b", "late", "missed", "under-way"],
+}
+"""What each charge saw. The last one was adjusted: its closing has moved beyond where it was heard of."""
+
+
+class Before:
+    """A database of the release before, written to by several transactions."""
+
+    def __init__(self, urls: DatabaseUrls) -> None:
+        self.urls = urls
+        self.count = 0
+
+    def store(self, connection: psycopg.Connection[Any], name: str, rejected: int = 0) -> UUID:
+        """Store a batch of one event, or of one that is rejected; not committed yet."""
+        self.count += 1
+        made = UUID(int=self.count)
+        at = None if rejected else "2026-10-15Z"
+        values = {"id": made, "name": name, "at": at, "events": 1 - rejected, "rejected": rejected}
+        connection.execute(_RECEIPT, values)
+        if not rejected:
+            connection.execute(_EVENT, values)
+        return made
+
+    def batch(self, name: str) -> UUID:
+        """Store a batch and commit it."""
+        with psycopg.connect(self.urls.owner_admin) as connection:
+            return self.store(connection, name)
+
+    def snapshot(self) -> str:
+        """Read what is visible now."""
+        return str(self.all("SELECT pg_current_snapshot()::text")[0][0])
+
+    def all(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run a statement as the owner."""
+        with psycopg.connect(self.urls.owner_admin) as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+    def seen(self, statement: str) -> dict[str, list[str | None]]:
+        """Read what each charge saw."""
+        return dict(self.all(statement))
+
+    def write(self) -> None:
+        """A charge that saw nothing, one that missed what was under way, and one that was adjusted."""
+        nothing = self.snapshot()
+        with (
+            psycopg.connect(self.urls.owner_admin) as under_way,
+            psycopg.connect(self.urls.owner_admin) as later,
+        ):
+            self.store(under_way, "under-way")
+            missed = self.store(later, "missed")
+            self.batch("a")
+            self.batch("b")
+            under_way.commit()
+            charged = self.snapshot()
+            later.commit()
+        late = self.batch("late")
+        heard = self.snapshot()
+        with psycopg.connect(self.urls.owner_admin) as connection:
+            # Under way when the adjustment read usage.
+            self.store(connection, "last")
+            adjusted = self.snapshot()
+        content = metering_pb2.UsageEvent(org_id="code", sku="cals", request_id="refused")
+        with psycopg.connect(self.urls.owner_admin) as connection:
+            refused = self.store(connection, "refused", rejected=1)
+            connection.execute(_REJECTED, [refused, content.SerializeToString()])
+            october = ("2026-10-01Z", "2026-11-01Z")
+            connection.execute(
+                _CLOSING, ["chg_early", "2026-08-01Z", "2026-09-01Z", nothing, heard]
+            )
+            connection.execute(_CLOSING, ["chg_charged", *october, charged, heard])
+            connection.execute(
+                _CLOSING, ["chg_adjusted", "2026-09-01Z", "2026-10-01Z", adjusted, charged]
+            )
+            connection.execute(_LATE, [missed])
+            connection.execute(_LATE, [late])
+
+
+_LATE_NOW = """
+SELECT request_id, charge_id FROM metering.late_event JOIN metering.usage_event USING (tenant_id, event_key)
+"""
+_LATE_WANTED = [("late", "chg_charged"), ("missed", "chg_charged")]
+_MAY_UPDATE = "SELECT has_column_privilege('metering.closed_period', '{}', 'UPDATE')"
+
+
+def may_update(urls: DatabaseUrls, column: str) -> bool:
+    """Whether the service may move a closing on."""
+    with psycopg.connect(urls.service) as connection:
+        row = connection.execute(_MAY_UPDATE.format(column).encode()).fetchone()
+    return row == (True,)
+
+
+def test_closings_keep_what_their_charges_saw_there_and_back(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, BEFORE)
+    stored = Before(urls)
+    stored.write()
+    assert stored.seen(_SEEN_BY_SNAPSHOT) == _SEEN
+    for _ in range(2):
+        migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+        assert stored.seen(_SEEN_BY_ORDINAL) == _SEEN
+        assert sorted(stored.all(_LATE_NOW)) == _LATE_WANTED
+        ordinals = stored.all("SELECT ordinal, kind FROM metering.receipt ORDER BY 1")
+        assert ordinals == [(number, "INGEST") for number in range(1, stored.count + 1)]
+        counter = stored.all("SELECT last_ordinal FROM metering.receipt_counter")
+        assert counter == [(stored.count,)]
+        told = stored.all("SELECT org_id, sku FROM metering.rejected_event")
+        assert told == [("code", "cals")]
+        # What was stored is rolled up behind the upgrade, from its first receipt on.
+        assert stored.all("SELECT tenant_id FROM metering.unrolled('', 9)") == [("t",)]
+        assert stored.all("SELECT count(*) FROM metering.usage_rollup") == [(0,)]
+        assert may_update(urls, "usage_ordinal")
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, BEFORE)
+        assert stored.seen(_SEEN_BY_SNAPSHOT) == _SEEN
+        assert sorted(stored.all(_LATE_NOW)) == _LATE_WANTED
+        # As the release before does for what came late, and for an adjustment.
+        assert may_update(urls, "usage_snapshot")
+        name = f"later-{stored.count}"
+        stored.batch(name)
+        unseen = "SELECT count(*) FROM metering.usage_event, metering.closed_period WHERE request_id = %s"
+        missed = f"{unseen} AND NOT pg_visible_in_snapshot(recorded_xid, usage_snapshot)"
+        assert stored.all(missed, name) == [(len(_SEEN),)]
+
+
+def test_corrected_usage_keeps_the_release_before_away(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, BEFORE)
+    stored = Before(urls)
+    stored.batch("a")
+    migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(
+            "INSERT INTO metering.event_version (event_time, event_key, fingerprint, receipt_id, version, source,"
+            " cancelled, tenant_id, org_id, project_id, sku, quantity, reason)"
+            " SELECT event_time, event_key, fingerprint, receipt_id, 1, source, true, tenant_id, org_id, project_id,"
+            " sku, quantity, 'never happened' FROM metering.usage_event"
+        )
+    with pytest.raises(RuntimeError, match="amended or cancelled"):
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, BEFORE)
+    assert stored.all("SELECT version FROM metering.event_version") == [(1,)]

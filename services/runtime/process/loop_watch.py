@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import json
 import os
@@ -134,8 +135,9 @@ class LoopWatch:
             if seen != self._beats:
                 seen, turn = self._beats, _Turn()
                 continue
-            frame = sys._current_frames().get(self._ident)
-            stack = _below_loop(frame, self._loop)
+            with _no_collection():
+                frame = sys._current_frames().get(self._ident)
+                stack = _below_loop(_outermost_first(frame), self._loop)
             if frame is None or not stack or not self._judge(stack):
                 turn.at = None
                 continue
@@ -187,13 +189,33 @@ def read_holds(text: str) -> list[Hold]:
     return holds
 
 
-def _below_loop(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> list[Place]:
-    """The stack of what a loop runs; empty where it runs nothing, or where the thread runs another loop."""
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the collector away.
+
+    `f_back` makes the frame before. If that starts a collection, what it ends may let the other thread run,
+    whose frame is then gone while CPython 3.11 still reads it.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _outermost_first(frame: FrameType | None) -> list[FrameType]:
     frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
     frames.reverse()
+    return frames
+
+
+def _below_loop(frames: list[FrameType], loop: asyncio.AbstractEventLoop) -> list[Place]:
+    """The stack of what a loop runs; empty where it runs nothing, or where the thread runs another loop."""
     inside = False
     for number, each in enumerate(frames):
         if _is_runner(each):

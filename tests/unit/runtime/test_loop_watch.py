@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import subprocess
 import sys
@@ -147,3 +148,32 @@ def test_another_loop_of_the_same_thread_is_none_of_its() -> None:
         asyncio.run(hold())
         watch.stop()
     assert holds == []
+
+
+def test_no_collection_begins_while_frames_of_the_other_thread_are_read() -> None:
+    """Of CPython 3.11: a collection may let the other thread go on, whose frames then end while they are read."""
+    found: list[str] = []
+
+    def heard(phase: str, info: dict[str, int]) -> None:
+        if threading.current_thread().name != "loop-watch":
+            return
+        frame = sys._getframe(1)
+        if frame.f_code.co_name in {"_outermost_first", "_below_loop"}:
+            found.append(frame.f_code.co_name)
+
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        else:
+            spin(4 * HOLD_S)
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(heard)
+    gc.set_threshold(1)
+    try:
+        assert held_by(lambda: deep(100))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(heard)
+    assert not found
+    assert gc.isenabled()

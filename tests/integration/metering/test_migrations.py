@@ -215,7 +215,8 @@ SELECT tenant_id, 2, 'chat', 'calls', 60, '2026-10-15Z',
                ('named', 'web', '{b,NULL,NULL,NULL}', 1, 9, 9, 9, 9, '2026-10-15T00:05Z', '2026-10-15T00:05Z', 3),
                ('named', 'web', '{c,NULL,NULL,NULL}', 0, 0, NULL, NULL, NULL, NULL, NULL, 8),
                ('plain', 'web', '{NULL,NULL,NULL,NULL}', 1, 9, 9, 9, 9, '2026-10-15T00:05Z', '2026-10-15T00:05Z', 3))
-       AS bucket (tenant_id, project_id, labels, events, quantity, smallest, largest, latest, first_at, last_at, ordinal)
+       AS bucket (tenant_id, project_id, labels, events, quantity, smallest, largest, latest, first_at, last_at,
+                  ordinal)
 """
 _STATES = """
 INSERT INTO metering.rollup_state (tenant_id, generation, oldest_generation, rolled_ordinal, group_keys)
@@ -224,7 +225,8 @@ VALUES ('named', 2, 2, 9, '{model}'), ('plain', 2, 2, 9, '{}')
 _ALL_BUCKETS = "SELECT to_jsonb(r) FROM metering.usage_rollup AS r ORDER BY tenant_id, series"
 _ALL_VALUES = """
 SELECT tenant_id, event_count, quantity::int, smallest::int, largest::int, latest::int, last_ordinal, group_values,
-       series = encode(substr(sha256(convert_to(to_json(project_id || group_values)::text, 'UTF8')), 1, 16), 'hex')::uuid
+       series = encode(substr(sha256(convert_to(to_json(project_id || group_values)::text, 'UTF8')), 1, 16),
+                       'hex')::uuid
   FROM metering.usage_rollup WHERE NOT keyed ORDER BY 1
 """
 

@@ -531,8 +531,8 @@ def test_readings_use_indexes(new_database: Callable[..., DatabaseUrls]) -> None
             "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series,"
             " project_id, group_values, event_count, quantity, smallest, largest, latest, first_event_at,"
             " last_event_at, last_ordinal) SELECT 't', 1, CASE n %% 20 WHEN 0 THEN 'chat' ELSE 'code' END,"
-            " 'llm.tokens', false, 60, %(at)s::timestamptz - n * interval '1 hour', gen_random_uuid(), '', '{}', 1, 1, 1,"
-            " 1, 1, %(at)s, %(at)s, n"
+            " 'llm.tokens', false, 60, %(at)s::timestamptz - n * interval '1 hour', gen_random_uuid(), '', '{}',"
+            " 1, 1, 1, 1, 1, %(at)s, %(at)s, n"
             " FROM generate_series(1, 12000) AS n",
             {"at": NOW},
         )

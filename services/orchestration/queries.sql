@@ -4,10 +4,10 @@ Statements of payments. They run as the services' role, for the tenant of the tr
 -- Leased to its maker while there is something to do.
 INSERT INTO orchestration.payment
       (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
-       plan_id, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
+       plan_id, plan_hash, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
        lease_until, epoch, created_at, updated_at)
 VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
-        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
+        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(plan_hash)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
         %(causation_id)s, %(traceparent)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
         CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
         CASE WHEN %(under_way)s::boolean
@@ -18,7 +18,8 @@ VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order
 -- Finds no row when another call has planned it.
 UPDATE orchestration.payment AS p
    SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
-       context = %(context)s::jsonb, plan_id = %(plan_id)s, capture = %(capture)s, config_version = %(config_version)s::integer,
+       context = %(context)s::jsonb, plan_id = %(plan_id)s, plan_hash = %(plan_hash)s,
+       capture = %(capture)s, config_version = %(config_version)s::integer,
        status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s,
        traceparent = %(traceparent)s, epoch = p.epoch + 1,
        due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
@@ -37,7 +38,7 @@ SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
-       p.context, p.plan_id, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
+       p.context, p.plan_id, p.plan_hash, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
        c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
   FROM orchestration.payment AS p
   LEFT JOIN orchestration.merchant_config AS c

@@ -181,7 +181,7 @@ class Payments:
         if context.merchant_id:
             stored = await configs.find_configs(work, context.merchant_id)
             config = stored[0].config if stored else None
-        plan, decisions = planner.build(context, config, findings, self._holding)
+        plan, decisions = planner.build(context, config, findings, self._holding, key)
         return Planned(with_findings(context, findings), plan, decisions, config, key)
 
     async def reached(self, payment_id: str) -> Payment:

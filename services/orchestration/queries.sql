@@ -223,3 +223,19 @@ SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, 
 -- One transaction at a time sums up the payments of an order.
 -- @lock_order
 SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s || '/' || %(order_id)s, 0));
+
+-- @health
+-- What was lately seen of processors, 1,000 attempts of each at most. Payers' errors (what no other processor would have
+-- done either) count neither way; an outcome that is not known counts against the processor.
+SELECT p.processor_id,
+       count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'NOT_CHARGED', 'NOT_SENT')
+                           OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
+  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+       LATERAL (
+         SELECT a.status, a.retryable, a.error_code
+           FROM orchestration.attempt AS a
+          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+            AND a.operation IN ('CHARGE', 'AUTHORIZE')
+          ORDER BY a.created_at DESC LIMIT 1000) AS x
+ GROUP BY p.processor_id;

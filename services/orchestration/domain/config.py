@@ -13,6 +13,7 @@ from services.orchestration.domain.routing import (
     LeastCost,
     Routing,
     Strategy,
+    SuccessRate,
     VolumeSplit,
 )
 from services.runtime.cards import holds_card_number
@@ -125,6 +126,15 @@ class MerchantConfig:
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""
         return next((rule for rule in self.methods if rule.method == method), None)
+
+
+def watched(config: MerchantConfig) -> dict[int, set[str]]:
+    """Return the processors whose success counts, by how far back is looked, in seconds."""
+    found: dict[int, set[str]] = {}
+    for _, processors, strategy in _offers(config):
+        if isinstance(strategy, SuccessRate):
+            found.setdefault(strategy.window_s, set()).update(processors)
+    return found
 
 
 def check(config: MerchantConfig, known_processors: Collection[str]) -> None:

@@ -11,13 +11,18 @@ import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 
 from services.orchestration.domain import routing
 from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.request import Context, Preference
-from services.orchestration.domain.routing import Candidate, Facts, Snapshot, Strategy
+from services.orchestration.domain.routing import (
+    NOTHING_KNOWN,
+    Candidate,
+    Facts,
+    Snapshot,
+    Strategy,
+)
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, format_money
 
@@ -91,7 +96,7 @@ def build(
     findings: Findings,
     holding: Container[str] = (),
     key: str = "",
-    health: Snapshot = MappingProxyType({}),
+    health: Snapshot = NOTHING_KNOWN,
 ) -> tuple[Plan | None, list[Decision]]:
     """Plan a payment; None, and a finding that refuses, when the amount cannot be covered.
 
@@ -101,7 +106,7 @@ def build(
         findings: takes what planning finds.
         holding: processors that can authorise without charging.
         key: what recognises the payment; shares of a split are drawn by it.
-        health: of the processors; one that is not in it is well.
+        health: what is known of the processors.
     """
     decisions: list[Decision] = []
     if context.amount_minor > PAYABLE_MINOR_MAX:

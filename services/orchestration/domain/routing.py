@@ -203,12 +203,10 @@ class Health:
     Attributes:
         done: how often it did what it was asked for.
         failed: how often it did not, and the payer was not to blame.
-        resting: its circuit breaker is open: it is asked last.
     """
 
     done: int = 0
     failed: int = 0
-    resting: bool = False
 
     @property
     def seen(self) -> int:
@@ -221,8 +219,23 @@ class Health:
         return Fraction(self.done, self.seen) if self.seen else Fraction(1)
 
 
-Snapshot = Mapping[str, Health]
 HEALTHY = Health()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was known of the processors when a plan was made.
+
+    Attributes:
+        seen: by processor and how far back was looked, in seconds; what is not in it was not seen.
+        resting: processors whose circuit breaker is open: they are asked last.
+    """
+
+    seen: Mapping[tuple[str, int], Health] = field(default_factory=dict)
+    resting: frozenset[str] = frozenset()
+
+
+NOTHING_KNOWN = Snapshot()
 
 
 # ---- ordering
@@ -274,7 +287,7 @@ def order(
                 _chosen(each, "LISTED", f"number {place} of the list")
                 for place, each in enumerate(processors, 1)
             ]
-    resting = [each for each in found if health.get(each.processor_id, HEALTHY).resting]
+    resting = [each for each in found if each.processor_id in health.resting]
     if not resting:
         return found
     awake = [each for each in found if each not in resting]
@@ -324,7 +337,7 @@ def _by_fee(processors: Sequence[str], asked: Asked, routing: Routing) -> list[C
 def _by_rate(processors: Sequence[str], strategy: SuccessRate, health: Snapshot) -> list[Candidate]:
     rated: list[tuple[bool, Fraction, int, Candidate]] = []
     for place, each in enumerate(processors):
-        seen = health.get(each, HEALTHY)
+        seen = health.seen.get((each, strategy.window_s), HEALTHY)
         if seen.seen < strategy.samples_min:
             message = f"{seen.seen} outcomes say too little; {strategy.samples_min} would do"
             rated.append((False, Fraction(-1), place, _chosen(each, "RATE_UNKNOWN", message)))

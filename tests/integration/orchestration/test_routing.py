@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -172,3 +173,27 @@ async def test_odd_countries_and_bins_are_findings_and_charge_all_the_same(bench
     assert listed.context.payment_methods[0].bin == "411111"
     stored: pb.Payment = await bench.get(listed.payment_id)
     assert stored.context == listed.context
+
+
+async def test_success_counts_and_payers_errors_do_not(bench: Bench) -> None:
+    """The first processor fails for its own reasons, the second for the payers' alone."""
+    rate = {"success_rate": {"samples_min": 3, "outage_below_percent": 50}}
+    both = CARD | {"fallback_processor_ids": ["sandbox-card-second"]}
+    await bench.configure(both | {"strategy": rate})
+    assert (await plan(bench)).decisions[0].candidates[0].reason == "RATE_UNKNOWN"
+    failing = "tok_soft_decline@sandbox-card"
+    for number in range(3):
+        paid = await bench.pay(order_id=f"a-{number}", method="card", token=failing)
+        assert status(paid) == "SUCCEEDED", "the second one takes it"
+    await bench.configure(CARD | {"processor_id": "sandbox-card-second"})
+    for number in range(5):
+        refused = await bench.pay(order_id=f"b-{number}", method="card", token="tok_expired_card")
+        assert status(refused) == "FAILED"
+    await bench.configure(both | {"strategy": rate})
+    found = (await plan(bench)).decisions[0].candidates
+    assert [(c.processor_id, c.reason, c.message) for c in found] == [
+        ("sandbox-card-second", "RATE", "3 of 3 succeeded, the payer's errors aside"),
+        ("sandbox-card", "OUTAGE", "0 of 3 succeeded, the payer's errors aside"),
+    ]
+    bench.clock.advance(timedelta(seconds=901))
+    assert {c.reason for c in (await plan(bench)).decisions[0].candidates} == {"RATE_UNKNOWN"}

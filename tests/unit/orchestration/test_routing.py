@@ -27,6 +27,7 @@ from services.orchestration.domain.issues import Findings
 from services.orchestration.domain.plan import Decision, Plan, build
 from services.orchestration.domain.request import Context, Preference
 from services.orchestration.domain.routing import (
+    NOTHING_KNOWN,
     Asked,
     Condition,
     Facts,
@@ -35,6 +36,7 @@ from services.orchestration.domain.routing import (
     LeastCost,
     Routing,
     Rule,
+    Snapshot,
     Strategy,
     SuccessRate,
     VolumeSplit,
@@ -199,21 +201,23 @@ def asked(key: str = "k", amount: int = 10_000) -> Asked:
 def test_shares_are_met_and_the_same_payment_gets_the_same_one() -> None:
     split = VolumeSplit((("a", 70), ("b", 30)))
     drawn = Counter(
-        order(("a", "b", "c"), split, asked(f"payment-{n}"), Routing(), {})[0].processor_id
+        order(("a", "b", "c"), split, asked(f"payment-{n}"), Routing(), NOTHING_KNOWN)[
+            0
+        ].processor_id
         for n in range(4000)
     )
     assert set(drawn) == {"a", "b"}
     assert abs(drawn["a"] - 2800) < 150
-    one = order(("a", "b", "c"), split, asked("payment-1"), Routing(), {})
-    assert order(("a", "b", "c"), split, asked("payment-1"), Routing(), {}) == one
+    one = order(("a", "b", "c"), split, asked("payment-1"), Routing(), NOTHING_KNOWN)
+    assert order(("a", "b", "c"), split, asked("payment-1"), Routing(), NOTHING_KNOWN) == one
     assert {each.processor_id for each in one} == {"a", "b", "c"}
 
 
 def test_the_lowest_fee_depends_on_the_amount() -> None:
     fees = (Fee("a", "card", "USD", "2.9", 30), Fee("b", percent="3.5"), Fee("c", currency="EUR"))
     routing = Routing(fees=fees)
-    small = order(("a", "b", "c"), LeastCost(), asked(amount=1000), routing, {})
-    large = order(("a", "b", "c"), LeastCost(), asked(amount=100_000), routing, {})
+    small = order(("a", "b", "c"), LeastCost(), asked(amount=1000), routing, NOTHING_KNOWN)
+    large = order(("a", "b", "c"), LeastCost(), asked(amount=100_000), routing, NOTHING_KNOWN)
     assert [each.processor_id for each in small] == ["b", "a", "c"]
     assert [each.processor_id for each in large] == ["a", "b", "c"]
     assert small[0].message == "takes 35 minor units of USD"
@@ -222,8 +226,13 @@ def test_the_lowest_fee_depends_on_the_amount() -> None:
 
 
 def test_success_rates_and_outages() -> None:
-    seen = {"a": Health(done=5, failed=95), "b": Health(done=80, failed=20), "c": Health(3, 0)}
-    found = order(KNOWN, SuccessRate(), asked(), Routing(), seen)
+    seen = {
+        ("a", 60): Health(done=5, failed=95),
+        ("b", 60): Health(done=80, failed=20),
+        ("c", 60): Health(3, 0),
+        ("d", 900): Health(100, 0),
+    }
+    found = order(KNOWN, SuccessRate(60), asked(), Routing(), Snapshot(seen))
     assert [(each.processor_id, each.reason) for each in found] == [
         ("c", "RATE_UNKNOWN"),
         ("d", "RATE_UNKNOWN"),
@@ -236,7 +245,7 @@ def test_success_rates_and_outages() -> None:
 def test_who_rests_is_asked_last_and_nobody_is_lost(
     processors: list[str], strategy: Strategy | None, resting: set[str]
 ) -> None:
-    health = {each: Health(1, 0, resting=True) for each in resting}
+    health = Snapshot(resting=frozenset(resting))
     found = order(processors, strategy, asked(), Routing(fees=(Fee("a"),)), health)
     assert sorted(each.processor_id for each in found) == sorted(processors)
     last = {each.processor_id for each in found[len(processors) - len(resting) :]}

@@ -360,6 +360,11 @@ def _show(found: settlement_pb2.Payout, output: Format) -> None:
             f"posting {posting.posting_id}" if posting.posting_id else "on its way to the ledger"
         )
         say(f"  {posting.recipe}: {known}")
+    if found.HasField("paid_at"):
+        reference = f", {found.payment_reference}" if found.payment_reference else ""
+        say(f"  paid at {when(found.paid_at)}{reference}")
+    if found.HasField("returned_at"):
+        say(f"  returned at {when(found.returned_at)}, {found.return_code}")
 
 
 def _show_policy(found: settlement_pb2.SettlementPolicy, output: Format) -> None:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from services.runtime.cards import holds_card_number
-from services.runtime.errors import Code, DomainError, InvalidField
+from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 from services.settlement.domain.earnings import Earning
 
@@ -157,9 +157,9 @@ def check_destination(destination: str) -> None:
 
 
 def check_moment(field: str, moment: datetime, now: datetime) -> None:
-    """Raises InvalidField when something is said to have happened that cannot have happened yet."""
+    """Raises UnfitNow when something is said to have happened that cannot have happened yet."""
     if moment > now + AHEAD_MAX:
-        raise InvalidField.one(field, "is more than a day in the future: say when it happened")
+        raise UnfitNow.one(field, "is more than a day in the future: say when it happened")
 
 
 def check_status(payout: Payout, *wanted: PayoutStatus) -> None:

@@ -139,6 +139,29 @@ async def test_only_what_was_earned_by_then_is_paid(desk: Desk, partnered: Partn
     assert early.payout_count == 0
 
 
+async def test_what_is_paid_at_once_later_takes_nothing_from_what_was_earned_by_then(
+    desk: Desk, partnered: Partnered
+) -> None:
+    await partnered.threshold(50_00)
+    await partnered.charge(40_00, 45_00, 15_00)
+    through = desk.world.clock.now()
+    desk.world.clock.advance(timedelta(hours=1))
+    await partnered.charge(60_00, 5_00)
+    (at_once,) = await partnered.list_payouts()
+    assert at_once.amount == usd(60_00)
+    # One that came back is owed, and was earned later.
+    await partnered.charge(70_00)
+    (back,) = [each for each in await partnered.list_payouts() if each.amount == usd(70_00)]
+    request = service_pb.RecordPayoutReturnRequest(
+        request_id=str(uuid4()), payout_id=back.payout_id, return_code="R03"
+    )
+    await partnered.payouts.RecordPayoutReturn(request)
+    assert (await partnered.sweep(through=through)).totals == [usd(100_00)]
+    assert (await partnered.stands())["carried"] == 75_00
+    await partnered.desk.work()
+    await partnered.sound()
+
+
 async def test_less_than_the_least_waits(partnered: Partnered) -> None:
     await partnered.policy(payout_minimums=[usd(1000)])
     await partnered.policy(seller="south", payout_minimums=[usd(500)])

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from services.metering.app.spooling import Spooling
 from services.metering.app.usage import Usages
 from services.metering.domain.corrections import CORRECTIONS_MAX
 from services.metering.domain.late import LatePlace
-from services.metering.domain.listing import ListPlace
+from services.metering.domain.listing import ListPlace, OrgPlace
 from services.metering.domain.rejected import RejectedId
 from services.metering.domain.rollups import VerifyPlace
 from services.metering.domain.spool import HeldCall
@@ -70,6 +70,7 @@ LIST_PLACE = {
     "at": datetime,
     "key": UUID,
 }
+ORG_PLACE = {"org_id": str, "sku": str}
 EVENT_PLACE = {"at": datetime, "key": UUID, "ordinal": int}
 EVENTS_ON_PAGE_MAX = 10_000
 SLICE_ROWS = 100
@@ -253,6 +254,20 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         token = page.token([end], partial(_list_place, ordinal), more=True) if end else ""
         return drift_pb2.ListStoredEventsResponse(
             events=events, next_page_token=token, usage_ordinal=ordinal
+        )
+
+    async def ListUsageOrgs(
+        self, request: metering_service_pb2.ListUsageOrgsRequest, context: Any
+    ) -> metering_service_pb2.ListUsageOrgsResponse:
+        """List the organisations that sent events of a period."""
+        start_at, end_at = listing.bounds(request.period)
+        page = Page.of(request, f"orgs|{start_at}|{end_at}", ORG_PLACE)
+        after = OrgPlace(page.after["org_id"], page.after["sku"]) if page.after else OrgPlace()
+        found = await self._listing.orgs(start_at, end_at, after, page.size)
+        token = page.token([found.end], asdict, more=True) if found.end else ""
+        return metering_service_pb2.ListUsageOrgsResponse(
+            usage_orgs=[metering_service_pb2.UsageOrg(org_id=each) for each in found.org_ids],
+            next_page_token=token,
         )
 
     async def ReportUsageDrift(

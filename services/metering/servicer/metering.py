@@ -36,7 +36,7 @@ from services.metering.app.spooling import Spooling
 from services.metering.app.usage import Usages
 from services.metering.domain.corrections import CORRECTIONS_MAX
 from services.metering.domain.late import LatePlace
-from services.metering.domain.listing import ListPlace, OrgPlace
+from services.metering.domain.listing import LAST_SKU, ListPlace, OrgPlace
 from services.metering.domain.rejected import RejectedId
 from services.metering.domain.rollups import VerifyPlace
 from services.metering.domain.spool import HeldCall
@@ -264,11 +264,12 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         page = Page.of(request, f"orgs|{start_at}|{end_at}", ORG_PLACE)
         after = OrgPlace(page.after["org_id"], page.after["sku"]) if page.after else OrgPlace()
         found = await self._listing.orgs(start_at, end_at, after, page.size)
-        token = page.token([found.end], asdict, more=True) if found.end else ""
-        return metering_service_pb2.ListUsageOrgsResponse(
-            usage_orgs=[metering_service_pb2.UsageOrg(org_id=each) for each in found.org_ids],
-            next_page_token=token,
-        )
+        orgs = fitting(metering_service_pb2.UsageOrg(org_id=each) for each in found.org_ids)
+        end = found.end
+        if len(orgs) < len(found.org_ids):
+            end = OrgPlace(orgs[-1].org_id, LAST_SKU)
+        token = page.token([end], asdict, more=True) if end else ""
+        return metering_service_pb2.ListUsageOrgsResponse(usage_orgs=orgs, next_page_token=token)
 
     async def ReportUsageDrift(
         self, request: drift_pb2.ReportUsageDriftRequest, context: Any

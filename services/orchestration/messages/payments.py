@@ -19,6 +19,8 @@ from services.orchestration.domain.config import (
     MethodRule,
     StoredConfig,
 )
+from services.orchestration.domain.findings import Verdict
+from services.orchestration.domain.instructions import Resolve
 from services.orchestration.domain.issues import Severity
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
@@ -40,6 +42,7 @@ from services.runtime.edge import values as edge
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
 _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
 _ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
+_VERDICTS = edge.Names(Verdict, pb.Verdict, "VERDICT_")
 _CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
 _INSTRUCTION_STATUSES = edge.Names(InstructionStatus, pb.InstructionStatus, "INSTRUCTION_STATUS_")
 _SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
@@ -96,7 +99,7 @@ def payment_message(payment: Payment) -> pb.Payment:
         message.instructions.extend(
             instruction_message(payment, each) for each in payment.progress.instructions
         )
-        message.attempts.extend(_attempt(payment, a) for a in payment.progress.attempts)
+        message.attempts.extend(attempt_message(payment, a) for a in payment.progress.attempts)
     return message
 
 
@@ -263,7 +266,15 @@ def _step_result(currency: str, attempt: Attempt, kept_minor: int) -> result_pb2
     )
 
 
-def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
+def resolve_of(request: service_pb.ResolveAttemptRequest) -> Resolve:
+    """Read an operator's verdict."""
+    verdict = _VERDICTS.read(request.verdict)
+    assert verdict is not None, "the edge lets none pass without"
+    return Resolve(request.attempt_id, verdict, request.evidence)
+
+
+def attempt_message(payment: Payment, attempt: Attempt) -> pb.Attempt:
+    """Write an attempt."""
     message = pb.Attempt(
         attempt_id=attempt.attempt_id,
         step_index=attempt.step_index,
@@ -282,6 +293,8 @@ def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
         latency_ms=attempt.latency_ms,
         created_at=edge.stamp(attempt.created_at),
         instruction_id=attempt.instruction_id,
+        resolved_by=attempt.resolved_by,
+        evidence=attempt.evidence,
     )
     if attempt.sent_at is not None:
         message.sent_at.FromDatetime(attempt.sent_at)

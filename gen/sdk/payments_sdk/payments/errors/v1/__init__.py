@@ -957,6 +957,24 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
 
+    ATTEMPT_NOT_MANUAL = 606
+    """
+    No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+
+    Metadata: `attempt_id`, `status`.
+
+        {"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+    """
+
+    PAYMENT_AWAITS_VERDICT = 607
+    """
+    An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+
+    Metadata: `payment_id`, `attempt_id`.
+
+        {"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
+    """
+
     PAYOUT_EXCEEDS_BALANCE = 750
     """
     ---- Monitoring: 700 to 749.
@@ -1380,6 +1398,8 @@ class ErrorReason(betterproto2.Enum):
             603: "ERROR_REASON_NOTHING_TO_REFUND",
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+            606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
+            607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
             750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
             751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
             752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1516,6 +1536,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NOTHING_TO_REFUND": 603,
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
+            "ERROR_REASON_ATTEMPT_NOT_MANUAL": 606,
+            "ERROR_REASON_PAYMENT_AWAITS_VERDICT": 607,
             "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE": 750,
             "ERROR_REASON_PAYOUT_STATUS_CONFLICT": 751,
             "ERROR_REASON_PAYOUT_NOT_BOOKABLE": 752,

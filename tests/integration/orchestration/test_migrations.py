@@ -136,7 +136,7 @@ async def test_what_is_booked_is_booked_once_however_often_the_releases_change(
         assert left == (0,)
         waiting = owner.execute(_WAITING).fetchall()
         assert waiting == [(attempt_id, True, payment.payment_id) for attempt_id in charged]
-    async with serving(urls, [ledger.SERVICE]) as (_, _, booker, _):
+    async with serving(urls, [ledger.SERVICE]) as (_, _, booker, _, _):
         await booker.sweep()
     with psycopg.connect(urls.owner_admin) as owner:
         assert owner.execute(_WAITING).fetchall() == []

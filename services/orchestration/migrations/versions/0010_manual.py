@@ -7,7 +7,7 @@ from alembic import op
 from services.runtime.postgres import schema
 
 revision = "0010"
-down_revision = "0009"
+down_revision = "0014"
 
 _STATUSES = (
     "'CREATED', 'SENT', 'SUCCEEDED', 'DECLINED', 'PENDING', 'UNKNOWN', 'NOT_CHARGED', 'NOT_SENT',"

@@ -4,10 +4,10 @@ Statements of payments. They run as the services' role, for the tenant of the tr
 -- Leased to its maker while there is something to do.
 INSERT INTO orchestration.payment
       (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
-       plan_id, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
+       plan_id, plan_hash, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
        lease_until, epoch, created_at, updated_at)
 VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
-        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
+        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(plan_hash)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
         %(causation_id)s, %(traceparent)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
         CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
         CASE WHEN %(under_way)s::boolean
@@ -18,7 +18,8 @@ VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order
 -- Finds no row when another call has planned it.
 UPDATE orchestration.payment AS p
    SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
-       context = %(context)s::jsonb, plan_id = %(plan_id)s, capture = %(capture)s, config_version = %(config_version)s::integer,
+       context = %(context)s::jsonb, plan_id = %(plan_id)s, plan_hash = %(plan_hash)s,
+       capture = %(capture)s, config_version = %(config_version)s::integer,
        status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s,
        traceparent = %(traceparent)s, epoch = p.epoch + 1,
        due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
@@ -37,7 +38,7 @@ SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
-       p.context, p.plan_id, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
+       p.context, p.plan_id, p.plan_hash, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
        c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
   FROM orchestration.payment AS p
   LEFT JOIN orchestration.merchant_config AS c
@@ -52,7 +53,7 @@ SELECT payment_id, method, amount_minor, processors, token FROM orchestration.st
 SELECT payment_id, attempt_id,
        step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
        error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
-       not_found_count, verify_after, instruction_id, closes
+       not_found_count, verify_after, instruction_id, closes, replayed_at, resolved_by, evidence
   FROM orchestration.attempt
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
 
@@ -61,11 +62,13 @@ SELECT payment_id, attempt_id,
 INSERT INTO orchestration.attempt
       (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
        idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
-       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes)
+       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes,
+       replayed_at, resolved_by, evidence)
 VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
         %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
         %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
-        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s);
+        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s,
+        %(replayed_at)s, %(resolved_by)s, %(evidence)s);
 
 -- @load_instructions
 SELECT payment_id, instruction_id, operation, amount_minor, created_at, created_by, keep_open, reason
@@ -88,6 +91,22 @@ UPDATE orchestration.payment
    AND status IN ('AUTHORIZED', 'SUCCEEDED', 'PARTIALLY_PAID')
 RETURNING epoch;
 
+-- @lock_by_attempt
+SELECT p.payment_id, p.due_at IS NOT NULL AND p.lease_until IS NOT NULL AND p.lease_until >= clock_timestamp() AS leased
+  FROM orchestration.attempt AS a
+  JOIN orchestration.payment AS p ON p.tenant_id = a.tenant_id AND p.payment_id = a.payment_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.attempt_id = %(attempt_id)s
+   FOR NO KEY UPDATE OF p;
+
+-- @seize
+-- For who has locked it and found that nobody holds it; a worker whose lease has run out writes nothing any more.
+UPDATE orchestration.payment
+   SET due_at = %(now)s, lease_owner = %(lease_owner)s,
+       lease_until = clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0), epoch = epoch + 1, tries = 0,
+       correlation_id = %(correlation_id)s, causation_id = %(causation_id)s, traceparent = %(traceparent)s
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s
+RETURNING epoch;
+
 -- @update_attempt
 UPDATE orchestration.attempt
    SET step_index = %(step_index)s, number = %(number)s, operation = %(operation)s, processor_id = %(processor_id)s,
@@ -95,7 +114,8 @@ UPDATE orchestration.attempt
        created_at = %(created_at)s, parent_id = %(parent_id)s, error_code = %(error_code)s,
        failure_code = %(failure_code)s, retryable = %(retryable)s, provider_ref = %(provider_ref)s,
        message = %(message)s, latency_ms = %(latency_ms)s, sent_at = %(sent_at)s, settled_at = %(settled_at)s,
-       verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s
+       verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s,
+       replayed_at = %(replayed_at)s, resolved_by = %(resolved_by)s, evidence = %(evidence)s
  WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
 
 -- @claim_due
@@ -105,6 +125,9 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 
 -- @due_lag
 SELECT due, oldest_at FROM orchestration.due_lag(%(now)s);
+
+-- @manual_outcomes
+SELECT manual FROM orchestration.manual_outcomes();
 
 -- @unknown_outcomes
 SELECT unknown, oldest_at FROM orchestration.unknown_outcomes();
@@ -166,8 +189,9 @@ SELECT p.status, sums.kept_minor, sums.booked_minor, sums.waiting
                 count(*) FILTER (WHERE b.due_at IS NOT NULL) AS waiting
            FROM (SELECT t.tenant_id, t.attempt_id, t.amount_minor, CASE t.operation WHEN 'REFUND' THEN -1 ELSE 1 END AS sign
                    FROM orchestration.attempt AS t
-                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id AND t.status = 'SUCCEEDED'
-                    AND t.operation IN ('CHARGE', 'CAPTURE', 'REFUND')) AS a
+                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id
+                    AND (t.status = 'SUCCEEDED' AND t.operation IN ('CHARGE', 'CAPTURE', 'REFUND')
+                         OR t.status IN ('LATE_CHARGE', 'REVERSED') AND t.operation IN ('CHARGE', 'CAPTURE'))) AS a
            LEFT JOIN orchestration.booking AS b ON b.tenant_id = a.tenant_id AND b.attempt_id = a.attempt_id) AS sums
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = %(payment_id)s;
 
@@ -222,3 +246,19 @@ SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, 
 -- One transaction at a time sums up the payments of an order.
 -- @lock_order
 SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s || '/' || %(order_id)s, 0));
+
+-- @health
+-- What was lately seen of processors, 1,000 attempts of each at most. Payers' errors (what no other processor would have
+-- done either) count neither way; an outcome that is not known counts against the processor.
+SELECT p.processor_id,
+       count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'NOT_CHARGED', 'NOT_SENT')
+                           OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
+  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+       LATERAL (
+         SELECT a.status, a.retryable, a.error_code
+           FROM orchestration.attempt AS a
+          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+            AND a.operation IN ('CHARGE', 'AUTHORIZE')
+          ORDER BY a.created_at DESC LIMIT 1000) AS x
+ GROUP BY p.processor_id;

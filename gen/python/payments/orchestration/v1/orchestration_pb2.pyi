@@ -138,6 +138,30 @@ ISSUE_SEVERITY_ERROR: IssueSeverity.ValueType  # 3
 """What is to be charged is in doubt: the payment is refused."""
 Global___IssueSeverity: _TypeAlias = IssueSeverity  # noqa: Y015
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Not known to this reader."""
+    VERDICT_SUCCEEDED: _Verdict.ValueType  # 1
+    """The processor did what it was asked for."""
+    VERDICT_NOT_CHARGED: _Verdict.ValueType  # 2
+    """The processor did not act. What a step begins with is not tried again: the step has failed."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """Verdict is what an operator found out about an attempt."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Not known to this reader."""
+VERDICT_SUCCEEDED: Verdict.ValueType  # 1
+"""The processor did what it was asked for."""
+VERDICT_NOT_CHARGED: Verdict.ValueType  # 2
+"""The processor did not act. What a step begins with is not tried again: the step has failed."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
 class _Operation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -200,6 +224,14 @@ class _AttemptStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt
     """The connection was refused before anything was sent."""
     ATTEMPT_STATUS_VOIDED_UNSENT: _AttemptStatus.ValueType  # 9
     """Work was interrupted before the attempt was sent; it never will be."""
+    ATTEMPT_STATUS_MANUAL: _AttemptStatus.ValueType  # 10
+    """Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+    if it had.
+    """
+    ATTEMPT_STATUS_LATE_CHARGE: _AttemptStatus.ValueType  # 11
+    """The processor did after all what had counted as not done. What it took is given back by itself."""
+    ATTEMPT_STATUS_REVERSED: _AttemptStatus.ValueType  # 12
+    """What was done too late is given back, or let go."""
 
 class AttemptStatus(_AttemptStatus, metaclass=_AttemptStatusEnumTypeWrapper):
     """AttemptStatus is where an attempt stands."""
@@ -224,6 +256,14 @@ ATTEMPT_STATUS_NOT_SENT: AttemptStatus.ValueType  # 8
 """The connection was refused before anything was sent."""
 ATTEMPT_STATUS_VOIDED_UNSENT: AttemptStatus.ValueType  # 9
 """Work was interrupted before the attempt was sent; it never will be."""
+ATTEMPT_STATUS_MANUAL: AttemptStatus.ValueType  # 10
+"""Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+if it had.
+"""
+ATTEMPT_STATUS_LATE_CHARGE: AttemptStatus.ValueType  # 11
+"""The processor did after all what had counted as not done. What it took is given back by itself."""
+ATTEMPT_STATUS_REVERSED: AttemptStatus.ValueType  # 12
+"""What was done too late is given back, or let go."""
 Global___AttemptStatus: _TypeAlias = AttemptStatus  # noqa: Y015
 
 @_typing.final
@@ -460,6 +500,8 @@ class CoreRequestContext(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ORG_ID_FIELD_NUMBER: _builtins.int
     CAPTURE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    BIN_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """Merchant who is paid."""
     amount_cents: _builtins.int
@@ -480,6 +522,10 @@ class CoreRequestContext(_message.Message):
     """Organisation whose debt is paid."""
     capture: _config_pb2.Capture.ValueType
     """When the amount is to be taken; unspecified: as the merchant's configuration says."""
+    country: _builtins.str
+    """Country of the payer, two letters of ISO 3166-1; empty when the request named none."""
+    bin: _builtins.str
+    """First digits of the card number, 4 to 8 of them; empty when the request named none."""
     @_builtins.property
     def validation_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidationIssue]:
         """Everything that was odd about the request, in the order of the fields; at most 50."""
@@ -507,10 +553,12 @@ class CoreRequestContext(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         org_id: _builtins.str = ...,
         capture: _config_pb2.Capture.ValueType = ...,
+        country: _builtins.str = ...,
+        bin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "capture", b"capture", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "bin", b"bin", "capture", b"capture", "country", b"country", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,10 +573,13 @@ class MethodPreference(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     MAX_AMOUNT_FIELD_NUMBER: _builtins.int
     HAS_TOKEN_FIELD_NUMBER: _builtins.int
+    BIN_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method, e.g. `card`."""
     has_token: _builtins.bool
     """True when the request named an instrument by its token. The token itself is never shown."""
+    bin: _builtins.str
+    """First digits of this card's number, where the request named them."""
     @_builtins.property
     def max_amount(self) -> _type_pb2.Money:
         """Most that may be taken from it; absent: no limit of the payer's."""
@@ -539,10 +590,11 @@ class MethodPreference(_message.Message):
         method: _builtins.str = ...,
         max_amount: _type_pb2.Money | None = ...,
         has_token: _builtins.bool = ...,
+        bin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_amount", b"max_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_token", b"has_token", "max_amount", b"max_amount", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin", b"bin", "has_token", b"has_token", "max_amount", b"max_amount", "method", b"method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -593,6 +645,8 @@ class Decision(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method that it is about."""
     chosen: _builtins.bool
@@ -601,9 +655,15 @@ class Decision(_message.Message):
     """Why, a stable name, e.g. `CAPPED_BY_MERCHANT`, `NOT_CONFIGURED`."""
     message: _builtins.str
     """The decision for people."""
+    rule: _builtins.str
+    """Routing rule that decided; empty when none did."""
     @_builtins.property
     def processor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Processors in the order in which they would be asked."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Each processor that was thought of, in the order in which they would be asked, and then those that would not."""
 
     def __init__(
         self,
@@ -613,14 +673,50 @@ class Decision(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         processor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "message", b"message", "method", b"method", "processor_ids", b"processor_ids", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chosen", b"chosen", "message", b"message", "method", b"method", "processor_ids", b"processor_ids", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """Candidate is one processor that routing thought of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """Processor."""
+    chosen: _builtins.bool
+    """True when it would be asked, sooner or later."""
+    reason: _builtins.str
+    """Why it stands where it does, a stable name, e.g. `LISTED`, `SHARE`, `FEE`."""
+    message: _builtins.str
+    """The reason for people."""
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        chosen: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "message", b"message", "processor_id", b"processor_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -647,6 +743,8 @@ class Attempt(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
     INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Id, `att_` and a UUIDv7; the processor gets it as our reference."""
     step_index: _builtins.int
@@ -679,6 +777,10 @@ class Attempt(_message.Message):
     """Time from sending to settling, in milliseconds."""
     instruction_id: _builtins.str
     """Instruction that asked for it; empty for what the payment does by itself."""
+    resolved_by: _builtins.str
+    """Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to."""
+    evidence: _builtins.str
+    """What that person saw."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """Amount asked for."""
@@ -717,10 +819,12 @@ class Attempt(_message.Message):
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
         instruction_id: _builtins.str = ...,
+        resolved_by: _builtins.str = ...,
+        evidence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "sent_at", b"sent_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "evidence", b"evidence", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "resolved_by", b"resolved_by", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -957,6 +957,62 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
 
+    RULE_UNREACHABLE = 620
+    """
+    A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
+    before it. Move it up, narrow those before it, or leave it out.
+
+    Metadata: `rule`, `method`, `decided_by`.
+
+        {"reason": "RULE_UNREACHABLE", "domain": "tollmesh.dev", "metadata": {"rule": "large", "method": "card", "decided_by": "all"}}
+    """
+
+    RULE_CONTRADICTORY = 621
+    """
+    The condition of a routing rule holds for no payment: its parts contradict each other.
+
+    Metadata: `rule`, `part`.
+
+        {"reason": "RULE_CONTRADICTORY", "domain": "tollmesh.dev", "metadata": {"rule": "large", "part": "amount"}}
+    """
+
+    METHOD_NOT_COVERED = 622
+    """
+    A method is not covered: a routing rule names one that the configuration does not have, or its rules leave it out of
+    every payment. Add the method, or let a rule through.
+
+    Metadata: `method`, `rule` (optional).
+
+        {"reason": "METHOD_NOT_COVERED", "domain": "tollmesh.dev", "metadata": {"method": "wallet", "rule": "large"}}
+    """
+
+    FEE_MISSING = 623
+    """
+    The strategy least_cost is to compare processors, one of which has no entry in the fees for that method.
+
+    Metadata: `processor_id`, `method`.
+
+        {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+    """
+
+    ATTEMPT_NOT_MANUAL = 606
+    """
+    No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+
+    Metadata: `attempt_id`, `status`.
+
+        {"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+    """
+
+    PAYMENT_AWAITS_VERDICT = 607
+    """
+    An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+
+    Metadata: `payment_id`, `attempt_id`.
+
+        {"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
+    """
+
     PAYOUT_EXCEEDS_BALANCE = 750
     """
     ---- Monitoring: 700 to 749.
@@ -1380,6 +1436,12 @@ class ErrorReason(betterproto2.Enum):
             603: "ERROR_REASON_NOTHING_TO_REFUND",
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+            620: "ERROR_REASON_RULE_UNREACHABLE",
+            621: "ERROR_REASON_RULE_CONTRADICTORY",
+            622: "ERROR_REASON_METHOD_NOT_COVERED",
+            623: "ERROR_REASON_FEE_MISSING",
+            606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
+            607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
             750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
             751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
             752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1516,6 +1578,12 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NOTHING_TO_REFUND": 603,
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
+            "ERROR_REASON_RULE_UNREACHABLE": 620,
+            "ERROR_REASON_RULE_CONTRADICTORY": 621,
+            "ERROR_REASON_METHOD_NOT_COVERED": 622,
+            "ERROR_REASON_FEE_MISSING": 623,
+            "ERROR_REASON_ATTEMPT_NOT_MANUAL": 606,
+            "ERROR_REASON_PAYMENT_AWAITS_VERDICT": 607,
             "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE": 750,
             "ERROR_REASON_PAYOUT_STATUS_CONFLICT": 751,
             "ERROR_REASON_PAYOUT_NOT_BOOKABLE": 752,

@@ -6,6 +6,7 @@
 __all__ = (
     "Attempt",
     "AttemptStatus",
+    "Candidate",
     "CapturePaymentRequest",
     "CapturePaymentResponse",
     "CoreRequestContext",
@@ -36,7 +37,10 @@ __all__ = (
     "PutMerchantConfigResponse",
     "RefundPaymentRequest",
     "RefundPaymentResponse",
+    "ResolveAttemptRequest",
+    "ResolveAttemptResponse",
     "ValidationIssue",
+    "Verdict",
     "VoidPaymentRequest",
     "VoidPaymentResponse",
 )
@@ -108,6 +112,22 @@ class AttemptStatus(betterproto2.Enum):
     Work was interrupted before the attempt was sent; it never will be.
     """
 
+    MANUAL = 10
+    """
+    Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+    if it had.
+    """
+
+    LATE_CHARGE = 11
+    """
+    The processor did after all what had counted as not done. What it took is given back by itself.
+    """
+
+    REVERSED = 12
+    """
+    What was done too late is given back, or let go.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -121,6 +141,9 @@ class AttemptStatus(betterproto2.Enum):
             7: "ATTEMPT_STATUS_NOT_CHARGED",
             8: "ATTEMPT_STATUS_NOT_SENT",
             9: "ATTEMPT_STATUS_VOIDED_UNSENT",
+            10: "ATTEMPT_STATUS_MANUAL",
+            11: "ATTEMPT_STATUS_LATE_CHARGE",
+            12: "ATTEMPT_STATUS_REVERSED",
         }
 
     @classmethod
@@ -136,6 +159,9 @@ class AttemptStatus(betterproto2.Enum):
             "ATTEMPT_STATUS_NOT_CHARGED": 7,
             "ATTEMPT_STATUS_NOT_SENT": 8,
             "ATTEMPT_STATUS_VOIDED_UNSENT": 9,
+            "ATTEMPT_STATUS_MANUAL": 10,
+            "ATTEMPT_STATUS_LATE_CHARGE": 11,
+            "ATTEMPT_STATUS_REVERSED": 12,
         }
 
 
@@ -379,6 +405,43 @@ class PaymentStatus(betterproto2.Enum):
         }
 
 
+class Verdict(betterproto2.Enum):
+    """
+    Verdict is what an operator found out about an attempt.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    SUCCEEDED = 1
+    """
+    The processor did what it was asked for.
+    """
+
+    NOT_CHARGED = 2
+    """
+    The processor did not act. What a step begins with is not tried again: the step has failed.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "VERDICT_UNSPECIFIED",
+            1: "VERDICT_SUCCEEDED",
+            2: "VERDICT_NOT_CHARGED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "VERDICT_UNSPECIFIED": 0,
+            "VERDICT_SUCCEEDED": 1,
+            "VERDICT_NOT_CHARGED": 2,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class Attempt(CheckedMessage):
     """
@@ -495,8 +558,48 @@ class Attempt(CheckedMessage):
     Instruction that asked for it; empty for what the payment does by itself.
     """
 
+    resolved_by: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to.
+    """
+
+    evidence: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    What that person saw.
+    """
+
 
 default_message_pool.register_message("payments.orchestration.v1", "Attempt", Attempt)
+
+
+@dataclass(eq=False, repr=False)
+class Candidate(CheckedMessage):
+    """
+    Candidate is one processor that routing thought of.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Processor.
+    """
+
+    chosen: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    True when it would be asked, sooner or later.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why it stands where it does, a stable name, e.g. `LISTED`, `SHARE`, `FEE`.
+    """
+
+    message: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The reason for people.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "Candidate", Candidate)
 
 
 @dataclass(eq=False, repr=False)
@@ -639,6 +742,16 @@ class CoreRequestContext(CheckedMessage):
     When the amount is to be taken; unspecified: as the merchant's configuration says.
     """
 
+    country: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    Country of the payer, two letters of ISO 3166-1; empty when the request named none.
+    """
+
+    bin: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    First digits of the card number, 4 to 8 of them; empty when the request named none.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "CoreRequestContext", CoreRequestContext
@@ -738,6 +851,16 @@ class Decision(CheckedMessage):
     processor_ids: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
     Processors in the order in which they would be asked.
+    """
+
+    candidates: "list[Candidate]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Each processor that was thought of, in the order in which they would be asked, and then those that would not.
+    """
+
+    rule: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    Routing rule that decided; empty when none did.
     """
 
 
@@ -1064,6 +1187,11 @@ class MethodPreference(CheckedMessage):
     True when the request named an instrument by its token. The token itself is never shown.
     """
 
+    bin: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    First digits of this card's number, where the request named them.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "MethodPreference", MethodPreference
@@ -1377,6 +1505,62 @@ class RefundPaymentResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "RefundPaymentResponse", RefundPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResolveAttemptRequest(CheckedMessage):
+    """
+    ResolveAttemptRequest carries an operator's verdict.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of the request: the same again changes nothing more.
+    """
+
+    attempt_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The attempt.
+    """
+
+    verdict: "Verdict" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Verdict(0)
+    )
+    """
+    What was found out.
+    """
+
+    evidence: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Where and how it was found out, e.g. the processor's id of the charge; kept, without card numbers.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ResolveAttemptRequest", ResolveAttemptRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResolveAttemptResponse(CheckedMessage):
+    """
+    ResolveAttemptResponse answers ResolveAttempt.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment.
+    """
+
+    attempt: "Attempt | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The attempt.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ResolveAttemptResponse", ResolveAttemptResponse
 )
 
 

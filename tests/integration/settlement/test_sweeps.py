@@ -6,10 +6,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import grpc
 import pytest
 from payments.settlement.v1 import payout_service_pb2 as service_pb
 from payments.settlement.v1 import settlement_pb2 as pb
 
+from services.runtime.edge.status import RemoteError
 from services.settlement.app import sweeps as sweeps_module
 from tests.support.settlement.paying import Desk, Partnered, usd
 
@@ -26,6 +28,13 @@ async def get(partnered: Partnered, sweep_id: str) -> pb.CommissionSweep:
     return (await partnered.payouts.GetCommissionSweep(request)).sweep
 
 
+async def test_payouts_of_a_sweep_that_is_not_are_refused(partnered: Partnered) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await partnered.paid_out(sweep_id="swp_none")
+    info = RemoteError.of(failed.value, "settlement")
+    assert (info.reason, info.metadata) == ("NOT_FOUND", {"resource": "sweep", "id": "swp_none"})
+
+
 async def test_a_sweep_pays_each_party_once(partnered: Partnered) -> None:
     for place, name in enumerate(PARTNERS, start=1):
         await partnered.charge(place * 100, 1, partner=name)
@@ -40,7 +49,8 @@ async def test_a_sweep_pays_each_party_once(partnered: Partnered) -> None:
         assert (await partnered.stands(name))["carried"] == 0
     # The same again is the same sweep, and another one has nothing to pay.
     assert await partnered.sweep(request_id) == sweep
-    assert (await partnered.sweep()).payout_count == 0
+    nothing = await partnered.sweep()
+    assert (nothing.payout_count, await partnered.paid_out(sweep_id=nothing.sweep_id)) == (0, [])
     told = [e.payload for e in partnered.desk.world.heard if e.subject == "commissions.swept"]
     assert [each.payout_count for each in told if each.sweep_id == sweep.sweep_id] == [5]  # type: ignore[attr-defined]
     await partnered.sound()

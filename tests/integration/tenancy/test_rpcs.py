@@ -41,7 +41,7 @@ from payments.metering.v1 import (
     rollups_pb2,
     spool_pb2,
 )
-from payments.orchestration.v1 import orchestration_service_pb2
+from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
@@ -191,6 +191,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     ),
     "metering.v1.MeteringService.ListStoredEvents": lambda own: drift_pb2.ListStoredEventsRequest(
         period=PERIOD, page_size=1000
+    ),
+    "metering.v1.MeteringService.ListUsageOrgs": lambda own: (
+        metering_service_pb2.ListUsageOrgsRequest(period=PERIOD, page_size=1000)
     ),
     "metering.v1.MeteringService.GetEvent": lambda own: corrections_pb2.GetEventRequest(
         event_id=f"{own.name('org')}-use-0"
@@ -973,6 +976,14 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             request_id=str(uuid4()), payment_id=other.ids["payment"]
         )
     ),
+    "orchestration.v1.PaymentService.ResolveAttempt": lambda other: (
+        orchestration_service_pb2.ResolveAttemptRequest(
+            request_id=str(uuid4()),
+            attempt_id=other.ids["attempt"],
+            verdict=orchestration_pb2.VERDICT_NOT_CHARGED,
+            evidence="a guess",
+        )
+    ),
 }
 # Says which transactions had ended when the usage was read.
 USAGE_SNAPSHOT = re.compile(r'usage_snapshot: "[^"]*"')
@@ -991,6 +1002,7 @@ REFUSED = {
     "orchestration.v1.PaymentService.CapturePayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.VoidPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
+    "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
     "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",

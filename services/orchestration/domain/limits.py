@@ -23,6 +23,19 @@ class Scope(StrEnum):
     INSTRUMENT = "INSTRUMENT"
 
 
+_WHOSE = {
+    Scope.PAYER: "of one payer",
+    Scope.MERCHANT: "to the merchant",
+    Scope.INSTRUMENT: "with one instrument",
+}
+# The field of the request that a finding names.
+_FIELDS = {
+    Scope.PAYER: "person_id",
+    Scope.MERCHANT: "merchant_id",
+    Scope.INSTRUMENT: "payment_methods",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A bound on the payments of one subject.
@@ -119,12 +132,10 @@ def check(bound: Bound, counted: Counted, currency: str, findings: Findings) -> 
     """Refuse a payment that would be beyond a limit."""
     limit = bound.limit
     within = f" within {limit.window_s} seconds" if limit.window_s else ""
-    whose = {Scope.PAYER: "of one payer", Scope.MERCHANT: "to the merchant"}.get(
-        limit.scope, "with one instrument"
-    )
+    whose = _WHOSE[limit.scope]
     if limit.payments_max and counted.payments >= limit.payments_max:
         message = f"limit {limit.name} allows {limit.payments_max} payments {whose}{within}"
-        findings.refuse("", "LIMIT_EXCEEDED", message)
+        findings.refuse(_FIELDS[limit.scope], "LIMIT_EXCEEDED", message)
         return
     most = limit.amount_max
     if most is None or most.currency_code != currency:
@@ -132,7 +143,7 @@ def check(bound: Bound, counted: Counted, currency: str, findings: Findings) -> 
     if counted.amount_minor + bound.amount_minor > most.minor_units:
         shown = f"{format_money(most)} {currency}"
         message = f"limit {limit.name} allows {shown} {whose}{within}"
-        findings.refuse("amount", "LIMIT_EXCEEDED", message)
+        findings.refuse(_FIELDS[limit.scope], "LIMIT_EXCEEDED", message)
 
 
 def _subjects(scope: Scope, paid: Paid) -> Iterator[tuple[str, int]]:

@@ -104,10 +104,16 @@ class Capabilities:
         settle_window: so long after a call can last have arrived, its books are complete: two answers "not
             found" later than that prove that nothing was charged.
         holds: it can authorise an amount, and capture or void it later.
+        lookup_by_ref: it can be asked what became of an order, by our reference.
+        replay_key: the same order under the same key gets the outcome of the first, and moves no more money.
+        key_ttl: for so long after it was first sent, at least, it knows a key.
     """
 
     settle_window: timedelta
     holds: bool = False
+    lookup_by_ref: bool = True
+    replay_key: bool = False
+    key_ttl: timedelta = timedelta(0)
 
 
 class Processor(Protocol):

@@ -7,7 +7,7 @@ from alembic import op
 from services.runtime.postgres import schema
 
 revision = "0015"
-down_revision = "0014"
+down_revision = "0010"
 
 _VELOCITY = """
 CREATE TABLE orchestration.velocity (

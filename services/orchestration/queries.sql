@@ -252,7 +252,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s
 -- done either) count neither way; an outcome that is not known counts against the processor.
 SELECT p.processor_id,
        count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
-       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'NOT_CHARGED', 'NOT_SENT')
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'MANUAL', 'NOT_CHARGED', 'NOT_SENT')
                            OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
   FROM unnest(%(processors)s::text[]) AS p (processor_id),
        LATERAL (

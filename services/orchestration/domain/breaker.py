@@ -24,7 +24,14 @@ RECENT_MAX = 40
 # A try counts for as long as a call may take.
 PROBE_MAX = timedelta(seconds=30)
 
-_FAULTS = frozenset({AttemptStatus.UNKNOWN, AttemptStatus.NOT_SENT, AttemptStatus.NOT_CHARGED})
+_FAULTS = frozenset(
+    {
+        AttemptStatus.UNKNOWN,
+        AttemptStatus.MANUAL,
+        AttemptStatus.NOT_SENT,
+        AttemptStatus.NOT_CHARGED,
+    }
+)
 _UNDER_WAY = frozenset({AttemptStatus.CREATED, AttemptStatus.SENT, AttemptStatus.PENDING})
 
 

@@ -21,8 +21,8 @@ from services.orchestration.domain.payment import AttemptStatus
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 S = AttemptStatus
-FAULTS = [S.UNKNOWN, S.NOT_SENT, S.NOT_CHARGED]
-ANSWERS = [S.SUCCEEDED, S.DECLINED]
+FAULTS = [S.UNKNOWN, S.MANUAL, S.NOT_SENT, S.NOT_CHARGED]
+ANSWERS = [S.SUCCEEDED, S.DECLINED, S.LATE_CHARGE, S.REVERSED]
 
 
 def recent(*statuses: AttemptStatus, at: datetime = NOW) -> list[Recent]:

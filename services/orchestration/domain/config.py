@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from services.orchestration.domain import analysis
+from services.orchestration.domain.limits import Limit
 from services.orchestration.domain.routing import (
     Condition,
     LeastCost,
@@ -112,6 +113,7 @@ class MerchantConfig:
         partial_allowed: whether a payment may end with a part charged.
         capture: of payments whose request says nothing of it.
         routing: which payments go through which processors.
+        limits: what is refused before a processor is asked.
     """
 
     merchant_id: str
@@ -122,6 +124,7 @@ class MerchantConfig:
     partial_allowed: bool = False
     capture: Capture = Capture.AUTOMATIC
     routing: Routing = field(default_factory=Routing)
+    limits: tuple[Limit, ...] = ()
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""
@@ -135,6 +138,13 @@ def watched(config: MerchantConfig) -> dict[int, set[str]]:
         if isinstance(strategy, SuccessRate):
             found.setdefault(strategy.window_s, set()).update(processors)
     return found
+
+
+def replaceable(config: MerchantConfig) -> set[str]:
+    """Return the processors beside which others are offered: whether they work decides who is asked first."""
+    return {
+        each for _, processors, _ in _offers(config) if len(processors) > 1 for each in processors
+    }
 
 
 def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
@@ -168,6 +178,7 @@ def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
         _check_processors(path, rule.method, rule.processors, known_processors)
         faults += _faults_of_strategy(f"{path}.strategy", rule.strategy, rule.processors)
     faults += _check_routing(config.routing, known_processors)
+    faults += _faults_of_limits(config.limits)
     if faults:
         raise InvalidField.of(faults)
     _check_rules(config)
@@ -243,6 +254,23 @@ def _faults_of_condition(
     limits = (when.amount_min, when.amount_max)
     for code in (*when.currencies, *(limit.currency_code for limit in limits if limit)):
         exponent(code)
+
+
+def _faults_of_limits(limits: Sequence[Limit]) -> Iterator[FieldViolation]:
+    """Yield what is wrong with limits. Raises UnknownCurrency."""
+    names = [limit.name for limit in limits]
+    for index, limit in enumerate(limits):
+        path = f"config.limits[{index}]"
+        if limit.name in names[:index]:
+            yield FieldViolation(f"{path}.name", f"{limit.name} is listed twice")
+        if limit.amount_max is not None:
+            exponent(limit.amount_max.currency_code)
+        elif not limit.payments_max:
+            yield FieldViolation(path, "needs payments_max or amount_max: it bounds nothing")
+        if limit.payments_max and not limit.window_s:
+            yield FieldViolation(
+                f"{path}.payments_max", "needs a window: one payment is always one"
+            )
 
 
 def _check_rules(config: MerchantConfig) -> None:

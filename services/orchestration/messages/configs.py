@@ -15,6 +15,7 @@ from services.orchestration.domain.config import (
     MethodRule,
     StoredConfig,
 )
+from services.orchestration.domain.limits import Limit, Scope
 from services.orchestration.domain.routing import (
     OUTAGE_BELOW_PERCENT_DEFAULT,
     SAMPLES_MIN_DEFAULT,
@@ -31,6 +32,7 @@ from services.orchestration.domain.routing import (
 from services.runtime.edge import values as edge
 
 CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
+_SCOPES = edge.Names(Scope, config_pb2.LimitScope, "LIMIT_SCOPE_")
 
 
 def config_put(version: int) -> service_pb.PutMerchantConfigResponse:
@@ -64,6 +66,14 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
         if rule.strategy is not None:
             method.strategy.CopyFrom(_strategy_message(rule.strategy))
     _write_routing(message, config.routing)
+    for limit in config.limits:
+        written = message.limits.add(
+            name=limit.name, scope=_SCOPES.write(limit.scope), payments_max=limit.payments_max
+        )
+        if limit.window_s:
+            written.window.FromSeconds(limit.window_s)
+        if limit.amount_max is not None:
+            written.amount_max.CopyFrom(edge.money(limit.amount_max))
     return message
 
 
@@ -82,6 +92,16 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
         partial_allowed=message.partial_allowed,
         capture=CAPTURES.read(message.capture) or Capture.AUTOMATIC,
         routing=_routing(message),
+        limits=tuple(
+            Limit(
+                each.name,
+                _SCOPES.read(each.scope) or Scope.MERCHANT,
+                each.window.seconds,
+                each.payments_max,
+                edge.money_of(each.amount_max) if each.HasField("amount_max") else None,
+            )
+            for each in message.limits
+        ),
     )
 
 

@@ -27,11 +27,12 @@ from services.settlement.domain.payouts import (
     Posting,
     check_destination,
     check_moment,
+    check_order,
     check_status,
     exceeds_balance,
 )
 from services.settlement.ports import Books
-from services.settlement.store import earnings
+from services.settlement.store import earnings, sweeps
 from services.settlement.store import payouts as store
 
 
@@ -135,7 +136,7 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
-            UnfitNow: it is said to be returned in the future.
+            UnfitNow: it is said to be returned in the future, or before it was paid.
             PayoutStatusConflict: its claim is not in the books, or it was returned before.
         """
         at = given.returned_at or work.now
@@ -143,6 +144,7 @@ class Payouts:
         return_code = remark(given.return_code)
         payout = _existing(await store.lock(work, given.payout_id), given.payout_id)
         check_status(payout, PayoutStatus.CLAIMED, PayoutStatus.PAID)
+        check_order(payout, at)
         key = await _held(work, payout)
         was_paid = payout.status is PayoutStatus.PAID
         await store.returned(work, payout.payout_id, return_code, at)
@@ -167,9 +169,12 @@ class Payouts:
             return _existing(await store.read(work, payout_id), payout_id)
 
     async def list(self, wanted: PayoutFilter, after: Place | None, limit: int) -> list[Payout]:
-        """List payouts behind `after`, the latest first."""
+        """List payouts behind `after`, the latest first. Raises NotFound: there is no such sweep."""
         async with self._database.read() as work:
-            return await store.list_payouts(work, wanted, after, limit)
+            found = await store.list_payouts(work, wanted, after, limit)
+            if wanted.sweep_id and not found and await sweeps.read(work, wanted.sweep_id) is None:
+                raise NotFound("sweep", wanted.sweep_id)
+            return found
 
     async def post(self, item_id: str) -> None:
         """Bring a step of a payout into the books.

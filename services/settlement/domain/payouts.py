@@ -152,7 +152,8 @@ def check_destination(destination: str) -> None:
     if holds_card_number(destination):
         raise InvalidField.one(
             "destination",
-            "holds the number of a card, which is never stored: name the account by a token or an id of those who pay",
+            "holds what may be the number of a card, which is never stored: name the account by a token or an id of"
+            " those who pay, and write an IBAN without spaces",
         )
 
 
@@ -160,6 +161,14 @@ def check_moment(field: str, moment: datetime, now: datetime) -> None:
     """Raises UnfitNow when something is said to have happened that cannot have happened yet."""
     if moment > now + AHEAD_MAX:
         raise UnfitNow.one(field, "is more than a day in the future: say when it happened")
+
+
+def check_order(payout: Payout, returned_at: datetime) -> None:
+    """Raises UnfitNow when a payout is said to have come back before it was paid, by more than zones explain."""
+    if payout.paid_at is not None and returned_at < payout.paid_at - AHEAD_MAX:
+        raise UnfitNow.one(
+            "returned_at", f"is more than a day before it was paid, {payout.paid_at.isoformat()}"
+        )
 
 
 def check_status(payout: Payout, *wanted: PayoutStatus) -> None:

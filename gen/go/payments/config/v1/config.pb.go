@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// LimitScope is of whom payments are counted together.
+type LimitScope int32
+
+const (
+	// Not said; refused.
+	LimitScope_LIMIT_SCOPE_UNSPECIFIED LimitScope = 0
+	// Of one person_id; requests that name none are not counted.
+	LimitScope_LIMIT_SCOPE_PAYER LimitScope = 1
+	// Of the merchant.
+	LimitScope_LIMIT_SCOPE_MERCHANT LimitScope = 2
+	// Of one token; steps without one are not counted.
+	LimitScope_LIMIT_SCOPE_INSTRUMENT LimitScope = 3
+)
+
+// Enum value maps for LimitScope.
+var (
+	LimitScope_name = map[int32]string{
+		0: "LIMIT_SCOPE_UNSPECIFIED",
+		1: "LIMIT_SCOPE_PAYER",
+		2: "LIMIT_SCOPE_MERCHANT",
+		3: "LIMIT_SCOPE_INSTRUMENT",
+	}
+	LimitScope_value = map[string]int32{
+		"LIMIT_SCOPE_UNSPECIFIED": 0,
+		"LIMIT_SCOPE_PAYER":       1,
+		"LIMIT_SCOPE_MERCHANT":    2,
+		"LIMIT_SCOPE_INSTRUMENT":  3,
+	}
+)
+
+func (x LimitScope) Enum() *LimitScope {
+	p := new(LimitScope)
+	*p = x
+	return p
+}
+
+func (x LimitScope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LimitScope) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (LimitScope) Type() protoreflect.EnumType {
+	return &file_payments_config_v1_config_proto_enumTypes[0]
+}
+
+func (x LimitScope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LimitScope.Descriptor instead.
+func (LimitScope) EnumDescriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+}
+
 // Capture is when the amount of a payment is taken.
 type Capture int32
 
@@ -64,11 +121,11 @@ func (x Capture) String() string {
 }
 
 func (Capture) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+	return file_payments_config_v1_config_proto_enumTypes[1].Descriptor()
 }
 
 func (Capture) Type() protoreflect.EnumType {
-	return &file_payments_config_v1_config_proto_enumTypes[0]
+	return &file_payments_config_v1_config_proto_enumTypes[1]
 }
 
 func (x Capture) Number() protoreflect.EnumNumber {
@@ -77,7 +134,7 @@ func (x Capture) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Capture.Descriptor instead.
 func (Capture) EnumDescriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
 // MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
@@ -109,7 +166,9 @@ type MerchantConfig struct {
 	// Names for sets of countries, for the conditions of rules.
 	Regions []*Region `protobuf:"bytes,21,rep,name=regions,proto3" json:"regions,omitempty"`
 	// What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
-	Fees          []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
+	Fees []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
+	// What is refused before a processor is asked, because it is too much or too often.
+	Limits        []*Limit `protobuf:"bytes,23,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +287,98 @@ func (x *MerchantConfig) GetFees() []*ProcessorFee {
 	return nil
 }
 
+func (x *MerchantConfig) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limit bounds how much and how often is paid: by one payer, to the merchant, or with one instrument. A payment beyond it is
+// REFUSED with the finding LIMIT_EXCEEDED; payments count from when they are accepted, whatever comes of them.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, unique within the configuration; findings tell it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of whom payments are counted together.
+	Scope LimitScope `protobuf:"varint,2,opt,name=scope,proto3,enum=payments.config.v1.LimitScope" json:"scope,omitempty"`
+	// How far back payments are counted; absent: each payment by itself. The window slides in sixty parts, and what lies in a
+	// part that is only partly in it counts.
+	Window *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	// Most payments within the window; 0: any number.
+	PaymentsMax int32 `protobuf:"varint,4,opt,name=payments_max,json=paymentsMax,proto3" json:"payments_max,omitempty"`
+	// Most that they may be together, the new one among them; payments in other currencies are not bounded by it. Absent: no
+	// bound.
+	AmountMax     *v1.Money `protobuf:"bytes,5,opt,name=amount_max,json=amountMax,proto3" json:"amount_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetScope() LimitScope {
+	if x != nil {
+		return x.Scope
+	}
+	return LimitScope_LIMIT_SCOPE_UNSPECIFIED
+}
+
+func (x *Limit) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Limit) GetPaymentsMax() int32 {
+	if x != nil {
+		return x.PaymentsMax
+	}
+	return 0
+}
+
+func (x *Limit) GetAmountMax() *v1.Money {
+	if x != nil {
+		return x.AmountMax
+	}
+	return nil
+}
+
 // MethodConfig says through which processors a payment method is charged.
 type MethodConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -248,7 +399,7 @@ type MethodConfig struct {
 
 func (x *MethodConfig) Reset() {
 	*x = MethodConfig{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +411,7 @@ func (x *MethodConfig) String() string {
 func (*MethodConfig) ProtoMessage() {}
 
 func (x *MethodConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +424,7 @@ func (x *MethodConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig.ProtoReflect.Descriptor instead.
 func (*MethodConfig) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *MethodConfig) GetMethod() string {
@@ -329,7 +480,7 @@ type Strategy struct {
 
 func (x *Strategy) Reset() {
 	*x = Strategy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +492,7 @@ func (x *Strategy) String() string {
 func (*Strategy) ProtoMessage() {}
 
 func (x *Strategy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +505,7 @@ func (x *Strategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
 func (*Strategy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Strategy) GetKind() isStrategy_Kind {
@@ -428,7 +579,7 @@ type VolumeSplit struct {
 
 func (x *VolumeSplit) Reset() {
 	*x = VolumeSplit{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +591,7 @@ func (x *VolumeSplit) String() string {
 func (*VolumeSplit) ProtoMessage() {}
 
 func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +604,7 @@ func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSplit.ProtoReflect.Descriptor instead.
 func (*VolumeSplit) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *VolumeSplit) GetShares() []*Share {
@@ -476,7 +627,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +639,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +652,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Share) GetProcessorId() string {
@@ -528,7 +679,7 @@ type LeastCost struct {
 
 func (x *LeastCost) Reset() {
 	*x = LeastCost{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +691,7 @@ func (x *LeastCost) String() string {
 func (*LeastCost) ProtoMessage() {}
 
 func (x *LeastCost) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +704,7 @@ func (x *LeastCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeastCost.ProtoReflect.Descriptor instead.
 func (*LeastCost) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 // SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
@@ -572,7 +723,7 @@ type SuccessRate struct {
 
 func (x *SuccessRate) Reset() {
 	*x = SuccessRate{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +735,7 @@ func (x *SuccessRate) String() string {
 func (*SuccessRate) ProtoMessage() {}
 
 func (x *SuccessRate) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +748,7 @@ func (x *SuccessRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessRate.ProtoReflect.Descriptor instead.
 func (*SuccessRate) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SuccessRate) GetWindow() *durationpb.Duration {
@@ -643,7 +794,7 @@ type RoutingRule struct {
 
 func (x *RoutingRule) Reset() {
 	*x = RoutingRule{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +806,7 @@ func (x *RoutingRule) String() string {
 func (*RoutingRule) ProtoMessage() {}
 
 func (x *RoutingRule) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +819,7 @@ func (x *RoutingRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutingRule.ProtoReflect.Descriptor instead.
 func (*RoutingRule) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RoutingRule) GetName() string {
@@ -758,7 +909,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +921,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +934,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Condition) GetAmountMin() *v1.Money {
@@ -848,7 +999,7 @@ type MetadataCondition struct {
 
 func (x *MetadataCondition) Reset() {
 	*x = MetadataCondition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1011,7 @@ func (x *MetadataCondition) String() string {
 func (*MetadataCondition) ProtoMessage() {}
 
 func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1024,7 @@ func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataCondition.ProtoReflect.Descriptor instead.
 func (*MetadataCondition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MetadataCondition) GetKey() string {
@@ -903,7 +1054,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1066,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1079,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Route) GetProcessorIds() []string {
@@ -954,7 +1105,7 @@ type Skip struct {
 
 func (x *Skip) Reset() {
 	*x = Skip{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1117,7 @@ func (x *Skip) String() string {
 func (*Skip) ProtoMessage() {}
 
 func (x *Skip) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1130,7 @@ func (x *Skip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Skip.ProtoReflect.Descriptor instead.
 func (*Skip) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 // Region is a name for a set of countries.
@@ -995,7 +1146,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1158,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1171,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Region) GetName() string {
@@ -1056,7 +1207,7 @@ type ProcessorFee struct {
 
 func (x *ProcessorFee) Reset() {
 	*x = ProcessorFee{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1219,7 @@ func (x *ProcessorFee) String() string {
 func (*ProcessorFee) ProtoMessage() {}
 
 func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1232,7 @@ func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessorFee.ProtoReflect.Descriptor instead.
 func (*ProcessorFee) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProcessorFee) GetProcessorId() string {
@@ -1131,7 +1282,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1294,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1307,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
@@ -1177,7 +1328,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1340,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1353,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Timeouts) GetCallTimeout() *durationpb.Duration {
@@ -1216,7 +1367,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xca\x05\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x87\x06\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -1233,7 +1384,17 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\x12?\n" +
 	"\x05rules\x18\x14 \x03(\v2\x1f.payments.config.v1.RoutingRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12>\n" +
 	"\aregions\x18\x15 \x03(\v2\x1a.payments.config.v1.RegionB\b\xbaH\x05\x92\x01\x02\x102R\aregions\x12?\n" +
-	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\"\xb0\x03\n" +
+	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\x12;\n" +
+	"\x06limits\x18\x17 \x03(\v2\x19.payments.config.v1.LimitB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\"\xf3\x02\n" +
+	"\x05Limit\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12@\n" +
+	"\x05scope\x18\x02 \x01(\x0e2\x1e.payments.config.v1.LimitScopeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05scope\x12D\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xbd\xa3\x012\x02\b<R\x06window\x12.\n" +
+	"\fpayments_max\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\vpaymentsMax\x12~\n" +
+	"\n" +
+	"amount_max\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyBF\xbaHC\xba\x01@\n" +
+	"\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xb0\x03\n" +
 	"\fMethodConfig\x125\n" +
 	"\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n" +
 	"\n" +
@@ -1309,7 +1470,13 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\vRetryPolicy\x12F\n" +
 	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
 	"\bTimeouts\x12O\n" +
-	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*M\n" +
+	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*v\n" +
+	"\n" +
+	"LimitScope\x12\x1b\n" +
+	"\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11LIMIT_SCOPE_PAYER\x10\x01\x12\x18\n" +
+	"\x14LIMIT_SCOPE_MERCHANT\x10\x02\x12\x1a\n" +
+	"\x16LIMIT_SCOPE_INSTRUMENT\x10\x03*M\n" +
 	"\aCapture\x12\x17\n" +
 	"\x13CAPTURE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CAPTURE_AUTOMATIC\x10\x01\x12\x12\n" +
@@ -1328,59 +1495,65 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_payments_config_v1_config_proto_rawDescData
 }
 
-var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_payments_config_v1_config_proto_goTypes = []any{
-	(Capture)(0),                  // 0: payments.config.v1.Capture
-	(*MerchantConfig)(nil),        // 1: payments.config.v1.MerchantConfig
-	(*MethodConfig)(nil),          // 2: payments.config.v1.MethodConfig
-	(*Strategy)(nil),              // 3: payments.config.v1.Strategy
-	(*VolumeSplit)(nil),           // 4: payments.config.v1.VolumeSplit
-	(*Share)(nil),                 // 5: payments.config.v1.Share
-	(*LeastCost)(nil),             // 6: payments.config.v1.LeastCost
-	(*SuccessRate)(nil),           // 7: payments.config.v1.SuccessRate
-	(*RoutingRule)(nil),           // 8: payments.config.v1.RoutingRule
-	(*Condition)(nil),             // 9: payments.config.v1.Condition
-	(*MetadataCondition)(nil),     // 10: payments.config.v1.MetadataCondition
-	(*Route)(nil),                 // 11: payments.config.v1.Route
-	(*Skip)(nil),                  // 12: payments.config.v1.Skip
-	(*Region)(nil),                // 13: payments.config.v1.Region
-	(*ProcessorFee)(nil),          // 14: payments.config.v1.ProcessorFee
-	(*RetryPolicy)(nil),           // 15: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 16: payments.config.v1.Timeouts
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 18: payments.type.v1.Money
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(LimitScope)(0),               // 0: payments.config.v1.LimitScope
+	(Capture)(0),                  // 1: payments.config.v1.Capture
+	(*MerchantConfig)(nil),        // 2: payments.config.v1.MerchantConfig
+	(*Limit)(nil),                 // 3: payments.config.v1.Limit
+	(*MethodConfig)(nil),          // 4: payments.config.v1.MethodConfig
+	(*Strategy)(nil),              // 5: payments.config.v1.Strategy
+	(*VolumeSplit)(nil),           // 6: payments.config.v1.VolumeSplit
+	(*Share)(nil),                 // 7: payments.config.v1.Share
+	(*LeastCost)(nil),             // 8: payments.config.v1.LeastCost
+	(*SuccessRate)(nil),           // 9: payments.config.v1.SuccessRate
+	(*RoutingRule)(nil),           // 10: payments.config.v1.RoutingRule
+	(*Condition)(nil),             // 11: payments.config.v1.Condition
+	(*MetadataCondition)(nil),     // 12: payments.config.v1.MetadataCondition
+	(*Route)(nil),                 // 13: payments.config.v1.Route
+	(*Skip)(nil),                  // 14: payments.config.v1.Skip
+	(*Region)(nil),                // 15: payments.config.v1.Region
+	(*ProcessorFee)(nil),          // 16: payments.config.v1.ProcessorFee
+	(*RetryPolicy)(nil),           // 17: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 18: payments.config.v1.Timeouts
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*v1.Money)(nil),              // 21: payments.type.v1.Money
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	2,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	15, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	16, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	17, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	8,  // 5: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
-	13, // 6: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
-	14, // 7: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
-	18, // 8: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	3,  // 9: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
-	4,  // 10: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
-	6,  // 11: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
-	7,  // 12: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
-	5,  // 13: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
-	19, // 14: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
-	9,  // 15: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
-	11, // 16: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
-	12, // 17: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
-	18, // 18: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
-	18, // 19: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
-	10, // 20: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
-	3,  // 21: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
-	19, // 22: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	4,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	17, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	18, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	19, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
+	10, // 5: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
+	15, // 6: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
+	16, // 7: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
+	3,  // 8: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
+	0,  // 9: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
+	20, // 10: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
+	21, // 11: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
+	21, // 12: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	5,  // 13: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
+	6,  // 14: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
+	8,  // 15: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
+	9,  // 16: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
+	7,  // 17: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
+	20, // 18: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
+	11, // 19: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
+	13, // 20: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
+	14, // 21: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
+	21, // 22: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
+	21, // 23: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
+	12, // 24: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
+	5,  // 25: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
+	20, // 26: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -1388,12 +1561,12 @@ func file_payments_config_v1_config_proto_init() {
 	if File_payments_config_v1_config_proto != nil {
 		return
 	}
-	file_payments_config_v1_config_proto_msgTypes[2].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{
 		(*Strategy_VolumeSplit)(nil),
 		(*Strategy_LeastCost)(nil),
 		(*Strategy_SuccessRate)(nil),
 	}
-	file_payments_config_v1_config_proto_msgTypes[7].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
 		(*RoutingRule_Route)(nil),
 		(*RoutingRule_Skip)(nil),
 	}
@@ -1402,8 +1575,8 @@ func file_payments_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -198,8 +198,8 @@ class Payments:
             stored = await configs.find_configs(work, context.merchant_id)
             config = stored[0].config if stored else None
         known = routing.NOTHING_KNOWN
-        if config is not None and (watched := config_rules.watched(config)):
-            known = await health.snapshot(work, watched)
+        if config is not None and (beside := config_rules.replaceable(config)):
+            known = await health.snapshot(work, config_rules.watched(config), beside)
         plan, decisions = planner.build(context, config, findings, self._holding, key, known)
         bounds: tuple[Bound, ...] = ()
         if plan is not None and config is not None and config.limits:

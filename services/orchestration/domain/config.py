@@ -140,6 +140,13 @@ def watched(config: MerchantConfig) -> dict[int, set[str]]:
     return found
 
 
+def replaceable(config: MerchantConfig) -> set[str]:
+    """Return the processors beside which others are offered: whether they work decides who is asked first."""
+    return {
+        each for _, processors, _ in _offers(config) if len(processors) > 1 for each in processors
+    }
+
+
 def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
     """Refuse a configuration that could not be carried out.
 

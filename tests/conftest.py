@@ -18,6 +18,7 @@ from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 
 from services.runtime import telemetry
+from services.runtime.process.heap import uncollected
 from tests.support.measures import loop_holds
 from tests.support.postgres import server as postgres
 from tests.support.postgres.server import DatabaseUrls, Server
@@ -71,11 +72,8 @@ def _group(item: pytest.Item) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect tests without looking for garbage: nearly all that is made stays, and each look goes through it all."""
-    gc.disable()
-    try:
+    with uncollected():
         return (yield)
-    finally:
-        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
@@ -41,11 +41,13 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.record import Payment
 from services.orchestration.ports import (
     Finding,
+    Inquiry,
     NotFound,
     NotSent,
     Order,
     Pending,
     Processor,
+    Processors,
     Settled,
     Unknown,
     Verdict,
@@ -83,7 +85,7 @@ class Engine:
     def __init__(
         self,
         database: Database,
-        processors: Mapping[str, Processor],
+        processors: Processors,
         clock: Clock,
         key_secret: bytes,
         bookings: Bookings,
@@ -199,6 +201,8 @@ class Engine:
         ordinal = len(payment.work.attempts)
         payment = payment.with_attempt(attempt)
         timeout_ms = payment.work.policy.call_timeout_ms
+        # Before anything is written: what cannot be read now is read when the payment is continued.
+        processor = await self._processor(payment, attempt)
         term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
@@ -209,12 +213,17 @@ class Engine:
             # This process slept: another may have taken over before this call could end. The epoch keeps us from
             # writing, and only this keeps us from sending.
             raise LeaseLost(payment.payment_id)
-        verdict = await self._ask_to_act(payment, attempt)
+        verdict = await self._ask_to_act(processor, payment, attempt)
         crashpoint("orchestration.payment.after_send")
         return await self._conclude(lease, payment, attempt, verdict)
 
-    async def _ask_to_act(self, payment: Payment, attempt: Attempt) -> Verdict:
-        processor = self._processors.get(attempt.processor_id)
+    async def _processor(self, payment: Payment, attempt: Attempt) -> Processor | None:
+        of_merchant = await self._processors.of(payment.merchant_id, payment.config_version)
+        return of_merchant.get(attempt.processor_id)
+
+    async def _ask_to_act(
+        self, processor: Processor | None, payment: Payment, attempt: Attempt
+    ) -> Verdict:
         if processor is None:
             return NotSent("no adapter for this processor")
         order = self._order(payment, attempt)
@@ -231,7 +240,13 @@ class Engine:
             parent_key=parent.idempotency_key if parent else "",
             parent_ref=parent.provider_ref if parent else "",
             closes=attempt.closes,
+            timeout_ms=payment.work.policy.call_timeout_ms,
         )
+
+    def _inquiry(self, payment: Payment, attempt: Attempt) -> Inquiry:
+        order = self._order(payment, attempt)
+        since = attempt.sent_at or attempt.created_at
+        return Inquiry(attempt.operation, order, since, attempt.provider_ref)
 
     # ---- concluding
 
@@ -248,7 +263,8 @@ class Engine:
                 attempt = replace(attempt, provider_ref=provider_ref)
                 open_ = outcome.in_doubt(attempt, AttemptStatus.PENDING, "pending", now)
                 return await self._settle(lease, payment, open_)
-            case Unknown(reason):
+            case Unknown(reason, provider_ref):
+                attempt = replace(attempt, provider_ref=provider_ref or attempt.provider_ref)
                 return await self._doubt(lease, payment, attempt, reason)
 
     async def _conclude_settled(
@@ -297,14 +313,14 @@ class Engine:
 
     async def _verify(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
         """Ask the same processor what became of an attempt; never another one, whatever it answers."""
-        processor = self._processors.get(attempt.processor_id)
+        processor = await self._processor(payment, attempt)
         finding: Finding = Unknown("no adapter for this processor")
         async with self._database.unit_of_work("orchestration.attempt.verify") as work:
             lease_ms = payment.work.policy.call_timeout_ms + LEASE_MARGIN_MS
             await self._hold(work, lease, payment, lease_ms=lease_ms)
         crashpoint("orchestration.payment.before_verify")
         if processor is not None:
-            finding = await _bounded(processor.lookup(attempt.attempt_id), payment)
+            finding = await _bounded(processor.lookup(self._inquiry(payment, attempt)), payment)
         crashpoint("orchestration.payment.after_verify")
         if isinstance(finding, Settled):
             return await self._conclude_settled(lease, payment, attempt, finding)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
@@ -22,7 +21,7 @@ from services.orchestration.domain.record import (
     Planned,
 )
 from services.orchestration.domain.request import Context, interpret, with_findings
-from services.orchestration.ports import Runs
+from services.orchestration.ports import Processors, Runs
 from services.orchestration.store import configs
 from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
@@ -72,13 +71,12 @@ class Payments:
     """Takes, shows and lists payments."""
 
     def __init__(
-        self, database: Database, commands: Commands, runs: Runs, holding: Container[str]
+        self, database: Database, commands: Commands, runs: Runs, processors: Processors
     ) -> None:
-        """Args: holding: processors that can authorise without charging."""
         self._database = database
         self._commands = commands
         self._runs = runs
-        self._holding = holding
+        self._processors = processors
 
     async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
         """Store a payment and work on it for as long as the caller waits; says whether it was there before.
@@ -181,7 +179,9 @@ class Payments:
         if context.merchant_id:
             stored = await configs.find_configs(work, context.merchant_id)
             config = stored[0].config if stored else None
-        plan, decisions = planner.build(context, config, findings, self._holding)
+        known = self._processors.named_by(config)
+        holding = frozenset(name for name, each in known.items() if each.capabilities.holds)
+        plan, decisions = planner.build(context, config, findings, holding)
         return Planned(with_findings(context, findings), plan, decisions, config, key)
 
     async def reached(self, payment_id: str) -> Payment:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from services.orchestration.domain import processors
+from services.orchestration.domain.processors import ProcessorConfig
 from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
 from services.runtime.money import Money, exponent
@@ -59,6 +61,7 @@ class MerchantConfig:
         call_timeout_ms: how long one call may take before its outcome counts as unknown.
         partial_allowed: whether a payment may end with a part charged.
         capture: of payments whose request says nothing of it.
+        processors: the merchant's own, beside those of every merchant.
     """
 
     merchant_id: str
@@ -68,21 +71,29 @@ class MerchantConfig:
     call_timeout_ms: int = CALL_TIMEOUT_MS_DEFAULT
     partial_allowed: bool = False
     capture: Capture = Capture.AUTOMATIC
+    processors: tuple[ProcessorConfig, ...] = ()
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""
         return next((rule for rule in self.methods if rule.method == method), None)
 
 
-def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
+def check(
+    config: MerchantConfig, built_in: Collection[str], adapters: Collection[str] = ()
+) -> None:
     """Refuse a configuration that could not be carried out.
 
+    Args:
+        built_in: processors that every merchant may name.
+        adapters: what may speak to the merchant's own.
+
     Raises:
-        UnknownProcessor: it names a processor that has no adapter here.
+        UnknownProcessor: it names a processor that is neither its own nor every merchant's.
         InvalidField: a method stands twice, a processor is its own fallback, or a name holds a card number.
         UnknownCurrency: a limit is in no ISO 4217 currency.
     """
-    faults: list[FieldViolation] = []
+    faults = processors.check(config.processors, built_in, adapters)
+    known = {*built_in, *(each.processor_id for each in config.processors)}
     if holds_card_number(config.merchant_id):
         # No payment could name it: card numbers are dropped from payment requests.
         faults.append(FieldViolation("config.merchant_id", "must not hold a card number"))
@@ -100,7 +111,7 @@ def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
             )
         if rule.cap is not None:
             exponent(rule.cap.currency_code)
-        _check_processors(path, rule, known_processors)
+        _check_processors(path, rule, known)
     if faults:
         raise InvalidField.of(faults)
 
@@ -109,7 +120,7 @@ def _check_processors(path: str, rule: MethodRule, known: Collection[str]) -> No
     for processor_id in rule.processors:
         if processor_id not in known:
             raise UnknownProcessor(
-                f"{path} names processor {processor_id}, which has no adapter; the known ones are"
+                f"{path} names processor {processor_id}, which is not among its own; the known ones are"
                 f" {', '.join(sorted(known))}",
                 processor_id=processor_id,
                 method=rule.method,

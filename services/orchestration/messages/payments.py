@@ -33,6 +33,7 @@ from services.orchestration.domain.payment import (
     status_of_instruction,
 )
 from services.orchestration.domain.plan import Decision, Plan
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.record import Payment, Planned
 from services.orchestration.domain.request import Context
 from services.runtime.edge import values as edge
@@ -187,6 +188,16 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
     message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
     timeout = timedelta(milliseconds=config.call_timeout_ms)
     message.timeouts.call_timeout.FromTimedelta(timeout)
+    message.processors.extend(
+        config_pb2.ProcessorConfig(
+            processor_id=each.processor_id,
+            adapter=each.adapter,
+            base_url=each.base_url,
+            credential_ref=each.credential_ref,
+            settings=dict(each.settings),
+        )
+        for each in config.processors
+    )
     for rule in config.methods:
         method = message.methods.add(
             method=rule.method,
@@ -212,6 +223,16 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
         call_timeout_ms=timeout_ms,
         partial_allowed=message.partial_allowed,
         capture=_CAPTURES.read(message.capture) or Capture.AUTOMATIC,
+        processors=tuple(
+            ProcessorConfig(
+                each.processor_id,
+                each.adapter,
+                each.base_url,
+                each.credential_ref,
+                tuple(sorted(each.settings.items())),
+            )
+            for each in message.processors
+        ),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from services.orchestration.domain.config import Capture, MethodRule
 from services.orchestration.domain.issues import Issue, Severity
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.request import Context, Preference
 from services.runtime.money import Money
 
@@ -68,5 +70,18 @@ def methods_from_json(stored: list[dict[str, Any]]) -> tuple[MethodRule, ...]:
             Money(*item["cap"]) if item["cap"] else None,
             tuple(item["processors"]),
         )
+        for item in stored
+    )
+
+
+def processors_to_json(processors: tuple[ProcessorConfig, ...]) -> list[dict[str, Any]]:
+    """Return the processors of a configuration as JSON."""
+    return [asdict(each) | {"settings": dict(each.settings)} for each in processors]
+
+
+def processors_from_json(stored: list[dict[str, Any]]) -> tuple[ProcessorConfig, ...]:
+    """Return the processors that were stored."""
+    return tuple(
+        ProcessorConfig(**(item | {"settings": tuple(sorted(item["settings"].items()))}))
         for item in stored
     )

@@ -35,6 +35,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             call_timeout_ms=config.call_timeout_ms,
             partial_allowed=config.partial_allowed,
             capture=config.capture.value,
+            processors=codec.processors_to_json(config.processors),
             created_at=work.now,
             created_by=created_by,
         )
@@ -79,5 +80,6 @@ def _config(row: Any) -> StoredConfig:
         row.call_timeout_ms,
         row.partial_allowed,
         Capture(row.capture),
+        codec.processors_from_json(row.processors),
     )
     return StoredConfig(config, row.created_at, row.created_by)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import inspect
 import json
 import os
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
+
+from services.runtime.process.heap import uncollected
 
 HOLD_SECONDS = 0.25
 _BEAT_SECONDS = 0.02
@@ -135,7 +136,9 @@ class LoopWatch:
             if seen != self._beats:
                 seen, turn = self._beats, _Turn()
                 continue
-            with _no_collection():
+            # `f_back` makes the frame before. If that starts a collection, what it ends may let the other thread run,
+            # whose frame is then gone while CPython 3.11 still reads it.
+            with uncollected():
                 frame = sys._current_frames().get(self._ident)
                 stack = _below_loop(_outermost_first(frame), self._loop)
             if frame is None or not stack or not self._judge(stack):
@@ -187,22 +190,6 @@ def read_holds(text: str) -> list[Hold]:
         stack = [Place(**place) for place in found["stack"]]
         holds.append(Hold(found["kind"], found["held_ms"], stack))
     return holds
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the collector away.
-
-    `f_back` makes the frame before. If that starts a collection, what it ends may let the other thread run,
-    whose frame is then gone while CPython 3.11 still reads it.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _outermost_first(frame: FrameType | None) -> list[FrameType]:

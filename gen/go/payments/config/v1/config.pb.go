@@ -102,7 +102,10 @@ type MerchantConfig struct {
 	// Principal who stored the version. Output only.
 	CreatedBy string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC.
-	Capture       Capture `protobuf:"varint,9,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	Capture Capture `protobuf:"varint,9,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	// Processors of this merchant's own, beside the sandbox ones that every merchant may name. One that no method
+	// names is allowed.
+	Processors    []*ProcessorConfig `protobuf:"bytes,10,rep,name=processors,proto3" json:"processors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -200,6 +203,98 @@ func (x *MerchantConfig) GetCapture() Capture {
 	return Capture_CAPTURE_UNSPECIFIED
 }
 
+func (x *MerchantConfig) GetProcessors() []*ProcessorConfig {
+	if x != nil {
+		return x.Processors
+	}
+	return nil
+}
+
+// ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
+// of the mesh keeps for this tenant.
+type ProcessorConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name by which methods call it; each appears once, and none is that of a sandbox processor.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// What speaks to it: `stripe`, `http-json` for a gateway that is described by `settings`, or `sandbox`, which moves
+	// no money.
+	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
+	// plain http, are refused unless the operator lists the host.
+	BaseUrl string `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
+	// Name of the credential that is used, as the operator keeps it; empty for an adapter that needs none.
+	CredentialRef string `protobuf:"bytes,4,opt,name=credential_ref,json=credentialRef,proto3" json:"credential_ref,omitempty"`
+	// The adapter's settings by name; see the guide of processors.
+	Settings      map[string]string `protobuf:"bytes,5,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessorConfig) Reset() {
+	*x = ProcessorConfig{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessorConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessorConfig) ProtoMessage() {}
+
+func (x *ProcessorConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessorConfig.ProtoReflect.Descriptor instead.
+func (*ProcessorConfig) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ProcessorConfig) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetBaseUrl() string {
+	if x != nil {
+		return x.BaseUrl
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetCredentialRef() string {
+	if x != nil {
+		return x.CredentialRef
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // MethodConfig says through which processors a payment method is charged.
 type MethodConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -218,7 +313,7 @@ type MethodConfig struct {
 
 func (x *MethodConfig) Reset() {
 	*x = MethodConfig{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +325,7 @@ func (x *MethodConfig) String() string {
 func (*MethodConfig) ProtoMessage() {}
 
 func (x *MethodConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +338,7 @@ func (x *MethodConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig.ProtoReflect.Descriptor instead.
 func (*MethodConfig) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *MethodConfig) GetMethod() string {
@@ -286,7 +381,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -298,7 +393,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -311,7 +406,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
@@ -332,7 +427,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -344,7 +439,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -357,7 +452,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Timeouts) GetCallTimeout() *durationpb.Duration {
@@ -371,7 +466,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x88\x04\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd7\x04\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -385,7 +480,20 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12'\n" +
 	"\n" +
 	"created_by\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n" +
-	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\"\xf6\x02\n" +
+	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\x12M\n" +
+	"\n" +
+	"processors\x18\n" +
+	" \x03(\v2#.payments.config.v1.ProcessorConfigB\b\xbaH\x05\x92\x01\x02\x10\x14R\n" +
+	"processors\"\xcb\x03\n" +
+	"\x0fProcessorConfig\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12;\n" +
+	"\aadapter\x18\x02 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\aadapter\x12#\n" +
+	"\bbase_url\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\abaseUrl\x12K\n" +
+	"\x0ecredential_ref\x18\x04 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,63})?$R\rcredentialRef\x12\x85\x01\n" +
+	"\bsettings\x18\x05 \x03(\v21.payments.config.v1.ProcessorConfig.SettingsEntryB6\xbaH3\x9a\x010\x10d\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\x05r\x03\x18\xf4\x03R\bsettings\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x02\n" +
 	"\fMethodConfig\x125\n" +
 	"\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n" +
 	"\n" +
@@ -416,30 +524,34 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_payments_config_v1_config_proto_goTypes = []any{
 	(Capture)(0),                  // 0: payments.config.v1.Capture
 	(*MerchantConfig)(nil),        // 1: payments.config.v1.MerchantConfig
-	(*MethodConfig)(nil),          // 2: payments.config.v1.MethodConfig
-	(*RetryPolicy)(nil),           // 3: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 4: payments.config.v1.Timeouts
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 6: payments.type.v1.Money
-	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
+	(*ProcessorConfig)(nil),       // 2: payments.config.v1.ProcessorConfig
+	(*MethodConfig)(nil),          // 3: payments.config.v1.MethodConfig
+	(*RetryPolicy)(nil),           // 4: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 5: payments.config.v1.Timeouts
+	nil,                           // 6: payments.config.v1.ProcessorConfig.SettingsEntry
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*v1.Money)(nil),              // 8: payments.type.v1.Money
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	2, // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	3, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	4, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	5, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	3, // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	4, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	5, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	7, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
 	0, // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	6, // 5: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	7, // 6: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	2, // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
+	6, // 6: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
+	8, // 7: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	9, // 8: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -453,7 +565,7 @@ func file_payments_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x88\x04\n\x0eMerchantConfig\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x46\n\x07methods\x18\x03 \x03(\x0b\x32 .payments.config.v1.MethodConfigB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x07methods\x12\x42\n\x0cretry_policy\x18\x04 \x01(\x0b\x32\x1f.payments.config.v1.RetryPolicyR\x0bretryPolicy\x12\x38\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.payments.config.v1.TimeoutsR\x08timeouts\x12\'\n\x0fpartial_allowed\x18\x06 \x01(\x08R\x0epartialAllowed\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\'\n\ncreated_by\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n\x07\x63\x61pture\x18\t \x01(\x0e\x32\x1b.payments.config.v1.CaptureB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63\x61pture\"\xf6\x02\n\x0cMethodConfig\x12\x35\n\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBN\xbaHK\xba\x01H\n\x18method_config.max_amount\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tmaxAmount\x12\x44\n\x0cprocessor_id\x18\x03 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12`\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tB*\xbaH\'\x92\x01$\x10\x08\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14\x66\x61llbackProcessorIds\"U\n\x0bRetryPolicy\x12\x46\n\x1a\x61ttempts_per_processor_max\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17\x61ttemptsPerProcessorMax\"[\n\x08Timeouts\x12O\n\x0c\x63\x61ll_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x02\x08\x1e\x32\x05\x10\x80\xc2\xd7/R\x0b\x63\x61llTimeout*M\n\x07\x43\x61pture\x12\x17\n\x13\x43\x41PTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PTURE_AUTOMATIC\x10\x01\x12\x12\n\x0e\x43\x41PTURE_MANUAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd7\x04\n\x0eMerchantConfig\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x46\n\x07methods\x18\x03 \x03(\x0b\x32 .payments.config.v1.MethodConfigB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x07methods\x12\x42\n\x0cretry_policy\x18\x04 \x01(\x0b\x32\x1f.payments.config.v1.RetryPolicyR\x0bretryPolicy\x12\x38\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.payments.config.v1.TimeoutsR\x08timeouts\x12\'\n\x0fpartial_allowed\x18\x06 \x01(\x08R\x0epartialAllowed\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\'\n\ncreated_by\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n\x07\x63\x61pture\x18\t \x01(\x0e\x32\x1b.payments.config.v1.CaptureB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63\x61pture\x12M\n\nprocessors\x18\n \x03(\x0b\x32#.payments.config.v1.ProcessorConfigB\x08\xbaH\x05\x92\x01\x02\x10\x14R\nprocessors\"\xcb\x03\n\x0fProcessorConfig\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12;\n\x07\x61\x64\x61pter\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x07\x61\x64\x61pter\x12#\n\x08\x62\x61se_url\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02R\x07\x62\x61seUrl\x12K\n\x0e\x63redential_ref\x18\x04 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,63})?$R\rcredentialRef\x12\x85\x01\n\x08settings\x18\x05 \x03(\x0b\x32\x31.payments.config.v1.ProcessorConfig.SettingsEntryB6\xbaH3\x9a\x01\x30\x10\x64\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\x05r\x03\x18\xf4\x03R\x08settings\x1a;\n\rSettingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xf6\x02\n\x0cMethodConfig\x12\x35\n\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBN\xbaHK\xba\x01H\n\x18method_config.max_amount\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tmaxAmount\x12\x44\n\x0cprocessor_id\x18\x03 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12`\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tB*\xbaH\'\x92\x01$\x10\x08\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14\x66\x61llbackProcessorIds\"U\n\x0bRetryPolicy\x12\x46\n\x1a\x61ttempts_per_processor_max\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17\x61ttemptsPerProcessorMax\"[\n\x08Timeouts\x12O\n\x0c\x63\x61ll_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x02\x08\x1e\x32\x05\x10\x80\xc2\xd7/R\x0b\x63\x61llTimeout*M\n\x07\x43\x61pture\x12\x17\n\x13\x43\x41PTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PTURE_AUTOMATIC\x10\x01\x12\x12\n\x0e\x43\x41PTURE_MANUAL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERCHANTCONFIG'].fields_by_name['created_by']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_MERCHANTCONFIG'].fields_by_name['capture']._loaded_options = None
   _globals['_MERCHANTCONFIG'].fields_by_name['capture']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MERCHANTCONFIG'].fields_by_name['processors']._loaded_options = None
+  _globals['_MERCHANTCONFIG'].fields_by_name['processors']._serialized_options = b'\272H\005\222\001\002\020\024'
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._loaded_options = None
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_options = b'8\001'
+  _globals['_PROCESSORCONFIG'].fields_by_name['processor_id']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['processor_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['adapter']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['adapter']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['base_url']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['base_url']._serialized_options = b'\272H\005r\003\030\254\002'
+  _globals['_PROCESSORCONFIG'].fields_by_name['credential_ref']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['credential_ref']._serialized_options = b'\272H!r\0372\035^([a-z0-9][a-z0-9_-]{0,63})?$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['settings']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['settings']._serialized_options = b'\272H3\232\0010\020d\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\005r\003\030\364\003'
   _globals['_METHODCONFIG'].fields_by_name['method']._loaded_options = None
   _globals['_METHODCONFIG'].fields_by_name['method']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9_]{0,31}$'
   _globals['_METHODCONFIG'].fields_by_name['max_amount']._loaded_options = None
@@ -57,14 +71,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPOLICY'].fields_by_name['attempts_per_processor_max']._serialized_options = b'\272H\006\032\004\030\005(\000'
   _globals['_TIMEOUTS'].fields_by_name['call_timeout']._loaded_options = None
   _globals['_TIMEOUTS'].fields_by_name['call_timeout']._serialized_options = b'\272H\016\252\001\013\"\002\010\0362\005\020\200\302\327/'
-  _globals['_CAPTURE']._serialized_start=1258
-  _globals['_CAPTURE']._serialized_end=1335
+  _globals['_CAPTURE']._serialized_start=1799
+  _globals['_CAPTURE']._serialized_end=1876
   _globals['_MERCHANTCONFIG']._serialized_start=179
-  _globals['_MERCHANTCONFIG']._serialized_end=699
-  _globals['_METHODCONFIG']._serialized_start=702
-  _globals['_METHODCONFIG']._serialized_end=1076
-  _globals['_RETRYPOLICY']._serialized_start=1078
-  _globals['_RETRYPOLICY']._serialized_end=1163
-  _globals['_TIMEOUTS']._serialized_start=1165
-  _globals['_TIMEOUTS']._serialized_end=1256
+  _globals['_MERCHANTCONFIG']._serialized_end=778
+  _globals['_PROCESSORCONFIG']._serialized_start=781
+  _globals['_PROCESSORCONFIG']._serialized_end=1240
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_start=1181
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_end=1240
+  _globals['_METHODCONFIG']._serialized_start=1243
+  _globals['_METHODCONFIG']._serialized_end=1617
+  _globals['_RETRYPOLICY']._serialized_start=1619
+  _globals['_RETRYPOLICY']._serialized_end=1704
+  _globals['_TIMEOUTS']._serialized_start=1706
+  _globals['_TIMEOUTS']._serialized_end=1797
 # @@protoc_insertion_point(module_scope)

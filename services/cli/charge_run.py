@@ -33,6 +33,7 @@ class Run:
     Attributes:
         charged: charges that stand.
         totals: their sums in minor units, by currency.
+        totals_with_tax: the same with taxes that are added: what is owed.
         refused: organisations that could not be charged, by reason.
         refusals: the first thousand of them, each with why.
         later: organisations that were put on a business model behind the period, and were not charged.
@@ -41,6 +42,7 @@ class Run:
 
     charged: int = 0
     totals: Counter[str] = field(default_factory=Counter)
+    totals_with_tax: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     refusals: list[tuple[str, CliError]] = field(default_factory=list)
     later: int = 0
@@ -130,10 +132,17 @@ def charged(
                     continue
                 run.charged += 1
                 run.totals[made.total.currency_code] += made.total.minor_units
+                owed = owed_by(made)
+                run.totals_with_tax[owed.currency_code] += owed.minor_units
                 yield made
         finally:
             for _, answer in waiting:
                 answer.cancel()
+
+
+def owed_by(made: billing_pb2.Charge) -> type_pb2.Money:
+    """Return what the organisation owes for a charge: its total, and taxes that are added to it."""
+    return made.total_with_tax if made.HasField("total_with_tax") else made.total
 
 
 def _when_let(charge: Callable[[str], billing_pb2.Charge], org_id: str) -> billing_pb2.Charge:

@@ -170,13 +170,15 @@ usage_rollup = Table(
     Column("org_id", Text(collation="C"), primary_key=True),
     Column("sku", Text(collation="C"), primary_key=True),
     Column("project_id", Text(collation="C"), nullable=False),
-    # One for each key, in the order of rollup_state.group_keys; null where events lack it.
+    # One for each key, in the order of rollup_state.group_keys; null where events lack it. Empty if not keyed.
     Column("group_values", ARRAY(Text(collation="C")), nullable=False),
     Column("quantity", Numeric, nullable=False),
     Column("smallest", Numeric),
     Column("largest", Numeric),
     # The largest of those of the last instant.
     Column("latest", Numeric),
+    # Whether it is of one combination of the values of keys; else of all of them.
+    Column("keyed", Boolean, primary_key=True),
 )
 
 rollup_state = Table(

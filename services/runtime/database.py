@@ -152,10 +152,17 @@ class UnitOfWork:
         self.later(query, parameters, prepare=prepare)
         return (await self._run())[-1]
 
-    async def execute_all(self, *queries: tuple[Executable | str, Parameters | None]) -> list[Rows]:
-        """Run statements in one go, in their order; returns the answer of each."""
+    async def execute_all(
+        self, *queries: tuple[Executable | str, Parameters | None], prepare: bool = True
+    ) -> list[Rows]:
+        """Run statements in one go, in their order; returns the answer of each.
+
+        Args:
+            queries: the statements with their values.
+            prepare: keep their plans for the next time on the session.
+        """
         for query, parameters in queries:
-            self.later(query, parameters)
+            self.later(query, parameters, prepare=prepare)
         return (await self._run())[-len(queries) :]
 
     def later(

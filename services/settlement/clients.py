@@ -47,7 +47,8 @@ class LedgerClient:
         except DomainError as error:
             if error.code in TRANSIENT_CODES:
                 raise
-            raise not_bookable(posting, error.reason) from error
+            result = error.metadata.get("result") or error.reason
+            raise not_bookable(posting, result) from error
         return UUID(response.posting.posting_id)
 
     async def balance(self, expected: Expected) -> tuple[str, int]:

@@ -234,7 +234,12 @@ SELECT a.party, a.currency_code, a.dispute_id,
             FROM settlement.posting AS o
             JOIN settlement.payout AS p ON p.tenant_id = o.tenant_id AND p.payout_id = o.payout_id
            WHERE o.tenant_id = %(tenant_id)s AND o.posted_at IS NULL AND a.dispute_id = ''
-             AND p.party = a.party AND p.currency_code = a.currency_code), 0) AS expected_minor
+             AND p.party = a.party AND p.currency_code = a.currency_code), 0) AS expected_minor,
+       a.dispute_id = '' AND EXISTS (
+         SELECT FROM settlement.posting AS o
+           JOIN settlement.payout AS p ON p.tenant_id = o.tenant_id AND p.payout_id = o.payout_id
+          WHERE o.tenant_id = %(tenant_id)s AND o.posted_at IS NULL
+            AND p.party = a.party AND p.currency_code = a.currency_code) AS posting
   FROM account AS a
  WHERE (a.party, a.currency_code, a.dispute_id)
        > (%(after_party)s, %(after_currency)s, %(after_dispute)s)
@@ -242,5 +247,4 @@ SELECT a.party, a.currency_code, a.dispute_id,
  LIMIT %(limit)s;
 
 -- @on_their_way
-SELECT EXISTS (SELECT FROM settlement.intake WHERE tenant_id = %(tenant_id)s AND taken_at IS NULL)
-    OR EXISTS (SELECT FROM settlement.posting WHERE tenant_id = %(tenant_id)s AND posted_at IS NULL);
+SELECT EXISTS (SELECT FROM settlement.intake WHERE tenant_id = %(tenant_id)s AND taken_at IS NULL);

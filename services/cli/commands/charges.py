@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -133,20 +133,30 @@ def _charge_all(
                 document.add("refusals", list(map(charge_run.as_json, run.refusals)))
                 document.add("refused", dict(run.refused))
                 document.add("assigned_later", run.later_ids)
-                document.add("totals", {code: str(sum_) for code, sum_ in run.totals.items()})
+                document.add("totals", _as_texts(run.totals))
+                document.add("totals_with_tax", _as_texts(run.totals_with_tax))
         else:
             print_tables(_LISTED, map(_row, told()), right=("total",))
     if not quiet and output is Format.TABLE:
-        sums = [
-            money(type_pb2.Money(currency_code=code, minor_units=total))
-            for code, total in sorted(run.totals.items())
-        ]
-        say(f"{run.charged:,} charged: {', '.join(sums) or 'nothing'}")
+        with_tax = f"; with tax {_sums(run.totals_with_tax)}"
+        taxed = with_tax if run.totals_with_tax != run.totals else ""
+        say(f"{run.charged:,} charged: {_sums(run.totals) or 'nothing'}{taxed}")
     if run.later:
         _tell_later(run)
     if run.refused:
         _tell_refused(run)
         raise typer.Exit(EXIT_INCOMPLETE)
+
+
+def _sums(totals: Mapping[str, int]) -> str:
+    return ", ".join(
+        money(type_pb2.Money(currency_code=code, minor_units=total))
+        for code, total in sorted(totals.items())
+    )
+
+
+def _as_texts(totals: Mapping[str, int]) -> dict[str, str]:
+    return {code: str(total) for code, total in totals.items()}
 
 
 def _tell_later(run: charge_run.Run) -> None:
@@ -318,8 +328,15 @@ def _row(item: billing_pb2.Charge) -> tuple[str, ...]:
         item.charge_id,
         item.org_id,
         periods.describe(item.period),
-        money(item.total),
+        _total(item),
         enum_name(item, "status"),
+    )
+
+
+def _total(made: billing_pb2.Charge) -> str:
+    owed = charge_run.owed_by(made)
+    return (
+        money(made.total) if owed == made.total else f"{money(made.total)}, with tax {money(owed)}"
     )
 
 

@@ -96,9 +96,9 @@ def _give(
         payment = client.call(stub.GetPayment, asked).payment
         if amount:
             request.amount.CopyFrom(amounts.parse("--amount", amount, payment.context.currency))
-        request.request_id = request_id or (str(uuid4()) if again else _key(request, payment))
-        with Resumable(f"--request-id {request.request_id}" if again else ""):
-            answer = client.call(getattr(stub, name), request)
+        own = request_id or (str(uuid4()) if again else "")
+        with Resumable(f"--request-id {own}" if again else ""):
+            answer = _ask(client, getattr(stub, name), request, own, payment)
     given = answer.instruction
     if any(each.instruction_id == given.instruction_id for each in payment.instructions):
         note(
@@ -114,16 +114,26 @@ def _give(
         raise CliError(f"the {what} failed", *_refusals(answer), exit_code=EXIT_REFUSED)
 
 
-def _key(request: Any, payment: orchestration_pb2.Payment) -> str:
-    """Derive the request's id from what it asks for: the same command again asks for the same.
+def _ask(
+    client: Client, rpc: Any, request: Any, own: str, payment: orchestration_pb2.Payment
+) -> Any:
+    """Ask under the caller's own id, or under one derived from what is asked: the same command asks for the same.
 
-    After one that failed it asks anew.
+    After its instruction has failed it asks anew. Only its own count: had others' a part in its id, a refund that
+    went well would be given once more behind a capture that failed.
     """
-    failed = sum(
-        each.status == orchestration_pb2.INSTRUCTION_STATUS_FAILED for each in payment.instructions
-    )
     content = request.SerializeToString(deterministic=True).hex()
-    return str(derived_uuid(type(request).__name__, content, str(failed)))
+    ended = {
+        each.instruction_id
+        for each in payment.instructions
+        if each.status == orchestration_pb2.INSTRUCTION_STATUS_FAILED
+    }
+    for failed in range(len(ended) + 1):
+        request.request_id = own or str(derived_uuid(type(request).__name__, content, str(failed)))
+        answer = client.call(rpc, request)
+        if own or answer.instruction.instruction_id not in ended:
+            break
+    return answer
 
 
 def _show(answer: Any) -> None:

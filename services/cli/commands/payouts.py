@@ -18,7 +18,7 @@ from payments.type.v1 import type_pb2
 
 from services.cli import amounts, lists, periods
 from services.cli.client import Client, Session
-from services.cli.errors import EXIT_DIFFERENT, EXIT_USAGE, CliError
+from services.cli.errors import EXIT_DIFFERENT, EXIT_USAGE, CliError, Resumable
 from services.cli.output import (
     Format,
     LimitOption,
@@ -27,11 +27,13 @@ from services.cli.output import (
     confirm,
     enum_name,
     money,
+    note,
     print_json,
     print_table,
     say,
     when,
 )
+from services.runtime.ids import derived_uuid
 
 payouts = typer.Typer(help="Payouts to partners, and the rules they go by.", no_args_is_help=True)
 commissions = typer.Typer(
@@ -97,21 +99,36 @@ def create(
     amount: Annotated[str, typer.Option(help="how much, in major units, e.g. 250.00")],
     currency: Annotated[str, typer.Option(help="ISO 4217 code of --amount")] = "AUD",
     destination: Annotated[str, typer.Option(help="where it goes, in your words")] = "",
-    request_id: _RequestIdOption = "",
+    request_id: Annotated[
+        str, typer.Option(help="UUID; by default derived from what is asked for")
+    ] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="pay out once more what the same command has paid out")
+    ] = False,
     yes: YesOption = False,
     output: OutputOption = Format.TABLE,
 ) -> None:
-    """Pay out part of what a party is owed, now."""
+    """Pay out part of what a party is owed, now.
+
+    Repeating a command pays nothing out twice; --again does on purpose. A payout that came back is made anew.
+    """
+    if again and request_id:
+        raise CliError(
+            "--again makes its own request id: use it without --request-id", exit_code=EXIT_USAGE
+        )
     wanted = amounts.parse("--amount", amount, currency)
     confirm(f"This pays {money(wanted)} to {party}", yes=yes)
     request = payout_service_pb2.CreatePayoutRequest(
-        request_id=request_id or str(uuid4()),
-        party=party,
-        amount=wanted,
-        destination=destination,
+        party=party, amount=wanted, destination=destination
     )
-    with Client(Session.find()) as client:
-        found = client.call(_stub(client).CreatePayout, request).payout
+    own = request_id or (str(uuid4()) if again else "")
+    with Client(Session.find()) as client, Resumable(f"--request-id {own}" if again else ""):
+        found, repeated = _made(client, request, own)
+    if repeated:
+        note(
+            f"this is the payout made at {when(found.created_at)} UTC: nothing more was paid;"
+            " --again makes another one"
+        )
     _show(found, output)
 
 
@@ -291,6 +308,29 @@ def sweep(
         print_table("", _SWEEPS, [_sweep_row(found)], right=("payouts",))
 
 
+def _made(
+    client: Client, request: payout_service_pb2.CreatePayoutRequest, own: str
+) -> tuple[settlement_pb2.Payout, bool]:
+    """Make the payout, or find it: under the caller's own id, or under one derived from what is asked for.
+
+    Returns:
+        The payout as it stands, and whether it was there before.
+    """
+    stub = _stub(client)
+    listed = payout_service_pb2.ListPayoutsRequest(party=request.party)
+    before = {
+        each.payout_id: each for each in lists.pages(client, stub.ListPayouts, listed, "payouts")
+    }
+    content = request.SerializeToString(deterministic=True).hex()
+    for returned in range(len(before) + 1):
+        request.request_id = own or str(derived_uuid("payout", content, str(returned)))
+        made = client.call(stub.CreatePayout, request).payout
+        known = before.get(made.payout_id)
+        if own or known is None or known.status != settlement_pb2.PAYOUT_STATUS_RETURNED:
+            break
+    return known or made, known is not None
+
+
 def _stub(client: Client) -> payout_service_pb2_grpc.PayoutServiceStub:
     return client.stub(payout_service_pb2_grpc.PayoutServiceStub)
 
@@ -320,6 +360,11 @@ def _show(found: settlement_pb2.Payout, output: Format) -> None:
             f"posting {posting.posting_id}" if posting.posting_id else "on its way to the ledger"
         )
         say(f"  {posting.recipe}: {known}")
+    if found.HasField("paid_at"):
+        reference = f", {found.payment_reference}" if found.payment_reference else ""
+        say(f"  paid at {when(found.paid_at)}{reference}")
+    if found.HasField("returned_at"):
+        say(f"  returned at {when(found.returned_at)}, {found.return_code}")
 
 
 def _show_policy(found: settlement_pb2.SettlementPolicy, output: Format) -> None:

@@ -33,6 +33,7 @@ from services.ledger.domain.integrity_postings import (
     stray_faults,
     unplanned,
 )
+from services.ledger.domain.integrity_reversals import reversals_faults
 from services.ledger.domain.integrity_transfers import holds_faults, ids_faults, transfers_faults
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.store import chain
@@ -54,6 +55,7 @@ ENTRIES_A_PAGE = 5_000
 TRANSFERS_A_PAGE = 1_000
 IDS_A_PAGE = 5_000
 HOLDS_A_PAGE = 500
+REVERSALS_A_PAGE = 500
 BLOCKS_A_PAGE = 100
 HEADS_A_PAGE = 100
 POSTINGS_A_PAGE = 50
@@ -181,6 +183,17 @@ async def _holds(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]:
         after = page[-1].hold.transfer_id
 
 
+async def _reversals(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]:
+    after: tuple[UUID, UUID] | None = None
+    while True:
+        async with reader.snapshot() as work:
+            page, taken = await store.reversals_page(work, after, REVERSALS_A_PAGE)
+        yield Page(len(page), reversals_faults(page, taken))
+        if len(page) < REVERSALS_A_PAGE:
+            return
+        after = page[-1].reversed_id, page[-1].transfer_id
+
+
 async def _chain(reader: Reader, _asked: Asked) -> AsyncGenerator[Page, None]:
     before: Block | None = None
     while True:
@@ -286,6 +299,7 @@ PASSES: tuple[Pass, ...] = (
     Pass((Check.TRANSFERS, Check.TRANSFER_IDS, Check.HOLDS, Check.REVERSALS), _transfers),
     Pass((Check.TRANSFER_IDS,), _ids),
     Pass((Check.HOLDS,), _holds),
+    Pass((Check.REVERSALS,), _reversals),
     Pass((Check.POSTINGS,), _postings),
     Pass((Check.CHAIN,), _chain),
     Pass((Check.HEADS,), _heads),

@@ -148,7 +148,7 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
         NotFound: there is no such transfer in the books.
         TransferNotReversible: it posted nothing.
         TransferAlreadyReversed: its opposite was posted before.
-        ReversalRefused: an account refuses the opposite, or recipes have reversed a part of it.
+        ReversalRefused: an account refuses the opposite, or others have reversed a part of it or of what it gives back.
     """
     # Ahead of what is locked below, as every batch does.
     await periods.share(work)
@@ -157,7 +157,8 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
     if view is None:
         raise NotFound("transfer", str(command.transfer_id))
     reversal = opposite(view.transfer, command.reason)
-    taken_minor = (await reversals.lock(work, {command.transfer_id})).get(command.transfer_id, 0)
+    taken = await reversals.lock(work, {command.transfer_id})
+    taken_minor = taken.minor.get(command.transfer_id, 0)
     (verdict,) = (await post_transfers([reversal], work)).verdicts
     if verdict.result is TransferResult.EXISTS or view.reversed_by_id is not None:
         raise TransferAlreadyReversed(
@@ -168,6 +169,9 @@ async def reverse_transfer(command: Reversal, work: UnitOfWork) -> TransferView:
     amount_minor = moved(reversal)
     if taken_minor > 0 and verdict.result is TransferResult.OK:
         raise ReversalRefused.in_part(command.transfer_id, taken_minor, amount_minor)
+    beyond = taken.beyond(command.transfer_id, amount_minor)
+    if beyond is not None and verdict.result is TransferResult.OK:
+        raise ReversalRefused.by_others(command.transfer_id, *beyond)
     if verdict.result is not TransferResult.OK:
         # The refusal undoes the transaction, and with it the claim of the reversal's id: it can be tried again.
         raise ReversalRefused(

@@ -31,6 +31,7 @@ from services.ledger.domain.recipes.judging import Judged, OpenBooks, judge, tol
 from services.ledger.domain.recipes.parameters import Values
 from services.ledger.domain.recipes.postings import PostingView, posted, transfers_of
 from services.ledger.domain.recipes.recipe import Recipe
+from services.ledger.domain.reversals import Taken
 from services.ledger.domain.transfers import Transfer, TransferResult
 from services.ledger.store import accounts as accounts_store
 from services.ledger.store import monitors, periods, reversals
@@ -288,7 +289,7 @@ class _Segment:
         """Lock what the plans reverse, then the holds and then the balances that they may move."""
         work = self._work
         reversed_ids = {transfer_id for plan in plans for transfer_id in plan.reverses}
-        taken = await reversals.lock(work, reversed_ids) if reversed_ids else {}
+        taken = await reversals.lock(work, reversed_ids) if reversed_ids else Taken()
         accounts: set[str] = set()
         pending: set[UUID] = set()
         for plan in plans:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from services.ledger.domain.chain import Place
 from services.ledger.domain.findings import Check, Finding
+from services.ledger.domain.integrity_reversals import Note
 from services.ledger.domain.recipes.evaluation import (
     EarlierPosting,
     Fact,
@@ -35,6 +36,7 @@ class KeptPosting:
     Attributes:
         places: leg, group and transfer of each, in the order of posting.
         place: of the first of its transfers that there is; None for none.
+        notes: what its transfers are noted to take back.
     """
 
     posting_id: UUID
@@ -46,6 +48,7 @@ class KeptPosting:
     places: tuple[tuple[str, int, UUID], ...]
     transfers: Mapping[UUID, Transfer]
     place: Place | None = None
+    notes: Mapping[UUID, Note] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -198,10 +201,23 @@ def _leg_faults(posting: KeptPosting, move: Move, made: list[Transfer]) -> Itera
                 f"{total} minor units of {', '.join(sorted(currencies))}",
             )
     for transfer in made:
+        yield from _note_faults(posting, move, transfer)
         for name, expected, is_so in _of_leg(move, transfer):
             if not is_so:
                 message = f"leg {move.leg.name} has another {name} than its recipe says"
                 yield _finding(posting, message, transfer.transfer_id, expected)
+
+
+def _note_faults(posting: KeptPosting, move: Move, transfer: Transfer) -> Iterator[Finding]:
+    """What a leg takes back is noted. Where it was more than was left, it stands in suspense and took nothing."""
+    note = posting.notes.get(transfer.transfer_id)
+    reverses = move.reverses
+    taken = Note(reverses.transfer_id, reverses.amount_minor) if reverses is not None else None
+    sides = {transfer.debit_account_id, transfer.credit_account_id}
+    is_its_own = sides == {each[0].account_id for each in (move.debits, move.credits) if each}
+    if note != taken and (note is not None or is_its_own):
+        message = f"what leg {move.leg.name} takes back is not noted as its recipe says"
+        yield _finding(posting, message, transfer.transfer_id, str(taken), str(note))
 
 
 def _of_leg(move: Move, transfer: Transfer) -> Iterator[tuple[str, str, bool]]:

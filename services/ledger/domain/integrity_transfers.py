@@ -14,6 +14,7 @@ from uuid import UUID
 from services.ledger.domain.chain import BookedEntry, BookedTransfer
 from services.ledger.domain.findings import Check, Finding
 from services.ledger.domain.holds import Hold, HoldState
+from services.ledger.domain.integrity_reversals import Note
 from services.ledger.domain.reversals import opposite
 from services.ledger.domain.transfers import (
     Kind,
@@ -45,12 +46,14 @@ class TransferFacts:
         id_row: of its id.
         has_hold: there is a hold of its id.
         ends_hold: there is a hold of its pending_id.
+        note: what it is noted to take back, looked for where it reverses another as a whole.
     """
 
     booked: BookedTransfer
     id_row: KeptId | None
     has_hold: bool
     ends_hold: bool
+    note: Note | None = None
 
 
 def transfers_faults(
@@ -62,7 +65,7 @@ def transfers_faults(
         findings += _entries_faults(facts.booked)
         findings += _hold_faults_of(facts)
         findings += _id_faults(facts)
-        findings += _reversal_faults(facts.booked.transfer, reversed_)
+        findings += _reversal_faults(facts.booked.transfer, facts.note, reversed_)
     return findings
 
 
@@ -200,9 +203,17 @@ def _asked(booked: BookedTransfer) -> Iterator[Transfer]:
         )
 
 
-def _reversal_faults(transfer: Transfer, reversed_: Mapping[UUID, Transfer]) -> Iterator[Finding]:
+def _reversal_faults(
+    transfer: Transfer, note: Note | None, reversed_: Mapping[UUID, Transfer]
+) -> Iterator[Finding]:
     if transfer.reverses_id is None:
         return
+    taken = Note(transfer.reverses_id, moved(transfer)) if moved(transfer) else None
+    if note != taken:
+        message = "what a reversal takes back is not noted as it is: that could be taken back again"
+        yield Finding(
+            Check.REVERSALS, message, str(taken), str(note), transfer_id=transfer.transfer_id
+        )
     original = reversed_.get(transfer.reverses_id)
     if original is None or original.kind not in _POSTS:
         found = "none" if original is None else original.kind.name

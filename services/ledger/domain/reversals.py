@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 from uuid import UUID
 
@@ -52,6 +53,76 @@ class ReversalRefused(DomainError):
             transfer_id=str(transfer_id),
             result=REVERSED_IN_PART,
         )
+
+    @classmethod
+    def by_others(cls, transfer_id: UUID, beyond: Above, left_minor: int) -> Self:
+        """Say that what it once took back has been taken back by others since."""
+        return cls(
+            f"transfer {transfer_id} is not reversed: it gives back what was taken of transfer {beyond.transfer_id},"
+            f" and of that only {left_minor} of {beyond.posted_minor} minor units are left",
+            transfer_id=str(transfer_id),
+            result=REVERSED_IN_PART,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What a reversal touches further up: the transfer that it reverses, what that one reverses, and so on.
+
+    Attributes:
+        takes: true where taking back the reversal takes back of this one too, false where it gives to it again.
+        posted_minor: what this one moved.
+    """
+
+    transfer_id: UUID
+    takes: bool
+    posted_minor: int
+
+    def change_minor(self, amount_minor: int) -> int:
+        """Return what is taken of it when so much of the reversal is taken back."""
+        return amount_minor if self.takes else -amount_minor
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was taken back of transfers.
+
+    Attributes:
+        minor: of each, net of reversals that were reversed themselves.
+        above: of those that are reversals, what they touch.
+    """
+
+    minor: dict[UUID, int] = field(default_factory=dict)
+    above: Mapping[UUID, tuple[Above, ...]] = field(default_factory=dict)
+
+    def exceeds(self, transfer_id: UUID, posted_minor: int, amount_minor: int) -> bool:
+        """True where more is taken back than is left of a transfer, or of what is taken back with it."""
+        left_minor = posted_minor - self.minor.get(transfer_id, 0)
+        is_own = amount_minor > max(0, left_minor)
+        return is_own or self.beyond(transfer_id, amount_minor) is not None
+
+    def beyond(self, transfer_id: UUID, amount_minor: int) -> tuple[Above, int] | None:
+        """Return what has less left than is taken of it with a transfer, and how much that is."""
+        for each in self.above.get(transfer_id, ()):
+            left_minor = each.posted_minor - self.minor.get(each.transfer_id, 0)
+            if each.change_minor(amount_minor) > max(0, left_minor):
+                return each, left_minor
+        return None
+
+    def take(self, transfer_id: UUID, amount_minor: int) -> None:
+        """Take back so much; below zero it goes the same way again."""
+        self._add(transfer_id, amount_minor)
+        for each in self.above.get(transfer_id, ()):
+            self._add(each.transfer_id, each.change_minor(amount_minor))
+
+    def touched(self, transfer_ids: Collection[UUID]) -> dict[UUID, int]:
+        """Return what was taken back of these and of all that is taken back with them."""
+        found = {*transfer_ids}
+        found |= {each.transfer_id for one in transfer_ids for each in self.above.get(one, ())}
+        return {each: self.minor.get(each, 0) for each in found}
+
+    def _add(self, transfer_id: UUID, amount_minor: int) -> None:
+        self.minor[transfer_id] = self.minor.get(transfer_id, 0) + amount_minor
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,29 @@ SELECT transfer_id, debit_account_id, credit_account_id, currency_code, code, am
  ORDER BY transfer_id
  LIMIT %(limit)s;
 
+-- @reversals_page
+SELECT r.reversed_id, r.transfer_id, r.amount_minor, m.amount_minor AS moved_minor,
+       CASE WHEN h.transfer_id IS NULL THEN o.amount_minor
+            ELSE h.remaining_minor + (SELECT coalesce(sum(e.amount_minor), 0)
+                                        FROM ledger.transfer AS e
+                                       WHERE e.tenant_id = r.tenant_id AND e.pending_id = h.transfer_id AND e.kind = 3)
+       END::numeric AS posted_minor
+  FROM (SELECT *
+          FROM ledger.reversal
+         WHERE tenant_id = %(tenant_id)s
+           AND (reversed_id, transfer_id) > (%(reversed_id)s::uuid, %(transfer_id)s::uuid)
+         ORDER BY reversed_id, transfer_id
+         LIMIT %(limit)s) AS r
+  LEFT JOIN ledger.transfer AS m ON m.tenant_id = r.tenant_id AND m.transfer_id = r.transfer_id
+  LEFT JOIN ledger.transfer AS o ON o.tenant_id = r.tenant_id AND o.transfer_id = r.reversed_id
+  LEFT JOIN ledger.hold AS h ON h.tenant_id = r.tenant_id AND h.transfer_id = r.reversed_id
+ ORDER BY r.reversed_id, r.transfer_id;
+
+-- @notes_of_reversals
+SELECT transfer_id, reversed_id, amount_minor
+  FROM ledger.reversal
+ WHERE tenant_id = %(tenant_id)s AND transfer_id = ANY (%(transfer_ids)s::uuid[]);
+
 -- @ends_of_holds
 SELECT pending_id, kind, debit_account_id, credit_account_id, currency_code, code, count(*)::bigint AS ends,
        sum(amount_minor)::numeric AS amount_minor

@@ -18,6 +18,7 @@ from services.ledger.domain.integrity_accounts import (
     SidesOfCurrency,
 )
 from services.ledger.domain.integrity_postings import Earlier, KeptPosting, NamedTransfer
+from services.ledger.domain.integrity_reversals import KeptReversal, Note
 from services.ledger.domain.integrity_transfers import (
     HoldEnds,
     HoldFacts,
@@ -26,6 +27,7 @@ from services.ledger.domain.integrity_transfers import (
     TransferFacts,
 )
 from services.ledger.domain.transfers import Kind, Reference, Transfer
+from services.ledger.store import reversals
 from services.ledger.store.chain import read_booked
 from services.ledger.store.posting import read_views, transfer_of
 from services.ledger.store.postings import values_of
@@ -70,6 +72,7 @@ async def _postings(work: UnitOfWork, rows: Sequence[Any]) -> list[KeptPosting]:
         row.posting_id: next((i for i in row.transfer_ids if i in views), None) for row in rows
     }
     places = await _places(work, {each for each in first.values() if each is not None})
+    notes = await _notes(work, wanted)
     return [
         KeptPosting(
             posting_id=row.posting_id,
@@ -81,9 +84,44 @@ async def _postings(work: UnitOfWork, rows: Sequence[Any]) -> list[KeptPosting]:
             places=tuple(zip(row.legs, row.groups, row.transfer_ids, strict=True)),
             transfers={i: views[i].transfer for i in row.transfer_ids if i in views},
             place=places.get(first[row.posting_id]),
+            notes={i: notes[i] for i in row.transfer_ids if i in notes},
         )
         for row in rows
     ]
+
+
+async def _notes(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID, Note]:
+    """Read what transfers are noted to take back."""
+    found: dict[UUID, Note] = {}
+    for ids in parts(sorted(transfer_ids)):
+        keys = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        for row in await work.execute(_SQL["notes_of_reversals"], keys):
+            found[row.transfer_id] = Note(row.reversed_id, row.amount_minor)
+    return found
+
+
+async def reversals_page(
+    work: UnitOfWork, after: tuple[UUID, UUID] | None, limit: int
+) -> tuple[list[KeptReversal], dict[UUID, int]]:
+    """Read notes of reversals behind one, and what was taken back in all of what they reverse."""
+    reversed_id, transfer_id = after or (_LEAST_ID, _LEAST_ID)
+    keys = {
+        "tenant_id": work.tenant_id,
+        "reversed_id": reversed_id,
+        "transfer_id": transfer_id,
+        "limit": limit,
+    }
+    page = [
+        KeptReversal(
+            row.reversed_id,
+            row.transfer_id,
+            row.amount_minor,
+            row.moved_minor,
+            None if row.posted_minor is None else int(row.posted_minor),
+        )
+        for row in await work.execute(_SQL["reversals_page"], keys)
+    ]
+    return page, await reversals.sums(work, {note.reversed_id for note in page})
 
 
 async def _places(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID | None, Place]:
@@ -215,14 +253,20 @@ async def _beside(work: UnitOfWork, booked: Sequence[BookedTransfer]) -> list[Tr
     beside = {
         row.transfer_id: row for row in await work.execute(_SQL["transfers_beside"], parameters)
     }
-    return [_facts(each, beside[each.transfer.transfer_id]) for each in booked]
+    notes = await _notes(
+        work, {each.transfer.transfer_id for each in booked if each.transfer.reverses_id}
+    )
+    return [
+        _facts(each, beside[each.transfer.transfer_id], notes.get(each.transfer.transfer_id))
+        for each in booked
+    ]
 
 
-def _facts(booked: BookedTransfer, row: Any) -> TransferFacts:
+def _facts(booked: BookedTransfer, row: Any, note: Note | None) -> TransferFacts:
     id_row = None
     if row.fingerprint is not None:
         id_row = KeptId(bytes(row.fingerprint), row.result, row.recorded_at)
-    return TransferFacts(booked, id_row, row.has_hold, row.ends_hold)
+    return TransferFacts(booked, id_row, row.has_hold, row.ends_hold, note)
 
 
 async def _transfers(work: UnitOfWork, transfer_ids: Collection[UUID]) -> list[Any]:

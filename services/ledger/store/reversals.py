@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from uuid import UUID
 
+from services.ledger.domain.reversals import Above, Taken
 from services.ledger.store.rows import parts
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
@@ -13,13 +15,28 @@ _SQL = sql.load("services.ledger", "queries/reversals.sql")
 _LOCKS = 1024
 
 
-async def lock(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID, int]:
+async def lock(work: UnitOfWork, transfer_ids: Collection[UUID]) -> Taken:
     """Keep others from reversing these transfers until the transaction ends; returns what was taken back of each.
 
-    It comes behind the locks of periods and postings, ahead of those of ids, holds and balances.
+    With a reversal come those that it touches further up: what it takes back is fixed when it is posted, so they are
+    known before they are locked. It comes behind the locks of periods and postings, ahead of those of ids, holds and
+    balances.
     """
-    keys = sorted({transfer_id.int % _LOCKS for transfer_id in transfer_ids})
+    above: dict[UUID, list[Above]] = defaultdict(list)
+    for ids in parts(sorted(transfer_ids)):
+        keyed = {"tenant_id": work.tenant_id, "transfer_ids": ids}
+        for row in await work.execute(_SQL["read_above"], keyed):
+            found = Above(row.transfer_id, row.way > 0, int(row.posted_minor))
+            above[row.of_id].append(found)
+    touched = {*transfer_ids, *(each.transfer_id for found in above.values() for each in found)}
+    keys = sorted({transfer_id.int % _LOCKS for transfer_id in touched})
     await work.execute(_SQL["lock_reversed"], {"keys": keys})
+    minor = await sums(work, touched)
+    return Taken(minor, {transfer_id: tuple(found) for transfer_id, found in above.items()})
+
+
+async def sums(work: UnitOfWork, transfer_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return what was taken back of transfers, where something was."""
     found: dict[UUID, int] = {}
     for ids in parts(sorted(transfer_ids)):
         keyed = {"tenant_id": work.tenant_id, "transfer_ids": ids}

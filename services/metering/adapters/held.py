@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import partial
 
 from google.protobuf.message import DecodeError
@@ -51,9 +52,9 @@ class Requests:
         Raises:
             DomainError: it is none, as the adapter says; InvalidField or BatchTooLarge: it is empty, or too long.
         """
-        read: ReadBatch = await self._cloud_events.read(
-            request.content_type, request.headers, request.raw_request
-        )
+        # The mark says how the text was stored, and is read at every door of JSON.
+        body = request.raw_request.removeprefix(codecs.BOM_UTF8)
+        read: ReadBatch = await self._cloud_events.read(request.content_type, request.headers, body)
         check_batch(read.events, EVENTS_MAX, field="events")
         return ReadCall(
             len(read.events),

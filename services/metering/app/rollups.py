@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from services.metering.domain import log
 from services.metering.domain.receipts import CORRECTING
 from services.metering.domain.rollups import (
-    BEHIND_MAX,
     EVENTS_A_ROUND_MAX,
     EVENTS_OF_HOUR_MAX,
     EVENTS_RENEWED_A_ROUND_MAX,
@@ -21,7 +20,7 @@ from services.metering.domain.rollups import (
     FINDINGS_MAX,
     HOURS_A_ROUND_MAX,
     RECEIPTS_A_ROUND_MAX,
-    STRETCHES_MAX,
+    Opening,
     Part,
     RollupFinding,
     RollupStretch,
@@ -29,10 +28,9 @@ from services.metering.domain.rollups import (
     VerifyPlace,
     few_enough,
     merged,
-    plan,
     value,
 )
-from services.metering.domain.usage import Freshness, UsageQuery, UsageRow
+from services.metering.domain.usage import UsageQuery, UsageRow
 from services.metering.store import log as log_store
 from services.metering.store import rollups as store
 from services.metering.store import settings as settings_store
@@ -46,46 +44,33 @@ LAST_AT = datetime.max.replace(tzinfo=UTC)
 CLEARED_A_ROUND_MAX = 20_000
 
 
-async def rolled_up(database: Database, query: UsageQuery) -> int | None:
-    """Return the ordinal that a query is answered at when what rollups have will do; None where they don't.
-
-    It lacks nothing that was recorded longer than a minute ago: rollups that are further behind are as good as none.
-    """
-    if query.freshness is not Freshness.ROLLED_UP or query.at_ordinal is not None:
-        return None
-    async with database.read() as work:
-        at = await store.standing(work)
-        if at is None or not at.rolled_ordinal or not at.serves(query):
-            return None
-        oldest = await store.oldest_behind(work, at.rolled_ordinal)
-        return at.rolled_ordinal if oldest is None or work.now - oldest <= BEHIND_MAX else None
-
-
 async def answer(
     work: UnitOfWork,
     query: UsageQuery,
+    opening: Opening,
     ordinal: int,
-    skus: Sequence[str],
     window_starts: Sequence[datetime],
     rows_max: int,
-) -> tuple[list[UsageRow], int] | None:
-    """Put the rows of an answer together from rollups; returns them with the ordinal that those stand at.
+) -> tuple[list[UsageRow], int, datetime | None] | None:
+    """Put the rows of an answer together from rollups.
 
-    Of more rows than `rows_max` the first ones. None where the rollups are of no use: they keep other things apart, are
-    far behind, or too much has changed since the ordinal.
+    Returns them with the ordinal that the rollups stand at, and when the answer's own was recorded. Of more rows than
+    `rows_max` the first ones. None where the rollups are of no use: they keep other things apart, are far behind, or
+    too much has changed since the ordinal.
     """
-    at = await store.standing(work)
-    if at is None or not at.rolled_ordinal or not at.serves(query):
+    at, skus = opening.serving(query), opening.skus
+    if at is None:
         return None
     delta = await store.delta(work, query, at.rolled_ordinal, ordinal)
     if delta is None:
         return None
-    broken = await store.broken_hours(work, query, skus, at, ordinal, delta.corrected)
-    edges = [*window_starts, query.end_at]
-    made = plan(edges, broken) if len(broken) <= STRETCHES_MAX else None
-    if made is None:
+    found = await store.buckets(
+        work, query, skus, at, ordinal, delta.corrected, window_starts, rows_max
+    )
+    if found is None:
         return None
-    rolled = await store.rolled(work, query, skus, at, made, window_starts, rows_max)
+    made, rolled, recorded_at = found
+    edges = [*window_starts, query.end_at]
     others: list[Part] = []
     if made.stretches:
         others += await store.from_stretches(
@@ -99,7 +84,7 @@ async def answer(
     if others:
         parts = await aside(len(rolled) + len(others), merged, [*rolled, *others])
     rows = await aside(len(parts), _rows, query, parts[:rows_max], edges)
-    return rows, at.rolled_ordinal
+    return rows, at.rolled_ordinal, recorded_at
 
 
 def _rows(query: UsageQuery, parts: Sequence[Part], edges: Sequence[datetime]) -> list[UsageRow]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from datetime import datetime
 
 from services.metering.app import ordinals, rollups
 from services.metering.app.log import ReceiptLog
 from services.metering.app.skus import SkuMemory
 from services.metering.domain.events import EventContent
+from services.metering.domain.ordinals import Position
+from services.metering.domain.rollups import Opening
 from services.metering.domain.usage import (
     ROWS_MAX,
     EventPlace,
@@ -18,9 +22,10 @@ from services.metering.domain.usage import (
     UsageTooWide,
     window_starts,
 )
+from services.metering.store import rollups as rollups_store
 from services.metering.store import usage as store
 from services.runtime.context import current
-from services.runtime.database import Database
+from services.runtime.database import Database, UnitOfWork
 
 
 class Usages:
@@ -46,27 +51,45 @@ class Usages:
             UsageOrdinalAhead: nothing has the ordinal that is asked for.
         """
         starts = window_starts(query)
-        ordinal = await rollups.rolled_up(self._database, query)
-        if ordinal is None:
-            ordinal = await ordinals.reached(self._database, query.at_ordinal)
         async with self._database.read() as work:
-            snapshot = await store.read_snapshot(work)
-            skus = query.skus or await store.skus_of_org(work, query.org_id)
-            found = await rollups.answer(work, query, ordinal, skus, starts, ROWS_MAX + 1)
-            if found is None:
-                rows = await store.query_usage(work, query, ordinal, skus, starts, ROWS_MAX + 1)
-                found = rows, 0
-            rows, rolled_ordinal = found
-            recorded_at = await rollups.recorded_at(work, ordinal)
-        await self._check_skus(set(query.skus) - {row.sku for row in rows})
-        if len(rows) > ROWS_MAX:
+            opening = await rollups_store.opening(work, query)
+            ordinal = opening.ordinal_of(query, work.now)
+            if ordinal is not None:
+                usage = await self._read(work, query, opening, ordinal, starts)
+        if ordinal is None:
+            newest = Position(await ordinals.sequence(self._database), unsequenced=False)
+            ordinal = newest.checked(query.at_ordinal)
+            async with self._database.read() as work:
+                opening = await rollups_store.opening(work, query)
+                usage = await self._read(work, query, opening, ordinal, starts)
+        await self._check_skus(set(query.skus) - {row.sku for row in usage.rows})
+        if len(usage.rows) > ROWS_MAX:
             raise UsageTooWide(
                 f"the answer has more than {ROWS_MAX} rows; ask for a shorter period, a longer"
                 " window, fewer SKUs or fewer keys",
                 limit=ROWS_MAX,
             )
-        log_root = await self._log.root_at(ordinal) if query.with_log_root else None
-        return Usage(rows, snapshot, ordinal, log_root, rolled_ordinal, recorded_at)
+        if not query.with_log_root:
+            return usage
+        return replace(usage, log_root=await self._log.root_at(ordinal))
+
+    async def _read(
+        self,
+        work: UnitOfWork,
+        query: UsageQuery,
+        opening: Opening,
+        ordinal: int,
+        starts: Sequence[datetime],
+    ) -> Usage:
+        """Answer at an ordinal; of more rows than an answer may have one more."""
+        found = await rollups.answer(work, query, opening, ordinal, starts, ROWS_MAX + 1)
+        if found is None:
+            rows = await store.query_usage(work, query, ordinal, opening.skus, starts, ROWS_MAX + 1)
+            found = rows, 0, await rollups.recorded_at(work, ordinal)
+        rows, rolled_ordinal, recorded_at = found
+        return Usage(
+            rows, opening.snapshot, ordinal, rolled_ordinal=rolled_ordinal, recorded_at=recorded_at
+        )
 
     async def reached(self, at_ordinal: int | None) -> int:
         """Return the ordinal that a list of events is read at. Raises UsageOrdinalAhead: nothing has it yet."""

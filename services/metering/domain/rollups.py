@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from services.metering.domain.aggregations import Aggregation, average
+from services.metering.domain.ordinals import Position
 from services.metering.domain.times import instant, microseconds
-from services.metering.domain.usage import UsageQuery
+from services.metering.domain.usage import Freshness, UsageQuery
 from services.runtime.money import CONTEXT
 
 GROUP_KEYS_MAX = 4
@@ -81,6 +82,47 @@ class Standing:
     def position(self, key: str) -> int:
         """Return where the values of a key are stored, from 1."""
         return self.group_keys.index(key) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an answer starts from, in one snapshot.
+
+    Attributes:
+        snapshot: in the words of the database.
+        position: where receipts stand.
+        standing: where rollups do; None while there are none.
+        behind_since: when the first of what rollups lack was recorded; None when they have all, or nobody asked.
+        skus: of the answer.
+    """
+
+    snapshot: str
+    position: Position
+    standing: Standing | None
+    behind_since: datetime | None
+    skus: Sequence[str]
+
+    def serving(self, query: UsageQuery) -> Standing | None:
+        """Return where rollups stand, if they are of use for a query."""
+        at = self.standing
+        return at if at and at.rolled_ordinal and at.serves(query) else None
+
+    def ordinal_of(self, query: UsageQuery, now: datetime) -> int | None:
+        """Return the ordinal that a query is answered at; None where receipts need theirs first.
+
+        One of rollups lacks nothing that was recorded longer than a minute ago: those that are further behind are as
+        good as none.
+
+        Raises:
+            UsageOrdinalAhead: nothing has the ordinal that is asked for.
+        """
+        at = self.serving(query)
+        may_lack = query.freshness is Freshness.ROLLED_UP and query.at_ordinal is None
+        if at and may_lack and (not self.behind_since or now - self.behind_since <= BEHIND_MAX):
+            return at.rolled_ordinal
+        if self.position.is_behind(query.at_ordinal):
+            return None
+        return self.position.checked(query.at_ordinal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,21 @@ SELECT receipt_id::text AS receipt_id, kind, accepted FROM metering.receipt
  ORDER BY ordinal
  LIMIT %(limit)s;
 
--- @oldest_behind
-SELECT min(recorded_at) AS recorded_at
-  FROM ((SELECT recorded_at FROM metering.receipt WHERE tenant_id = %(tenant_id)s AND ordinal = %(following)s)
-        UNION ALL
-        (SELECT min(recorded_at) FROM metering.receipt WHERE tenant_id = %(tenant_id)s AND ordinal IS NULL)) AS behind;
+-- @opening
+-- What an answer starts from, all of one snapshot: what it says of the newest ordinal, it says of the events too.
+SELECT pg_current_snapshot()::text AS snapshot, coalesce(counter.last_ordinal, 0) AS last_ordinal,
+       EXISTS (SELECT FROM metering.receipt WHERE tenant_id = %(tenant_id)s AND ordinal IS NULL) AS unsequenced,
+       state.generation, state.oldest_generation, state.rolled_ordinal, state.group_keys, behind.recorded_at AS behind_since
+  FROM (VALUES (%(tenant_id)s)) AS asked (tenant_id)
+  LEFT JOIN metering.receipt_counter AS counter ON counter.tenant_id = %(tenant_id)s
+  LEFT JOIN metering.rollup_state AS state ON state.tenant_id = %(tenant_id)s
+  LEFT JOIN LATERAL (SELECT min(recorded_at) AS recorded_at
+                       FROM ((SELECT recorded_at FROM metering.receipt
+                               WHERE tenant_id = %(tenant_id)s AND ordinal = state.rolled_ordinal + 1)
+                             UNION ALL
+                             (SELECT min(recorded_at) FROM metering.receipt
+                               WHERE tenant_id = %(tenant_id)s AND ordinal IS NULL)) AS unrolled) AS behind
+    ON %(with_behind)s::boolean;
 
 -- @broken_hours
 -- Hours whose buckets are not those of the ordinal: an event was taken out of them, or they have changed since it.
@@ -28,8 +38,8 @@ UNION
 SELECT bucket_at FROM metering.usage_rollup
  WHERE %(ordinal)s::bigint < %(rolled_ordinal)s::bigint
    AND tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s
-   AND sku = ANY (%(skus)s::text[]) AND minutes = 60 AND bucket_at >= %(from_at)s AND bucket_at < %(end_at)s
-   AND last_ordinal > %(ordinal)s::bigint
+   AND sku = ANY (%(skus)s::text[]) AND NOT keyed AND minutes = 60
+   AND bucket_at >= %(from_at)s AND bucket_at < %(end_at)s AND last_ordinal > %(ordinal)s::bigint
 UNION
 SELECT date_bin('1 hour', touched.event_time, timestamptz 'epoch')
   FROM metering.event_version AS changed
@@ -117,26 +127,33 @@ SELECT org_id, sku, project_id, bucket_at, group_values, count(*) AS event_count
  GROUP BY 1, 2, 3, 4, 5
 
 -- @buckets over quarter of quarters_of_brought, quarters_of_counted_of_counting
--- Hours are made of their quarters. The key is the bytes of project and values: an array of texts says where each ends.
+-- Of all values together, and where keys are named of each combination of theirs too; hours are made of their quarters.
+-- The key is the bytes of project and values: an array of texts says where each ends.
 SELECT bucket.*, latest_at[2] AS latest,
        encode(substr(sha256(convert_to(to_json(project_id || group_values)::text, 'UTF8')), 1, 16), 'hex')::uuid AS series
-  FROM (SELECT 15 AS minutes, quarter.* FROM quarter
+  FROM (SELECT 15 AS minutes, true AS keyed, quarter.* FROM quarter WHERE %(key_1)s::text IS NOT NULL
         UNION ALL
-        SELECT 60, org_id, sku, project_id, date_bin('1 hour', bucket_at, timestamptz 'epoch'), group_values,
+        SELECT 60, true, org_id, sku, project_id, date_bin('1 hour', bucket_at, timestamptz 'epoch'), group_values,
                sum(event_count)::bigint, sum(quantity), min(smallest), max(largest), max(latest_at),
                min(first_event_at), max(last_event_at)
-          FROM quarter GROUP BY 1, 2, 3, 4, 5, 6) AS bucket
+          FROM quarter WHERE %(key_1)s::text IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7
+        UNION ALL
+        SELECT length.minutes, false, org_id, sku, project_id,
+               date_bin(make_interval(mins => length.minutes), bucket_at, timestamptz 'epoch'), '{}'::text[],
+               sum(event_count)::bigint, sum(quantity), min(smallest), max(largest), max(latest_at),
+               min(first_event_at), max(last_event_at)
+          FROM quarter CROSS JOIN (VALUES (15), (60)) AS length (minutes) GROUP BY 1, 2, 3, 4, 5, 6) AS bucket
 
 -- @add over bucket of buckets_of_quarters_of_brought
 -- Of the greatest ordinal for all that it touches: a reading at one of those before reads the events of their hours.
 INSERT INTO metering.usage_rollup AS held
-       (tenant_id, generation, org_id, sku, minutes, bucket_at, series, project_id, group_values, event_count, quantity,
-        smallest, largest, latest, first_event_at, last_event_at, last_ordinal)
-SELECT %(tenant_id)s, %(generation)s::integer, org_id, sku, minutes, bucket_at, series, project_id, group_values,
+       (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series, project_id, group_values, event_count,
+        quantity, smallest, largest, latest, first_event_at, last_event_at, last_ordinal)
+SELECT %(tenant_id)s, %(generation)s::integer, org_id, sku, keyed, minutes, bucket_at, series, project_id, group_values,
        event_count, quantity, smallest, largest, latest, first_event_at, last_event_at, %(up_to)s::bigint
   FROM bucket
- ORDER BY org_id, sku, minutes, bucket_at, series
-    ON CONFLICT (tenant_id, generation, org_id, sku, minutes, bucket_at, series) DO UPDATE
+ ORDER BY org_id, sku, keyed, minutes, bucket_at, series
+    ON CONFLICT (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series) DO UPDATE
    SET event_count = held.event_count + excluded.event_count, quantity = held.quantity + excluded.quantity,
        smallest = least(held.smallest, excluded.smallest), largest = greatest(held.largest, excluded.largest),
        latest = CASE WHEN held.last_event_at > excluded.last_event_at THEN held.latest
@@ -167,8 +184,8 @@ SELECT stale.org_id, stale.sku, stale.hour_at, held.event_count
  CROSS JOIN LATERAL (SELECT coalesce(sum(rollup.event_count), 0)::bigint AS event_count
                        FROM metering.usage_rollup AS rollup
                       WHERE rollup.tenant_id = %(tenant_id)s AND rollup.generation = %(generation)s
-                        AND rollup.org_id = stale.org_id AND rollup.sku = stale.sku AND rollup.minutes = 60
-                        AND rollup.bucket_at = stale.hour_at) AS held
+                        AND rollup.org_id = stale.org_id AND rollup.sku = stale.sku AND NOT rollup.keyed
+                        AND rollup.minutes = 60 AND rollup.bucket_at = stale.hour_at) AS held
  WHERE stale.tenant_id = %(tenant_id)s AND held.event_count <= %(events_max)s
  ORDER BY stale.org_id, stale.sku, stale.hour_at
  LIMIT %(limit)s;
@@ -179,16 +196,16 @@ UPDATE metering.usage_rollup
    SET event_count = 0, quantity = 0, smallest = NULL, largest = NULL, latest = NULL, first_event_at = NULL,
        last_event_at = NULL, last_ordinal = %(ordinal)s
  WHERE tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s AND sku = %(sku)s
-   AND minutes IN (15, 60) AND bucket_at >= %(from_at)s AND bucket_at < %(until_at)s;
+   AND keyed IN (false, true) AND minutes IN (15, 60) AND bucket_at >= %(from_at)s AND bucket_at < %(until_at)s;
 
 -- @fill_hour over bucket of buckets_of_quarters_of_counted_of_counting
 INSERT INTO metering.usage_rollup AS held
-       (tenant_id, generation, org_id, sku, minutes, bucket_at, series, project_id, group_values, event_count, quantity,
-        smallest, largest, latest, first_event_at, last_event_at, last_ordinal)
-SELECT %(tenant_id)s, %(generation)s::integer, org_id, sku, minutes, bucket_at, series, project_id, group_values,
+       (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series, project_id, group_values, event_count,
+        quantity, smallest, largest, latest, first_event_at, last_event_at, last_ordinal)
+SELECT %(tenant_id)s, %(generation)s::integer, org_id, sku, keyed, minutes, bucket_at, series, project_id, group_values,
        event_count, quantity, smallest, largest, latest, first_event_at, last_event_at, %(ordinal)s::bigint
   FROM bucket
-    ON CONFLICT (tenant_id, generation, org_id, sku, minutes, bucket_at, series) DO UPDATE
+    ON CONFLICT (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series) DO UPDATE
    SET event_count = excluded.event_count, quantity = excluded.quantity, smallest = excluded.smallest,
        largest = excluded.largest, latest = excluded.latest, first_event_at = excluded.first_event_at,
        last_event_at = excluded.last_event_at;
@@ -219,7 +236,7 @@ SELECT org_id, sku
 -- The next hours that have buckets, and how many events they have by them.
 SELECT bucket_at, sum(event_count)::bigint AS event_count FROM metering.usage_rollup
  WHERE tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s AND sku = %(sku)s
-   AND minutes = 60 AND bucket_at >= %(from_at)s
+   AND NOT keyed AND minutes = 60 AND bucket_at >= %(from_at)s
  GROUP BY 1
  ORDER BY 1
  LIMIT %(limit)s;
@@ -235,8 +252,9 @@ SELECT minutes, bucket_at, coalesce(expected.project_id, stored.project_id) AS p
   FROM expected
   FULL JOIN (SELECT * FROM metering.usage_rollup
               WHERE tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s AND sku = %(sku)s
-                AND minutes IN (15, 60) AND bucket_at >= %(from_at)s AND bucket_at < %(until_at)s
-                AND event_count > 0) AS stored USING (minutes, bucket_at, series)
+                AND keyed IN (false, true) AND minutes IN (15, 60)
+                AND bucket_at >= %(from_at)s AND bucket_at < %(until_at)s
+                AND event_count > 0) AS stored USING (keyed, minutes, bucket_at, series)
  WHERE (expected.project_id, expected.group_values, expected.event_count, expected.quantity, expected.smallest,
         expected.largest, expected.latest, expected.first_event_at, expected.last_event_at)
        IS DISTINCT FROM
@@ -245,7 +263,7 @@ SELECT minutes, bucket_at, coalesce(expected.project_id, stored.project_id) AS p
    AND NOT EXISTS (SELECT FROM metering.rollup_stale AS stale
                     WHERE stale.tenant_id = %(tenant_id)s AND stale.org_id = %(org_id)s AND stale.sku = %(sku)s
                       AND stale.hour_at = date_bin('1 hour', bucket_at, timestamptz 'epoch'))
- ORDER BY bucket_at, minutes, series
+ ORDER BY bucket_at, minutes, keyed, series
  LIMIT %(limit)s;
 
 -- @unrolled

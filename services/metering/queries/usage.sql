@@ -209,13 +209,14 @@ SELECT sku, project_id, width_bucket(bucket_at, %(window_starts)s::timestamptz[]
        min(first_event_at) AS first_event_at, max(last_event_at) AS last_event_at
   FROM (SELECT * FROM metering.usage_rollup
          WHERE tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s
-           AND sku = ANY (%(skus)s::text[]) AND minutes = %(minutes)s
+           AND sku = ANY (%(skus)s::text[]) AND keyed = %(keyed)s::boolean AND minutes = %(minutes)s
            AND bucket_at >= %(from_at)s AND bucket_at < %(until_at)s
            AND NOT bucket_at = ANY (%(cut)s::timestamptz[])
         UNION ALL
         SELECT * FROM metering.usage_rollup
          WHERE tenant_id = %(tenant_id)s AND generation = %(generation)s AND org_id = %(org_id)s
-           AND sku = ANY (%(skus)s::text[]) AND minutes = 15 AND bucket_at = ANY (%(quarters)s::timestamptz[])) AS bucket
+           AND sku = ANY (%(skus)s::text[]) AND keyed = %(keyed)s::boolean AND minutes = 15
+           AND bucket_at = ANY (%(quarters)s::timestamptz[])) AS bucket
  WHERE event_count > 0 AND (%(project_id)s = '' OR project_id = %(project_id)s)
    AND (%(wanted_1)s::text IS NULL OR group_values[1] = %(wanted_1)s)
    AND (%(wanted_2)s::text IS NULL OR group_values[2] = %(wanted_2)s)
@@ -266,6 +267,3 @@ SELECT event.*
        ) AS event
  ORDER BY event.event_time, event.event_key
  LIMIT %(limit)s;
-
--- @read_snapshot
-SELECT pg_current_snapshot()::text AS snapshot;

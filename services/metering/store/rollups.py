@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.metering.domain.aggregations import Aggregation
+from services.metering.domain.ordinals import Position
 from services.metering.domain.receipts import CORRECTING, ReceiptKind
 from services.metering.domain.rollups import (
     DELTA_EVENTS_MAX,
@@ -15,6 +16,7 @@ from services.metering.domain.rollups import (
     GROUP_KEYS_MAX,
     STRETCHES_MAX,
     Delta,
+    Opening,
     Part,
     Plan,
     RollupFinding,
@@ -22,13 +24,15 @@ from services.metering.domain.rollups import (
     Standing,
     VerifyPlace,
     hour_of,
+    plan,
 )
-from services.metering.domain.usage import UsageQuery
-from services.metering.store import ordinals
-from services.metering.store.rows import PART_ROWS, rows_of
+from services.metering.domain.usage import Freshness, UsageQuery
+from services.metering.store import ordinals, usage
+from services.metering.store.rows import PART_ROWS, rows_of, rows_of_all
 from services.runtime.database import UnitOfWork
 from services.runtime.money import format_decimal
 from services.runtime.postgres import sql
+from services.runtime.postgres.sql import Statements
 from services.runtime.turns import in_slices
 
 _SQL = sql.load("services.metering", "queries/rollups.sql")
@@ -48,10 +52,23 @@ def _standing(row: Any) -> Standing:
     )
 
 
-async def oldest_behind(work: UnitOfWork, rolled_ordinal: int) -> datetime | None:
-    """Return since when there is something that rollups lack; None when they have all."""
-    (row,) = await rows_of(work, _SQL, "oldest_behind", following=rolled_ordinal + 1)
-    return None if row.recorded_at is None else row.recorded_at.astimezone(UTC)
+async def opening(work: UnitOfWork, query: UsageQuery) -> Opening:
+    """Return what the answer to a query starts from."""
+    asked = _SQL, "opening", {"with_behind": query.freshness is Freshness.ROLLED_UP}
+    if query.skus:
+        (rows,) = await rows_of_all(work, asked)
+        skus = query.skus
+    else:
+        rows, used = await rows_of_all(work, asked, usage.asking_skus(query.org_id))
+        skus = [row.sku for row in used]
+    (row,) = rows
+    return Opening(
+        row.snapshot,
+        Position(row.last_ordinal, row.unsequenced),
+        None if row.generation is None else _standing(row),
+        None if row.behind_since is None else row.behind_since.astimezone(UTC),
+        skus,
+    )
 
 
 async def delta(
@@ -77,80 +94,99 @@ async def delta(
     return Delta(added, corrected)
 
 
-async def broken_hours(
+async def buckets(
     work: UnitOfWork,
     query: UsageQuery,
     skus: Sequence[str],
     at: Standing,
     ordinal: int,
     corrected: Sequence[str],
-) -> set[datetime]:
-    """Return the hours whose buckets are not those of the ordinal, at most one more than are read from the events."""
-    rows = await rows_of(
+    window_starts: Sequence[datetime],
+    rows_max: int,
+) -> tuple[Plan, list[Part], datetime | None] | None:
+    """Return how an answer is put together, what the buckets of that come to, and when its ordinal was recorded.
+
+    Of more parts than `rows_max` the first ones. None where too much of it is to be read from the events.
+    """
+    edges = [*window_starts, query.end_at]
+    made = plan(edges, frozenset())
+    if made is None:
+        return None
+    asked = {
+        "generation": at.generation,
+        "rolled_ordinal": at.rolled_ordinal,
+        "ordinal": ordinal,
+        "org_id": query.org_id,
+        "skus": list(skus),
+        "from_at": hour_of(query.start_at),
+        "start_at": query.start_at,
+        "end_at": query.end_at,
+        "corrected": list(corrected),
+        "limit": STRETCHES_MAX + 1,
+    }
+    # In one go: nearly always no hour is broken, and else the buckets are asked for once more.
+    broken_rows, recorded, rows = await rows_of_all(
         work,
-        _SQL,
-        "broken_hours",
-        generation=at.generation,
-        rolled_ordinal=at.rolled_ordinal,
-        ordinal=ordinal,
-        org_id=query.org_id,
-        skus=list(skus),
-        from_at=hour_of(query.start_at),
-        start_at=query.start_at,
-        end_at=query.end_at,
-        corrected=list(corrected),
-        limit=STRETCHES_MAX + 1,
+        (_SQL, "broken_hours", asked),
+        _asking_when(ordinal),
+        _asking_buckets(query, skus, at, made, window_starts, rows_max),
     )
-    return {row.hour_at.astimezone(UTC) for row in rows}
+    if broken_rows:
+        broken = {row.hour_at.astimezone(UTC) for row in broken_rows}
+        replanned = plan(edges, broken) if len(broken) <= STRETCHES_MAX else None
+        if replanned is None:
+            return None
+        made = replanned
+        (rows,) = await rows_of_all(
+            work, _asking_buckets(query, skus, at, made, window_starts, rows_max)
+        )
+    return made, await _parts_of(query, rows), _when(recorded)
 
 
-async def rolled(
-    work: UnitOfWork,
+def _asking_buckets(
     query: UsageQuery,
     skus: Sequence[str],
     at: Standing,
-    plan: Plan,
+    made: Plan,
     window_starts: Sequence[datetime],
     rows_max: int,
-) -> list[Part]:
-    """Return what buckets of a plan come to; of more parts than `rows_max` the first ones."""
+) -> tuple[Statements, str, dict[str, object]]:
     positions = [at.position(key) for key in query.group_by] + [None] * 3
     wanted: list[str | None] = [None] * GROUP_KEYS_MAX
     for key, value in query.metadata.items():
         wanted[at.position(key) - 1] = value
-    rows = await rows_of(
-        work,
-        _USAGE,
-        "rolled",
-        org_id=query.org_id,
-        skus=list(skus),
-        project_id=query.project_id,
-        generation=at.generation,
-        minutes=plan.minutes,
-        from_at=plan.from_at,
-        until_at=plan.until_at,
-        cut=list(plan.cut),
-        quarters=list(plan.quarters),
-        window_starts=list(window_starts),
-        with_latest=query.aggregation is Aggregation.LATEST,
-        rows_max=rows_max,
+    parameters: dict[str, object] = {
+        "org_id": query.org_id,
+        "skus": list(skus),
+        "project_id": query.project_id,
+        "generation": at.generation,
+        # Of all values together, unless they are asked for: as few rows as there can be.
+        "keyed": bool(query.group_by or query.metadata),
+        "minutes": made.minutes,
+        "from_at": made.from_at,
+        "until_at": made.until_at,
+        "cut": list(made.cut),
+        "quarters": list(made.quarters),
+        "window_starts": list(window_starts),
+        "with_latest": query.aggregation is Aggregation.LATEST,
+        "rows_max": rows_max,
         **{f"position_{number + 1}": positions[number] for number in range(3)},
         **{f"wanted_{number + 1}": each for number, each in enumerate(wanted)},
-    )
-    return await _parts_of(query, rows)
+    }
+    return _USAGE, "rolled", parameters
 
 
 async def from_stretches(
     work: UnitOfWork,
     query: UsageQuery,
     skus: Sequence[str],
-    plan: Plan,
+    made: Plan,
     ordinal: int,
     window_starts: Sequence[datetime],
     rows_max: int,
 ) -> list[Part]:
     """Return what the events of a plan's stretches come to at an ordinal; of more parts than `rows_max` the first."""
-    firsts, untils = zip(*plan.stretches, strict=True)
+    firsts, untils = zip(*made.stretches, strict=True)
     found: dict[str, object] = {"org_id": query.org_id, "skus": list(skus)}
     is_whole = (await ordinals.position(work)).is_whole(ordinal)
     (corrected,) = await rows_of(
@@ -164,7 +200,7 @@ async def from_stretches(
         **found,
         firsts=list(firsts),
         untils=list(untils),
-        stretch_edges=_edges(plan),
+        stretch_edges=_edges(made),
         ordinal=ordinal,
         **_placing(query, window_starts, rows_max),
     )
@@ -175,7 +211,7 @@ async def from_delta(
     work: UnitOfWork,
     query: UsageQuery,
     skus: Sequence[str],
-    plan: Plan,
+    made: Plan,
     receipt_ids: Sequence[str],
     window_starts: Sequence[datetime],
     rows_max: int,
@@ -190,14 +226,14 @@ async def from_delta(
         start_at=query.start_at,
         end_at=query.end_at,
         receipt_ids=list(receipt_ids),
-        stretch_edges=_edges(plan),
+        stretch_edges=_edges(made),
         **_placing(query, window_starts, rows_max),
     )
     return await _parts_of(query, rows)
 
 
-def _edges(plan: Plan) -> list[datetime]:
-    return [edge for stretch in plan.stretches for edge in stretch]
+def _edges(made: Plan) -> list[datetime]:
+    return [edge for stretch in made.stretches for edge in stretch]
 
 
 def _placing(
@@ -237,7 +273,14 @@ async def _parts_of(query: UsageQuery, rows: Sequence[Any]) -> list[Part]:
 
 async def recorded_at(work: UnitOfWork, ordinal: int) -> datetime | None:
     """Return when the receipt with an ordinal was recorded; None when nothing has it."""
-    rows = await rows_of(work, _SQL, "recorded_at", ordinal=ordinal)
+    return _when((await rows_of_all(work, _asking_when(ordinal)))[0])
+
+
+def _asking_when(ordinal: int) -> tuple[Statements, str, dict[str, object]]:
+    return _SQL, "recorded_at", {"ordinal": ordinal}
+
+
+def _when(rows: Sequence[Any]) -> datetime | None:
     return rows[0].recorded_at.astimezone(UTC) if rows else None
 
 

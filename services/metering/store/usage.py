@@ -21,9 +21,10 @@ from services.metering.domain.aggregations import (
 from services.metering.domain.events import EventContent
 from services.metering.domain.usage import EventPlace, EventsQuery, UsageQuery, UsageRow
 from services.metering.store import ordinals
-from services.metering.store.rows import PART_ROWS, content_of, rows_of
+from services.metering.store.rows import PART_ROWS, content_of, rows_of, rows_of_all
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
+from services.runtime.postgres.sql import Statements
 from services.runtime.turns import aside, in_slices
 
 _SQL = sql.load("services.metering", "queries/usage.sql")
@@ -46,7 +47,13 @@ _STATEMENTS: Mapping[Aggregation, tuple[str, Callable[[Any], Decimal]]] = Mappin
 
 async def skus_of_org(work: UnitOfWork, org_id: str) -> list[str]:
     """Return the SKUs that an organisation ever used, sorted."""
-    return [row.sku for row in await rows_of(work, _SQL, "skus_of_org", org_id=org_id)]
+    (rows,) = await rows_of_all(work, asking_skus(org_id))
+    return [row.sku for row in rows]
+
+
+def asking_skus(org_id: str) -> tuple[Statements, str, dict[str, object]]:
+    """Return the statement that finds the SKUs of an organisation, to be run with others."""
+    return _SQL, "skus_of_org", {"org_id": org_id}
 
 
 async def query_usage(
@@ -231,8 +238,3 @@ async def list_events(
         (EventPlace(row.event_time, row.event_key), content_of(row))
         async for row in in_slices(rows, PART_ROWS)
     ]
-
-
-async def read_snapshot(work: UnitOfWork) -> str:
-    """Return the snapshot of the transaction, as Postgres writes it."""
-    return str((await rows_of(work, _SQL, "read_snapshot"))[0].snapshot)

@@ -35,7 +35,7 @@ class Checks:
                 each,
                 account_id,
                 minor,
-                settling or settling_again or still.get(_key(each)) != each,
+                settling or settling_again or each.posting or still.get(_key(each)) != each,
             )
             for each, (account_id, minor) in zip(wanted, booked, strict=True)
         ]

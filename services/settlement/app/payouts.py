@@ -24,8 +24,11 @@ from services.settlement.domain.payouts import (
     PayoutKind,
     PayoutStatus,
     Posting,
+    check_destination,
+    check_moment,
     check_status,
     exceeds_balance,
+    noted,
 )
 from services.settlement.ports import Books
 from services.settlement.store import earnings
@@ -72,12 +75,13 @@ class Payouts:
         """Take an amount off what a party is owed, and have it claimed.
 
         Raises:
-            InvalidField: the amount is not above zero.
+            InvalidField: the amount is not above zero, or the destination holds the number of a card.
             PayoutExceedsBalance: the party is owed less.
         """
         amount = order.amount
         if amount.minor_units <= 0:
             raise InvalidField.one("amount", "must be above zero")
+        check_destination(order.destination)
         standing = await earnings.lock_standing(work, order.party, amount.currency_code)
         if amount.minor_units > standing.carried_minor:
             raise exceeds_balance(order.party, amount.currency_code, standing.carried_minor)
@@ -101,13 +105,16 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
+            InvalidField: it is said to be paid in the future.
             PayoutStatusConflict: its claim is not in the books, or it was paid or returned before.
         """
+        paid_at = payment.paid_at or work.now
+        check_moment("paid_at", paid_at, work.now)
+        reference = noted(payment.payment_reference)
         payout = _existing(await store.lock(work, payment.payout_id), payment.payout_id)
         check_status(payout, PayoutStatus.CLAIMED)
         key = await _held(work, payout)
-        paid_at = payment.paid_at or work.now
-        await store.paid(work, payout.payout_id, payment.payment_reference, paid_at)
+        await store.paid(work, payout.payout_id, reference, paid_at)
         minor = payout.amount.minor_units
         earnings.move(work, {key: -minor}, {key: minor})
         posting = Posting(payout.payout_id, Leg.PAID, paid_at)
@@ -116,7 +123,7 @@ class Payouts:
             payout,
             status=PayoutStatus.PAID,
             paid_at=paid_at,
-            payment_reference=payment.payment_reference,
+            payment_reference=reference,
             postings=(*payout.postings, posting),
         )
         work.publish(facts.payout_paid(payout))
@@ -128,14 +135,17 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
+            InvalidField: it is said to be returned in the future.
             PayoutStatusConflict: its claim is not in the books, or it was returned before.
         """
+        at = given.returned_at or work.now
+        check_moment("returned_at", at, work.now)
+        return_code = noted(given.return_code)
         payout = _existing(await store.lock(work, given.payout_id), given.payout_id)
         check_status(payout, PayoutStatus.CLAIMED, PayoutStatus.PAID)
         key = await _held(work, payout)
         was_paid = payout.status is PayoutStatus.PAID
-        at = given.returned_at or work.now
-        await store.returned(work, payout.payout_id, given.return_code, at)
+        await store.returned(work, payout.payout_id, return_code, at)
         minor = payout.amount.minor_units
         earnings.move(work, {key: 0 if was_paid else -minor}, {key: -minor if was_paid else 0})
         posting = Posting(payout.payout_id, Leg.RETURNED, at, was_paid)
@@ -144,7 +154,7 @@ class Payouts:
             payout,
             status=PayoutStatus.RETURNED,
             returned_at=at,
-            return_code=given.return_code,
+            return_code=return_code,
             postings=(*payout.postings, posting),
         )
         work.publish(facts.payout_returned(payout))

@@ -13,12 +13,14 @@ class Expected:
         party: who is owed it; empty for what is held.
         dispute_id: under which it is held; empty for what is owed.
         expected_minor: credits less debits.
+        posting: payouts of it are on their way to the ledger, and may be there already.
     """
 
     party: str
     dispute_id: str
     currency_code: str
     expected_minor: int
+    posting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Compared:
     """What an account should hold beside what it holds.
 
     Attributes:
-        settling: charges or payouts of the tenant are on their way between the two.
+        settling: charges of the tenant, or payouts of the account, are on their way between the two.
     """
 
     expected: Expected

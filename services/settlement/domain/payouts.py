@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from services.runtime.errors import Code, DomainError
+from services.runtime.cards import holds_card_number, without_card_numbers
+from services.runtime.errors import Code, DomainError, InvalidField
 from services.runtime.money import Money
 from services.settlement.domain.earnings import Earning
+
+# Clocks and time zones differ by no more: what is said to happen later than this is a mistake.
+AHEAD_MAX = timedelta(days=1)
 
 
 class PayoutKind(IntEnum):
@@ -79,7 +83,7 @@ class Posting:
     """What the ledger is to make of a payout, or has made.
 
     Attributes:
-        effective_at: when it takes effect in the books.
+        effective_at: when it happened. A claim takes effect once it is in the books, which may be closed behind it.
         was_paid: of a return: the party had the money.
         posting_id: of the ledger; None while it is on its way there.
     """
@@ -141,6 +145,26 @@ def at_once(payout_id: str, earning: Earning, amount: Money, now: datetime) -> P
         charge_id=earning.charge_id,
         line_no=earning.line_no,
     )
+
+
+def check_destination(destination: str) -> None:
+    """Raises InvalidField when a destination is, or holds, the number of a card."""
+    if holds_card_number(destination):
+        raise InvalidField.one(
+            "destination",
+            "holds the number of a card, which is never stored: name the account by a token or an id of those who pay",
+        )
+
+
+def noted(text: str) -> str:
+    """Return a remark of somebody else's as it is stored: without card numbers."""
+    return without_card_numbers(text)
+
+
+def check_moment(field: str, moment: datetime, now: datetime) -> None:
+    """Raises InvalidField when something is said to have happened that cannot have happened yet."""
+    if moment > now + AHEAD_MAX:
+        raise InvalidField.one(field, "is more than a day in the future: say when it happened")
 
 
 def check_status(payout: Payout, *wanted: PayoutStatus) -> None:

@@ -53,7 +53,8 @@ def request(payout: Payout, posting: Posting) -> ledger_service_pb2.PostRecipeRe
         recipe=posting.leg.recipe,
         parameters=parameters,
         reference=ledger_pb2.Reference(kind=_KIND, id=payout.payout_id),
-        effective_at=edge.stamp(posting.effective_at),
+        # A claim is no fact of somebody else's: with a time in a closed period it would be refused for good.
+        effective_at=None if posting.leg is Leg.CLAIM else edge.stamp(posting.effective_at),
     )
 
 

@@ -201,13 +201,13 @@ async def expected(work: UnitOfWork, after: tuple[str, str, str], limit: int) ->
         "limit": limit,
     }
     return [
-        Expected(row.party, row.dispute_id, row.currency_code, row.expected_minor)
+        Expected(row.party, row.dispute_id, row.currency_code, row.expected_minor, row.posting)
         for row in await work.execute(SQL["expected"], asked)
     ]
 
 
 async def on_their_way(work: UnitOfWork) -> bool:
-    """True while charges are to be taken in, or payouts to be posted."""
+    """True while charges are to be taken in; which parties earn on them is not known before."""
     key = {"tenant_id": work.tenant_id}
     return bool((await work.execute(SQL["on_their_way"], key)).scalar_one())
 

@@ -69,6 +69,12 @@ SELECT date_trunc('day', event_time, 'UTC'), metadata ->> 'model', metadata ->> 
    AND event_time < %(first)s + interval '31 days'
  GROUP BY 1, 2, 3
 """
+_HOURS = """
+SELECT sum(quantity), sum(event_count), min(smallest), max(largest), min(first_event_at), max(last_event_at)
+  FROM metering.usage_rollup JOIN metering.rollup_state USING (tenant_id, generation)
+ WHERE tenant_id = %(tenant)s AND org_id = 'big' AND sku = 'llm.requests' AND keyed = %(keyed)s AND minutes = 60
+   AND bucket_at >= %(first)s AND bucket_at < %(first)s + interval '31 days'
+"""
 _STANDING = "SELECT rolled_ordinal FROM metering.rollup_state WHERE tenant_id = %s"
 _LAST = """
 SELECT (SELECT last_ordinal FROM metering.receipt_counter WHERE tenant_id = %(tenant)s),
@@ -238,6 +244,8 @@ async def test_questions_about_a_month_of_many_events(bench: MeteringProcess) ->
             assert answer.rollup_ordinal == receipts
         assert sum(row.event_count for row in answer.rows) == MONTH_EVENTS
         from_events = await asyncio.to_thread(seconds_of_events, bench, tenant)
+        keyed_ms = await asyncio.to_thread(ms_of_hours, bench, tenant, keyed=True)
+        hours_ms = await asyncio.to_thread(ms_of_hours, bench, tenant, keyed=False)
         current = usage_query(org_id="big", start_at=FIRST, length=timedelta(days=31))
         asked = []
         for number in range(QUESTIONS):
@@ -254,6 +262,13 @@ async def test_questions_about_a_month_of_many_events(bench: MeteringProcess) ->
         f"{statistics.median(times):.2f} s",
         floor=f"the events, grouped by Postgres: {from_events:.1f} s",
         target=f"≤ {MONTH_SECONDS_MAX:.0f} s",
+    )
+    tell(
+        "metering",
+        f"the hours of the month, {month}, added up by Postgres",
+        f"of all values: {hours_ms:.1f} ms",
+        floor=f"of {MODELS * REGIONS} combinations at most: {keyed_ms:.1f} ms",
+        ratio=f"{hours_ms / keyed_ms:.3f}",
     )
     p99 = statistics.quantiles(asked, n=100)[98]
     tell(
@@ -277,6 +292,21 @@ def seconds_of_events(bench: MeteringProcess, tenant: str) -> float:
         seconds = time.perf_counter() - began
     assert sum(row[-1] for row in found) == MONTH_EVENTS
     return seconds
+
+
+def ms_of_hours(bench: MeteringProcess, tenant: str, *, keyed: bool) -> float:
+    """Return how long Postgres takes to add up the hours of all values, or of their combinations; the median."""
+    names = {"tenant": tenant, "first": FIRST, "keyed": keyed}
+    found = []
+    with psycopg.connect(bench.urls.service) as connection:
+        connection.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+        for _ in range(7):
+            began = time.perf_counter()
+            row = connection.execute(_HOURS.encode(), names, prepare=False).fetchone()
+            found.append((time.perf_counter() - began) * 1000)
+            assert row is not None
+            assert row[1] == MONTH_EVENTS
+    return statistics.median(found)
 
 
 def load(bench: MeteringProcess, tenant: str, receipts: int) -> None:

@@ -931,7 +931,7 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         " (SELECT count(*) FROM metering.usage_event WHERE tenant_id = %(t)s)"
         " - sum(event_count) FILTER (WHERE minutes = 60)"
         " - (SELECT count(*) FROM metering.event_version WHERE tenant_id = %(t)s AND cancelled)"
-        " FROM metering.usage_rollup WHERE tenant_id = %(t)s",
+        " FROM metering.usage_rollup WHERE tenant_id = %(t)s AND NOT keyed",
         (0, 0),
     ),
     # A hold that was made anew by a run after its first one had ended would be one more.

@@ -39,6 +39,7 @@ def test_every_organisation_is_charged_once_and_who_cannot_be_is_told(tollmesh: 
         each["charge_id"] for each in ours.values()
     }
     assert again["totals"] == told["totals"]
+    assert again["totals_with_tax"] == told["totals_with_tax"] == told["totals"]
     for org_id in orgs[:2]:
         entries = tollmesh("ledger", "entries", f"receivable:{org_id}:USD", "-o", "json").json()
         assert [entry["amount"]["minor_units"] for entry in entries["entries"]] == ["100"]

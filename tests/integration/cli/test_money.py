@@ -648,6 +648,36 @@ def test_a_transfer_is_reversed_once(tollmesh: Tollmesh) -> None:
     assert "reversed by" in tollmesh("ledger", "transfer", transfer_id).out
 
 
+def test_what_failed_beside_it_has_no_refund_given_twice(tollmesh: Tollmesh) -> None:
+    request = {
+        "merchant_id": "shop",
+        "order_id": f"o-{uuid4()}",
+        "person_id": "p",
+        "capture": "manual",
+    }
+    request |= {
+        "amount": "50.00",
+        "currency": "USD",
+        "method": "card",
+        "token": "tok_void_declined",
+    }
+    made = tollmesh("pay", "-", "-o", "json", stdin=json.dumps(request).encode()).json()
+    payment_id = made["payment_id"]
+    captured = tollmesh("payment", "capture", payment_id, "--amount", "20.00", "--keep-open")
+    assert captured.exit_code == 0, captured.err
+    refund = ("payment", "refund", payment_id, "--amount", "5.00", "-o", "json")
+    first = tollmesh(*refund).json()
+    void = ("payment", "void", payment_id, "-o", "json")
+    voids = [tollmesh(*void) for _ in range(2)]
+    assert [each.exit_code for each in voids] == [EXIT_REFUSED] * 2
+    # What failed is asked for anew, what went well is not.
+    assert len({each.json()["instruction"]["instruction_id"] for each in voids}) == 2
+    second = tollmesh(*refund)
+    assert second.json()["instruction"] == first["instruction"]
+    assert "nothing more was done" in second.err
+    assert second.json()["payment"]["amounts"]["refunded"]["minor_units"] == "500"
+
+
 def test_who_cannot_see_what_is_open_pays_no_charge(
     tollmesh: Tollmesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,29 @@ def test_from_a_charge_to_the_money_and_back(
     assert " 0 differ" in tollmesh("commissions", "verify").out
 
 
+def test_a_payout_is_made_once_unless_it_is_asked_for_again(
+    tollmesh: Tollmesh, partner: str
+) -> None:
+    payouts_of(tollmesh, partner, "claimed")
+    create = ("payouts", "create", partner, "--amount", "1.00", "--yes", "-o", "json")
+    first, second = tollmesh(*create), tollmesh(*create)
+    assert (first.err, second.json()["payout_id"]) == ("", first.json()["payout_id"])
+    assert "nothing more was paid; --again" in second.err
+    other = tollmesh(*create, "--destination", "giro").json()["payout_id"]
+    again = tollmesh(*create, "--again").json()["payout_id"]
+    assert len({first.json()["payout_id"], other, again}) == 3
+    wrong = tollmesh(*create, "--again", "--request-id", str(uuid4()))
+    assert (wrong.exit_code, "--again makes its own" in wrong.err) == (EXIT_USAGE, True)
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    back = ("payouts", "returned", first.json()["payout_id"], "--code", "R03")
+    while tollmesh(*back).exit_code:
+        assert time.monotonic() < give_up_at, "the payout was not claimed"
+        time.sleep(0.1)
+    anew = tollmesh(*create)
+    assert anew.json()["payout_id"] not in {first.json()["payout_id"], other, again}
+    assert tollmesh(*create).json()["payout_id"] == anew.json()["payout_id"]
+
+
 def test_policies_are_shown_with_what_they_leave_out(tollmesh: Tollmesh, partner: str) -> None:
     shown = tollmesh("payouts", "policy", partner).out
     assert "15.00 AUD" in shown

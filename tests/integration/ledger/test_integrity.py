@@ -223,6 +223,46 @@ class Vandal:
             other=self.id_of("dated"),
         )
 
+    def note_deleted(self) -> None:
+        assert self.do(
+            "DELETE FROM ledger.reversal WHERE tenant_id = %(tenant)s AND transfer_id = %(id)s",
+            id=self.id_of("reversal"),
+        )
+
+    def note_of_leg_deleted(self) -> None:
+        assert self.do(
+            "DELETE FROM ledger.reversal WHERE tenant_id = %(tenant)s AND transfer_id <> %(id)s",
+            id=self.id_of("reversal"),
+        )
+
+    def note_lowered(self) -> None:
+        assert self.do(
+            "UPDATE ledger.reversal SET amount_minor = amount_minor - 1"
+            " WHERE tenant_id = %(tenant)s AND transfer_id <> %(id)s",
+            id=self.id_of("reversal"),
+        )
+
+    def note_forged(self) -> None:
+        assert self.do(
+            "INSERT INTO ledger.reversal (tenant_id, reversed_id, transfer_id, amount_minor)"
+            " VALUES (%(tenant)s, %(reversed)s, %(id)s, 20)",
+            reversed=self.id_of("dated"),
+            id=self.id_of("referred"),
+        )
+        # Of 30 that were posted, 40 are taken back.
+        assert self.do(
+            "INSERT INTO ledger.reversal (tenant_id, reversed_id, transfer_id, amount_minor)"
+            " VALUES (%(tenant)s, %(reversed)s, %(id)s, 20)",
+            reversed=self.id_of("dated"),
+            id=self.id_of("several"),
+        )
+
+    def note_of_nobody(self) -> None:
+        assert self.do(
+            "INSERT INTO ledger.reversal (tenant_id, reversed_id, transfer_id, amount_minor)"
+            " VALUES (%(tenant)s, gen_random_uuid(), gen_random_uuid(), 1)",
+        )
+
     def id_deleted(self) -> None:
         assert self.do(
             "DELETE FROM ledger.transfer_id WHERE tenant_id = %(tenant)s AND transfer_id = %(id)s",
@@ -321,6 +361,15 @@ DAMAGES: dict[str, tuple[Callable[[Vandal], None], set[str], str]] = {
         {"reversals", "transfer_ids", "chain"},
         "reversal",
     ),
+    "what a reversal takes back is not noted": (Vandal.note_deleted, {"reversals"}, "reversal"),
+    "what a leg takes back is not noted": (Vandal.note_of_leg_deleted, {"postings"}, ""),
+    "less is noted than a leg takes back": (
+        Vandal.note_lowered,
+        {"postings", "reversals"},
+        "",
+    ),
+    "more is noted than was posted": (Vandal.note_forged, {"reversals"}, "referred"),
+    "a note of nobody": (Vandal.note_of_nobody, {"reversals"}, ""),
     "an id could be used again": (Vandal.id_deleted, {"transfer_ids"}, "balancing"),
     "an id without a transfer": (Vandal.id_forged, {"transfer_ids"}, ""),
     "the parameters of a posting": (Vandal.posting_parameters, {"postings"}, ""),
@@ -344,7 +393,7 @@ async def test_nothing_is_found_page_by_page(
     head = await books.seal()
     for name in (
         *("ACCOUNTS", "ENTRIES", "TRANSFERS", "IDS", "HOLDS"),
-        *("POSTINGS", "BLOCKS", "HEADS"),
+        *("POSTINGS", "REVERSALS", "BLOCKS", "HEADS"),
     ):
         for size in (1, 2, 3):
             monkeypatch.setattr(integrity, f"{name}_A_PAGE", size)

@@ -18,6 +18,7 @@ from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 from services.ledger import manifest as ledger
 from services.ledger.domain.recipes.evaluation import posting_id
+from services.ledger.domain.reversals import reversal_id
 from services.ledger.domain.transfers import Reference
 from services.runtime.ids import derived_uuid
 from services.runtime.money import EXPONENTS
@@ -611,6 +612,57 @@ async def test_a_transfer_is_reversed_by_recipe_or_as_a_whole_and_not_by_both(
     assert await undone(books, transfer_id) == ""
     assert await undone(books, transfer_id) == "TRANSFER_ALREADY_REVERSED"
     assert reasons(await post_all(books, back("2", 1))) == ["RECIPE_REFUSED"]
+    assert await books.balances() == EVEN
+
+
+async def test_a_reversal_is_not_undone_twice_over_by_undoing_what_undid_it(
+    books: RecipeBooks,
+) -> None:
+    transfer_id = await moved_once(books, 100)
+    (part,) = await post_all(books, back("1", 100))
+    taken_id = part.posting.legs[0].transfer.transfer.transfer_id
+    assert await undone(books, taken_id) == ""
+    given_id = str(reversal_id(UUID(taken_id)))
+    assert reasons(await post_all(books, back("2", 70))) == ["POSTED"]
+    # It would take the 100 back once more, and 30 are left.
+    assert await undone(books, given_id) == "REVERSAL_REFUSED REVERSED_IN_PART"
+    assert (await books.balances())["to:USD"] == 30
+    (again,) = await post_all(books, back("3", 30))
+    assert await undone(books, again.posting.legs[0].transfer.transfer.transfer_id) == ""
+    assert await undone(books, transfer_id) == "REVERSAL_REFUSED REVERSED_IN_PART"
+    assert (await books.balances())["to:USD"] == 30
+
+
+async def test_many_who_undo_what_undid_a_reversal_take_it_back_once(books: RecipeBooks) -> None:
+    await moved_once(books, 100)
+    (part,) = await post_all(books, back("1", 100))
+    taken_id = part.posting.legs[0].transfer.transfer.transfer_id
+    assert await undone(books, taken_id) == ""
+    given_id = str(reversal_id(UUID(taken_id)))
+    others = [post_all(books, back(str(n), 60)) for n in range(2, 6)]
+    whole, results = await asyncio.gather(undone(books, given_id), asyncio.gather(*others))
+    found = sorted(reasons(each)[0] for each in results)
+    if whole:
+        assert whole == "REVERSAL_REFUSED REVERSED_IN_PART"
+        assert found == ["POSTED"] + ["RECIPE_REFUSED"] * 3
+        assert (await books.balances())["to:USD"] == 40
+    else:
+        assert found == ["RECIPE_REFUSED"] * 4
+        assert await books.balances() == EVEN
+
+
+async def test_what_went_the_same_way_again_counts_no_more_once_it_is_reversed(
+    books: RecipeBooks,
+) -> None:
+    await moved_once(books, 100)
+    signed = recipe_pb2.Recipe(name="signed", parameters=BACK.parameters, legs=BACK.legs)
+    signed.parameters[0].type = recipe_pb2.PARAMETER_TYPE_SIGNED_AMOUNT
+    await books.put(signed)
+    again = await books.post("signed", reference("order", "o-1", "s"), {"amount": usd(-50)})
+    assert (await books.balances())["to:USD"] == 150
+    assert await undone(books, again.legs[0].transfer.transfer.transfer_id) == ""
+    assert reasons(await post_all(books, back("1", 101))) == ["RECIPE_REFUSED"]
+    assert reasons(await post_all(books, back("1", 100))) == ["POSTED"]
     assert await books.balances() == EVEN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
@@ -58,6 +59,17 @@ async def test_every_mode_is_stored_and_a_repeat_is_known(stub: Any) -> None:
     (version,) = (await stub.GetEvent(asked)).versions
     assert (version.event.org_id, version.event.project_id) == ("chat", "web")
     assert version.event.event_time.ToJsonString() == "2026-11-20T09:00:00.000001Z"
+
+
+async def test_a_byte_order_mark_is_read_in_every_mode(stub: Any) -> None:
+    bodies = {STRUCTURED: sound("m-1"), BATCH: [sound("m-2"), sound("m-3", specversion="0.3")]}
+    for content_type, body in bodies.items():
+        marked = codecs.BOM_UTF8 + json.dumps(body).encode()
+        assert outcomes(await send(stub, content_type, marked))["accepted"] == 1
+    headers = {f"ce-{name}": value for name, value in sound("m-4", data=None).items()}
+    data = codecs.BOM_UTF8 + b'{"sku": "llm.tokens", "quantity": 1}'
+    answer = await send(stub, "application/json", data, **headers)
+    assert outcomes(answer)["accepted"] == 1
 
 
 async def test_each_fault_is_told_by_itself(stub: Any) -> None:

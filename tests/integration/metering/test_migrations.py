@@ -201,3 +201,53 @@ def test_corrected_usage_keeps_the_release_before_away(
     with pytest.raises(RuntimeError, match="amended or cancelled"):
         migrations.downgrade(urls.owner_admin, ENVIRONMENT, BEFORE)
     assert stored.all("SELECT version FROM metering.event_version") == [(1,)]
+
+
+_BUCKETS = """
+INSERT INTO metering.usage_rollup
+       (tenant_id, generation, org_id, sku, minutes, bucket_at, series, project_id, group_values, event_count, quantity,
+        smallest, largest, latest, first_event_at, last_event_at, last_ordinal)
+SELECT tenant_id, 2, 'chat', 'calls', 60, '2026-10-15Z',
+       encode(substr(sha256(convert_to(to_json(project_id || labels)::text, 'UTF8')), 1, 16), 'hex')::uuid,
+       project_id, labels, events, quantity, smallest, largest, latest, first_at, last_at, ordinal
+  FROM (VALUES ('named', 'web', '{a,NULL,NULL,NULL}'::text[], 2, 5, 1, 4, 4, '2026-10-15T00:10Z'::timestamptz,
+                '2026-10-15T00:20Z'::timestamptz, 7),
+               ('named', 'web', '{b,NULL,NULL,NULL}', 1, 9, 9, 9, 9, '2026-10-15T00:05Z', '2026-10-15T00:05Z', 3),
+               ('named', 'web', '{c,NULL,NULL,NULL}', 0, 0, NULL, NULL, NULL, NULL, NULL, 8),
+               ('plain', 'web', '{NULL,NULL,NULL,NULL}', 1, 9, 9, 9, 9, '2026-10-15T00:05Z', '2026-10-15T00:05Z', 3))
+       AS bucket (tenant_id, project_id, labels, events, quantity, smallest, largest, latest, first_at, last_at,
+                  ordinal)
+"""
+_STATES = """
+INSERT INTO metering.rollup_state (tenant_id, generation, oldest_generation, rolled_ordinal, group_keys)
+VALUES ('named', 2, 2, 9, '{model}'), ('plain', 2, 2, 9, '{}')
+"""
+_ALL_BUCKETS = "SELECT to_jsonb(r) FROM metering.usage_rollup AS r ORDER BY tenant_id, series"
+_ALL_VALUES = """
+SELECT tenant_id, event_count, quantity::int, smallest::int, largest::int, latest::int, last_ordinal, group_values,
+       series = encode(substr(sha256(convert_to(to_json(project_id || group_values)::text, 'UTF8')), 1, 16),
+                       'hex')::uuid
+  FROM metering.usage_rollup WHERE NOT keyed ORDER BY 1
+"""
+
+
+def test_rollups_of_all_values_are_added_up_from_those_of_each_and_back(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0013")
+    stored = Before(urls)
+    with psycopg.connect(urls.owner_admin) as connection:
+        connection.execute(_BUCKETS)
+        connection.execute(_STATES)
+    before = stored.all(_ALL_BUCKETS)
+    for _ in range(2):
+        migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+        assert stored.all(_ALL_VALUES) == [
+            ("named", 3, 14, 1, 9, 4, 8, [], True),
+            ("plain", 1, 9, 9, 9, 9, 3, [], True),
+        ]
+        keyed = stored.all("SELECT count(*) FROM metering.usage_rollup WHERE keyed")
+        assert keyed == [(3,)]
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0013")
+        assert stored.all(_ALL_BUCKETS) == before

@@ -19,7 +19,7 @@ from payments.type.v1 import type_pb2
 
 from services.metering.app import rollups
 from services.metering.app.rollups import clear, keep_up, renew, roll_up
-from services.metering.domain.rollups import STRETCHES_MAX
+from services.metering.domain.rollups import STRETCHES_MAX, Standing
 from services.metering.store import rollups as store
 from services.metering.work.ordinals import Sequencing
 from services.metering.work.rollups import RollingUp
@@ -165,12 +165,8 @@ async def test_an_answer_is_that_of_a_plain_list_wherever_rollups_stand(
     assert found.rollup_ordinal == (made.rolled_ordinal if is_served else 0)
     # By the events alone: rows, their order and their times are the same.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "standing", _nothing)
+        patch.setattr(Standing, "serves", lambda *_: False)
         assert (await made.history.stub.QueryUsage(request)).rows == found.rows
-
-
-async def _nothing(*_: object) -> None:
-    return None
 
 
 async def test_an_answer_says_how_fresh_it_is_and_exactness_is_the_rule(
@@ -497,6 +493,7 @@ PARAMETERS: dict[str, Any] = {
     "metadata": None,
     "ordinal": 5,
     "rolled_ordinal": 9,
+    "keyed": False,
     "minutes": 60,
     "start_at": NOW - 30 * DAY,
     "from_at": NOW - 30 * DAY,
@@ -531,11 +528,11 @@ def test_readings_use_indexes(new_database: Callable[..., DatabaseUrls]) -> None
     urls = new_database()
     with psycopg.connect(urls.owner_admin) as owner:
         owner.execute(
-            "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, minutes, bucket_at, series,"
+            "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series,"
             " project_id, group_values, event_count, quantity, smallest, largest, latest, first_event_at,"
             " last_event_at, last_ordinal) SELECT 't', 1, CASE n %% 20 WHEN 0 THEN 'chat' ELSE 'code' END,"
-            " 'llm.tokens', 60, %(at)s::timestamptz - n * interval '1 hour', gen_random_uuid(), '', '{}', 1, 1, 1, 1,"
-            " 1, %(at)s, %(at)s, n"
+            " 'llm.tokens', false, 60, %(at)s::timestamptz - n * interval '1 hour', gen_random_uuid(), '', '{}',"
+            " 1, 1, 1, 1, 1, %(at)s, %(at)s, n"
             " FROM generate_series(1, 12000) AS n",
             {"at": NOW},
         )
@@ -555,3 +552,33 @@ def test_readings_use_indexes(new_database: Callable[..., DatabaseUrls]) -> None
             text = "\n".join(line for (line,) in plan)
             assert "Seq Scan on usage_event" not in text, f"{name}:\n{text}"
             assert "Seq Scan on usage_rollup" not in text, f"{name}:\n{text}"
+
+
+async def test_a_question_without_keys_reads_one_row_an_hour_and_project(
+    stub: Any, mesh: Mesh, tenant: str, owner: psycopg.Connection
+) -> None:
+    await kept_apart(stub, "model")
+    sent = [
+        event(f"e{number}", project_id=f"p{number % 2}", metadata={"model": f"m{number}"})
+        for number in range(12)
+    ]
+    await stub.IngestEvents(batch(*sent))
+    await rolled(mesh, tenant)
+    rows = owner.execute(
+        "SELECT keyed, minutes, count(*), sum(event_count)::int FROM metering.usage_rollup"
+        " WHERE tenant_id = %s GROUP BY 1, 2 ORDER BY 1, 2",
+        [tenant],
+    ).fetchall()
+    assert rows == [(False, 15, 2, 12), (False, 60, 2, 12), (True, 15, 12, 12), (True, 60, 12, 12)]
+    # Told apart by what is read: of the rows of the other kind nothing is.
+    owner.execute("DELETE FROM metering.usage_rollup WHERE tenant_id = %s AND keyed", [tenant])
+    whole = await stub.QueryUsage(usage_query())
+    assert ([row.event_count for row in whole.rows], whole.rollup_ordinal) == ([6, 6], 1)
+    assert (await stub.QueryUsage(usage_query(group_by=["model"]))).rows == []
+    assert len(await audited(stub)) == 24
+    # Without keys there is one kind.
+    await kept_apart(stub)
+    await rolled(mesh, tenant)
+    kinds = "SELECT DISTINCT keyed FROM metering.usage_rollup WHERE tenant_id = %s"
+    assert owner.execute(kinds, [tenant]).fetchall() == [(False,)]
+    assert await audited(stub) == []

@@ -18,6 +18,7 @@ from payments.metering.v1 import metering_pb2, metering_service_pb2
 from payments.type.v1 import type_pb2
 
 from services.metering.app import ordinals
+from services.metering.domain.ordinals import Position
 from services.runtime.database import Database
 from services.runtime.edge.status import RemoteError
 from tests.support.billing.metering import NOW, batch, event, usage_query
@@ -179,15 +180,17 @@ async def test_what_is_committed_while_usage_is_read_belongs_to_the_next_ordinal
 ) -> None:
     """Committed behind the ordinal and before the snapshot: the snapshot has it, the answer has not."""
     await stub.IngestEvents(batch(event("before", quantity="1")))
-    reached = ordinals.reached
+    sequence = ordinals.sequence
 
-    async def overtaken(database: Database, at_ordinal: int | None) -> int:
-        ordinal = await reached(database, at_ordinal)
+    async def overtaken(database: Database) -> int:
+        ordinal = await sequence(database)
         await stub.IngestEvents(batch(event("meanwhile", quantity="2")))
         return ordinal
 
     with monkeypatch.context() as patch:
-        patch.setattr(ordinals, "reached", overtaken)
+        # Whether or not the loop was there first.
+        patch.setattr(Position, "is_behind", lambda *_: True)
+        patch.setattr(ordinals, "sequence", overtaken)
         answer = await stub.QueryUsage(usage_query())
     assert [row.value for row in answer.rows] == ["1"]
     later = await stub.QueryUsage(usage_query())

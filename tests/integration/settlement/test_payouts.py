@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -13,9 +14,10 @@ from payments.settlement.v1 import settlement_pb2 as pb
 from services.ledger.domain.recipes.errors import RecipeNotFound
 from services.runtime.errors import DomainError
 from services.settlement.clients import LedgerClient
+from services.settlement.domain.payouts import PayoutNotBookable
 from tests.integration.billing.test_corrections import adjust, reverse
 from tests.support.billing.charging import refused
-from tests.support.settlement.paying import Desk, Partnered, usd
+from tests.support.settlement.paying import Desk, Partnered, stamp, usd
 
 NORTH = "payable:partner:north:USD"
 TRANSIT = "transit:payout:north:USD"
@@ -340,3 +342,140 @@ async def test_billing_that_is_away_is_asked_again(
     partnered.later(seconds=2)
     await desk.work()
     assert (await partnered.stands())["carried"] == 60_00
+
+
+CARD = "4111 1111 1111 1111"
+
+
+async def test_card_numbers_are_not_stored(partnered: Partnered) -> None:
+    await partnered.charge(60_00)
+
+    def order(destination: str) -> service_pb.CreatePayoutRequest:
+        return service_pb.CreatePayoutRequest(
+            request_id=str(uuid4()), party="north", amount=usd(60_00), destination=destination
+        )
+
+    for destination in (CARD, f"to {CARD}, Sam", "card=4111%201111%201111%201111"):
+        info = await refused(partnered.payouts.CreatePayout(order(destination)))
+        assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", "destination")
+    # 16 digits that are no card number.
+    payout = (await partnered.payouts.CreatePayout(order("acct 4111111111111112"))).payout
+    await partnered.desk.work()
+    paid = await partnered.payouts.RecordPayoutPayment(
+        service_pb.RecordPayoutPaymentRequest(
+            request_id=str(uuid4()), payout_id=payout.payout_id, payment_reference=f"E2E {CARD}"
+        )
+    )
+    assert paid.payout.payment_reference == "E2E [card number]"
+    back = await partnered.payouts.RecordPayoutReturn(
+        service_pb.RecordPayoutReturnRequest(
+            request_id=str(uuid4()), payout_id=payout.payout_id, return_code=f"R03 {CARD}"
+        )
+    )
+    assert back.payout.return_code == "R03 [card number]"
+    assert (await get(partnered, payout)).payment_reference == "E2E [card number]"
+    await partnered.desk.work()
+    told = [each.payload for each in partnered.desk.world.heard]
+    assert "[card number]" in str(told)
+    assert "1111 1111" not in str(told)
+    await partnered.sound()
+
+
+async def test_nothing_happened_in_the_future(partnered: Partnered) -> None:
+    await partnered.charge(60_00)
+    payout = await create(partnered, 60_00)
+    await partnered.desk.work()
+    now = partnered.desk.world.clock.now()
+
+    def paying(at: datetime) -> service_pb.RecordPayoutPaymentRequest:
+        return service_pb.RecordPayoutPaymentRequest(
+            request_id=str(uuid4()), payout_id=payout.payout_id, paid_at=stamp(at)
+        )
+
+    def giving_back(at: datetime) -> service_pb.RecordPayoutReturnRequest:
+        return service_pb.RecordPayoutReturnRequest(
+            request_id=str(uuid4()),
+            payout_id=payout.payout_id,
+            return_code="R03",
+            returned_at=stamp(at),
+        )
+
+    later = now + timedelta(days=1, minutes=1)
+    info = await refused(partnered.payouts.RecordPayoutPayment(paying(later)))
+    assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", "paid_at")
+    # Value dates are days of another zone.
+    await partnered.payouts.RecordPayoutPayment(paying(now + timedelta(hours=20)))
+    info = await refused(partnered.payouts.RecordPayoutReturn(giving_back(later)))
+    assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", "returned_at")
+    await partnered.payouts.RecordPayoutReturn(giving_back(now))
+    await partnered.desk.work()
+    await partnered.sound()
+
+
+async def test_books_that_are_closed_behind_a_payout_do_not_hold_it_up(
+    partnered: Partnered,
+) -> None:
+    await partnered.charge(60_00)
+    payout = await create(partnered, 60_00)
+    made_at = partnered.desk.world.clock.now()
+    partnered.later(hours=1)
+    close = ledger_service_pb2.ClosePeriodRequest(
+        request_id=str(uuid4()),
+        currency_code="USD",
+        closed_through=stamp(made_at + timedelta(minutes=1)),
+    )
+    await partnered.billing.ledger.ClosePeriod(close)
+    await partnered.desk.work()
+    assert (await get(partnered, payout)).status == pb.PAYOUT_STATUS_CLAIMED
+    # What happened then is booked, too.
+    await partnered.payouts.RecordPayoutPayment(
+        service_pb.RecordPayoutPaymentRequest(
+            request_id=str(uuid4()), payout_id=payout.payout_id, paid_at=stamp(made_at)
+        )
+    )
+    await partnered.desk.work()
+    assert await partnered.book(TRANSIT) == 0
+    await partnered.sound()
+
+
+async def test_a_payout_that_is_stuck_hides_no_difference_of_others(partnered: Partnered) -> None:
+    await partnered.charge(60_00)
+    await partnered.charge(70_00, partner="south")
+    await create(partnered, 10_00)
+    # Somebody takes a minor unit from another party, while the claim is on its way.
+    transfer = ledger_pb2.Transfer(
+        transfer_id=str(uuid4()),
+        debit_account_id="payable:partner:south:USD",
+        credit_account_id="revenue:sku-0:USD",
+        amount=usd(1),
+        code=9,
+        kind=ledger_pb2.KIND_POSTED,
+    )
+    await partnered.billing.ledger.PostTransfers(
+        ledger_service_pb2.PostTransfersRequest(transfers=[transfer])
+    )
+    found = {each.party: (each.differs, each.settling) for each in await partnered.checks()}
+    assert found == {"north": (False, True), "south": (True, False)}
+    await partnered.desk.work()
+    found = {each.party: (each.differs, each.settling) for each in await partnered.checks()}
+    assert found == {"north": (False, False), "south": (True, False)}
+
+
+async def test_an_account_that_takes_no_claim_is_named_by_its_result(partnered: Partnered) -> None:
+    await partnered.charge(60_00)
+    accounts = [
+        ledger_pb2.Account(
+            account_id=TRANSIT,
+            currency_code="USD",
+            type=ledger_pb2.ACCOUNT_TYPE_LIABILITY,
+            flags=ledger_pb2.AccountFlags(closed=True),
+        )
+    ]
+    await partnered.billing.ledger.CreateAccounts(
+        ledger_service_pb2.CreateAccountsRequest(accounts=accounts)
+    )
+    payout = await create(partnered, 60_00)
+    await partnered.desk.work()
+    with partnered.acting(), pytest.raises(PayoutNotBookable) as caught:
+        await partnered.desk.payouts.post(f"{payout.payout_id}:1")
+    assert caught.value.metadata["result"] == "CREDIT_ACCOUNT_CLOSED"

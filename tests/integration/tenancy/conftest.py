@@ -67,10 +67,10 @@ def leave_an_hour_stale(url: str, tenant: str, org_id: str) -> None:
     with psycopg.connect(url) as service:
         service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
         service.execute(
-            "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, minutes, bucket_at, series,"
+            "INSERT INTO metering.usage_rollup (tenant_id, generation, org_id, sku, keyed, minutes, bucket_at, series,"
             " project_id, group_values, event_count, quantity, smallest, largest, latest, first_event_at,"
-            " last_event_at, last_ordinal) SELECT %(tenant)s, 1, %(org)s, 'stale', 60, at, gen_random_uuid(), '',"
-            " '{}', %(events)s, 1, 1, 1, 1, at, at, 1 FROM (SELECT timestamptz '2001-01-01Z' AS at) AS hour",
+            " last_event_at, last_ordinal) SELECT %(tenant)s, 1, %(org)s, 'stale', false, 60, at, gen_random_uuid(),"
+            " '', '{}', %(events)s, 1, 1, 1, 1, at, at, 1 FROM (SELECT timestamptz '2001-01-01Z' AS at) AS hour",
             {"tenant": tenant, "org": org_id, "events": EVENTS_OF_HOUR_MAX + 1},
         )
         service.execute(

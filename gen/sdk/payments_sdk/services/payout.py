@@ -112,7 +112,7 @@ class PayoutService:
         payout.
 
         Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not
-        above zero.
+        above zero, and for a destination with the number of a card.
         """
         return self._caller.unary(_CREATE_PAYOUT, request, timeout)
 
@@ -146,7 +146,8 @@ class PayoutService:
     ) -> settlement_v1.RecordPayoutPaymentResponse:
         """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time
+        more than a day in the future.
         """
         return self._caller.unary(_RECORD_PAYOUT_PAYMENT, request, timeout)
 
@@ -156,7 +157,8 @@ class PayoutService:
         """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed
         to the party again, and the next sweep pays it.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a
+        time more than a day in the future.
         """
         return self._caller.unary(_RECORD_PAYOUT_RETURN, request, timeout)
 
@@ -274,7 +276,7 @@ class AsyncPayoutService:
         payout.
 
         Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not
-        above zero.
+        above zero, and for a destination with the number of a card.
         """
         return await self._caller.unary(_CREATE_PAYOUT, request, timeout)
 
@@ -308,7 +310,8 @@ class AsyncPayoutService:
     ) -> settlement_v1.RecordPayoutPaymentResponse:
         """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time
+        more than a day in the future.
         """
         return await self._caller.unary(_RECORD_PAYOUT_PAYMENT, request, timeout)
 
@@ -318,7 +321,8 @@ class AsyncPayoutService:
         """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed
         to the party again, and the next sweep pays it.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a
+        time more than a day in the future.
         """
         return await self._caller.unary(_RECORD_PAYOUT_RETURN, request, timeout)
 

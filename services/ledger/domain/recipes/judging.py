@@ -22,6 +22,7 @@ from services.ledger.domain.recipes.errors import (
 )
 from services.ledger.domain.recipes.evaluation import Move, Plan, Reversing, Tender
 from services.ledger.domain.recipes.recipe import OnRefusal
+from services.ledger.domain.reversals import Taken
 from services.ledger.domain.transfers import (
     NO_FLAGS,
     Kind,
@@ -69,7 +70,7 @@ class OpenBooks:
         tenant_id: whose books they are.
         now: time of recording.
         closed_through: how far they are closed, by currency.
-        reversed_minor: what was taken back before of the transfers that postings reverse.
+        taken: what was taken back before of the transfers that postings reverse.
     """
 
     balances: dict[str, Balance]
@@ -77,11 +78,7 @@ class OpenBooks:
     tenant_id: str
     now: datetime
     closed_through: Mapping[str, datetime] = field(default_factory=dict)
-    reversed_minor: dict[UUID, int] = field(default_factory=dict)
-
-    def left_minor(self, reverses: Reversing) -> int:
-        """Return what is left to take back of a transfer."""
-        return reverses.posted_minor - self.reversed_minor.get(reverses.transfer_id, 0)
+    taken: Taken = field(default_factory=Taken)
 
     def effective_at(self, plan: Plan) -> datetime | None:
         """Return when the transfers of a posting take effect; None for now.
@@ -202,7 +199,7 @@ class _Posting:
         # How that stood which it has touched; None for an account that there was not.
         self.balances_before: dict[str, Balance | None] = {}
         self.holds_before: dict[UUID, Hold] = {}
-        self.reversed_before = {each: books.reversed_minor.get(each, 0) for each in plan.reverses}
+        self.taken_before = books.taken.touched(plan.reverses)
 
     def post(self, move: Move) -> None:
         """Post one move between the accounts that nobody has refused yet. Raises RecipeRefused."""
@@ -224,7 +221,7 @@ class _Posting:
         self.books.holds.update(self.holds_before)
         for transfer_id in self.opened:
             del self.books.holds[transfer_id]
-        self.books.reversed_minor.update(self.reversed_before)
+        self.books.taken.minor.update(self.taken_before)
 
     def judged(self) -> Judged:
         """Return the posting, once all moves are posted."""
@@ -274,8 +271,7 @@ class _Posting:
             for asked, posting in zip(chain, evaluation.postings, strict=True)
         ]
         if reverses is not None:
-            taken_minor = self.books.reversed_minor.get(reverses.transfer_id, 0)
-            self.books.reversed_minor[reverses.transfer_id] = taken_minor + reverses.amount_minor
+            self.books.taken.take(reverses.transfer_id, reverses.amount_minor)
         return None
 
     def _touched(self, attempt: _Attempt, transfers: Sequence[Transfer]) -> dict[str, Balance]:
@@ -315,8 +311,8 @@ class _Attempt:
         self.posting, self.move = posting, move
         reverses = move.reverses
         # It takes more back than is left.
-        self.is_beyond = reverses is not None and reverses.amount_minor > max(
-            0, posting.books.left_minor(reverses)
+        self.is_beyond = reverses is not None and posting.books.taken.exceeds(
+            reverses.transfer_id, reverses.posted_minor, reverses.amount_minor
         )
         self.transfers: list[Transfer] = []
         self.missing: dict[str, Account] = {}

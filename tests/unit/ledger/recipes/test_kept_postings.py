@@ -10,6 +10,7 @@ import pytest
 
 from services.ledger.domain.chain import Place
 from services.ledger.domain.integrity_postings import Earlier, KeptPosting, compared, needs_of
+from services.ledger.domain.integrity_reversals import Note
 from services.ledger.domain.recipes.recipe import Recipe
 from services.ledger.domain.transfers import Transfer
 from tests.support.ledger.posting_recipes import (
@@ -72,21 +73,28 @@ def test_metadata_that_an_earlier_release_cut_is_what_it_should_be(
 
 
 @pytest.mark.parametrize(
-    ("debit", "credit", "at", "is_right"),
+    ("debit", "credit", "at", "noted_minor", "is_right"),
     [
-        ("b", "a", 1, True),
+        ("b", "a", 1, 4, True),
+        # What it takes back could be taken back once more.
+        ("b", "a", 1, 0, False),
+        ("b", "a", 1, 3, False),
         # Its batch has the lower number, and was committed only when the posting had looked for it.
-        ("to:USD", "from:USD", 1, True),
-        ("to:USD", "from:USD", 3, True),
-        ("b", "a", 3, False),
-        ("to:USD", "a", 1, False),
+        ("to:USD", "from:USD", 1, 0, True),
+        ("to:USD", "from:USD", 3, 0, True),
+        ("to:USD", "from:USD", 3, 4, False),
+        ("b", "a", 3, 4, False),
+        ("to:USD", "a", 1, 0, False),
     ],
 )
 def test_a_transfer_that_stands_for_a_posting_may_have_been_unseen(
-    debit: str, credit: str, at: int, is_right: bool
+    debit: str, credit: str, at: int, noted_minor: int, is_right: bool
 ) -> None:
     standing: dict[UUID, tuple[Transfer, Place]] = {STANDING.transfer_id: (STANDING, Place(at, 0))}
     posting = kept(BY_TRANSFER, debit, credit, Place(2, 0), by=str(STANDING.transfer_id))
+    if noted_minor:
+        (transfer_id,) = posting.transfers
+        posting = replace(posting, notes={transfer_id: Note(STANDING.transfer_id, noted_minor)})
     needs = needs_of(posting, BY_TRANSFER)
     assert needs.standing == {STANDING.transfer_id}
     found = compared(posting, BY_TRANSFER, needs, Earlier({}, standing), TENANT)

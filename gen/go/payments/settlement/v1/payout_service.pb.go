@@ -37,7 +37,7 @@ type CreatePayoutRequest struct {
 	Party string `protobuf:"bytes,2,opt,name=party,proto3" json:"party,omitempty"`
 	// How much; above zero, and no more than is owed.
 	Amount *v1.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
-	// Where it goes, in the words of those who pay it; no number of a card.
+	// Where it goes, in the words of those who pay it; one with the number of a card is refused.
 	Destination   string `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -392,7 +392,7 @@ type RecordPayoutPaymentRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Id of the payout.
 	PayoutId string `protobuf:"bytes,2,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
-	// How the payment is known to who made it.
+	// How the payment is known to who made it. The number of a card in it is stored as `[card number]`.
 	PaymentReference string `protobuf:"bytes,3,opt,name=payment_reference,json=paymentReference,proto3" json:"payment_reference,omitempty"`
 	// When the party had it; absent means now. It is when it takes effect in the books.
 	PaidAt        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=paid_at,json=paidAt,proto3" json:"paid_at,omitempty"`
@@ -511,7 +511,7 @@ type RecordPayoutReturnRequest struct {
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Id of the payout.
 	PayoutId string `protobuf:"bytes,2,opt,name=payout_id,json=payoutId,proto3" json:"payout_id,omitempty"`
-	// Why it came back, as the bank says it, e.g. `R03`.
+	// Why it came back, as the bank says it, e.g. `R03`. The number of a card in it is stored as `[card number]`.
 	ReturnCode string `protobuf:"bytes,3,opt,name=return_code,json=returnCode,proto3" json:"return_code,omitempty"`
 	// When it came back; absent means now. It is when it takes effect in the books.
 	ReturnedAt    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=returned_at,json=returnedAt,proto3" json:"returned_at,omitempty"`

@@ -44,7 +44,8 @@ const (
 type PayoutServiceClient interface {
 	// CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 	//
-	// Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+	// Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+	// destination with the number of a card.
 	CreatePayout(ctx context.Context, in *CreatePayoutRequest, opts ...grpc.CallOption) (*CreatePayoutResponse, error)
 	// GetPayout returns a payout; NOT_FOUND when there is none of that id.
 	GetPayout(ctx context.Context, in *GetPayoutRequest, opts ...grpc.CallOption) (*GetPayoutResponse, error)
@@ -52,12 +53,13 @@ type PayoutServiceClient interface {
 	ListPayouts(ctx context.Context, in *ListPayoutsRequest, opts ...grpc.CallOption) (*ListPayoutsResponse, error)
 	// RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 	//
-	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
 	RecordPayoutPayment(ctx context.Context, in *RecordPayoutPaymentRequest, opts ...grpc.CallOption) (*RecordPayoutPaymentResponse, error)
 	// RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
 	// the next sweep pays it.
 	//
-	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+	// future.
 	RecordPayoutReturn(ctx context.Context, in *RecordPayoutReturnRequest, opts ...grpc.CallOption) (*RecordPayoutReturnResponse, error)
 	// SweepCommissions pays out what parties are owed, one payout a party and currency, and answers when it has looked at
 	// all of them. What came half-way goes on by itself. The same request_id gives the same sweep. Two sweeps at once pay
@@ -204,7 +206,8 @@ func (c *payoutServiceClient) VerifyCommissions(ctx context.Context, in *VerifyC
 type PayoutServiceServer interface {
 	// CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 	//
-	// Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+	// Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+	// destination with the number of a card.
 	CreatePayout(context.Context, *CreatePayoutRequest) (*CreatePayoutResponse, error)
 	// GetPayout returns a payout; NOT_FOUND when there is none of that id.
 	GetPayout(context.Context, *GetPayoutRequest) (*GetPayoutResponse, error)
@@ -212,12 +215,13 @@ type PayoutServiceServer interface {
 	ListPayouts(context.Context, *ListPayoutsRequest) (*ListPayoutsResponse, error)
 	// RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 	//
-	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
 	RecordPayoutPayment(context.Context, *RecordPayoutPaymentRequest) (*RecordPayoutPaymentResponse, error)
 	// RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
 	// the next sweep pays it.
 	//
-	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+	// Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+	// future.
 	RecordPayoutReturn(context.Context, *RecordPayoutReturnRequest) (*RecordPayoutReturnResponse, error)
 	// SweepCommissions pays out what parties are owed, one payout a party and currency, and answers when it has looked at
 	// all of them. What came half-way goes on by itself. The same request_id gives the same sweep. Two sweeps at once pay

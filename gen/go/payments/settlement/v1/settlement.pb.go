@@ -901,7 +901,8 @@ type CommissionCheck struct {
 	Booked *v1.Money `protobuf:"bytes,5,opt,name=booked,proto3" json:"booked,omitempty"`
 	// True when the two differ.
 	Differs bool `protobuf:"varint,6,opt,name=differs,proto3" json:"differs,omitempty"`
-	// True when charges or payouts of the tenant are on their way between the two, so that a difference need not last.
+	// True when charges of the tenant, or payouts of the party in this currency, are on their way between the two, so that a
+	// difference need not last.
 	Settling      bool `protobuf:"varint,7,opt,name=settling,proto3" json:"settling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

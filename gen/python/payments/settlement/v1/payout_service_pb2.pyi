@@ -36,7 +36,7 @@ class CreatePayoutRequest(_message.Message):
     party: _builtins.str
     """Who gets it."""
     destination: _builtins.str
-    """Where it goes, in the words of those who pay it; no number of a card."""
+    """Where it goes, in the words of those who pay it; one with the number of a card is refused."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """How much; above zero, and no more than is owed."""
@@ -212,7 +212,7 @@ class RecordPayoutPaymentRequest(_message.Message):
     payout_id: _builtins.str
     """Id of the payout."""
     payment_reference: _builtins.str
-    """How the payment is known to who made it."""
+    """How the payment is known to who made it. The number of a card in it is stored as `[card number]`."""
     @_builtins.property
     def paid_at(self) -> _timestamp_pb2.Timestamp:
         """When the party had it; absent means now. It is when it takes effect in the books."""
@@ -272,7 +272,7 @@ class RecordPayoutReturnRequest(_message.Message):
     payout_id: _builtins.str
     """Id of the payout."""
     return_code: _builtins.str
-    """Why it came back, as the bank says it, e.g. `R03`."""
+    """Why it came back, as the bank says it, e.g. `R03`. The number of a card in it is stored as `[card number]`."""
     @_builtins.property
     def returned_at(self) -> _timestamp_pb2.Timestamp:
         """When it came back; absent means now. It is when it takes effect in the books."""

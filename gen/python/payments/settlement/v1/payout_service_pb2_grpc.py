@@ -103,7 +103,8 @@ class PayoutServiceServicer:
     def CreatePayout(self, request, context):
         """CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 
-        Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+        Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+        destination with the number of a card.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +127,7 @@ class PayoutServiceServicer:
     def RecordPayoutPayment(self, request, context):
         """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +137,8 @@ class PayoutServiceServicer:
         """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
         the next sweep pays it.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+        future.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

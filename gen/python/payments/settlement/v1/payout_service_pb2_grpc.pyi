@@ -39,7 +39,8 @@ class PayoutServiceStub:
     CreatePayout: _grpc.UnaryUnaryMultiCallable[_payout_service_pb2.CreatePayoutRequest, _payout_service_pb2.CreatePayoutResponse]
     """CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 
-    Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+    Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+    destination with the number of a card.
     """
     GetPayout: _grpc.UnaryUnaryMultiCallable[_payout_service_pb2.GetPayoutRequest, _payout_service_pb2.GetPayoutResponse]
     """GetPayout returns a payout; NOT_FOUND when there is none of that id."""
@@ -48,13 +49,14 @@ class PayoutServiceStub:
     RecordPayoutPayment: _grpc.UnaryUnaryMultiCallable[_payout_service_pb2.RecordPayoutPaymentRequest, _payout_service_pb2.RecordPayoutPaymentResponse]
     """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
     """
     RecordPayoutReturn: _grpc.UnaryUnaryMultiCallable[_payout_service_pb2.RecordPayoutReturnRequest, _payout_service_pb2.RecordPayoutReturnResponse]
     """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
     the next sweep pays it.
 
-    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+    future.
     """
     SweepCommissions: _grpc.UnaryUnaryMultiCallable[_payout_service_pb2.SweepCommissionsRequest, _payout_service_pb2.SweepCommissionsResponse]
     """SweepCommissions pays out what parties are owed, one payout a party and currency, and answers when it has looked at
@@ -85,7 +87,8 @@ class PayoutServiceAsyncStub(PayoutServiceStub):
     CreatePayout: _aio.UnaryUnaryMultiCallable[_payout_service_pb2.CreatePayoutRequest, _payout_service_pb2.CreatePayoutResponse]  # type: ignore[assignment]
     """CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 
-    Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+    Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+    destination with the number of a card.
     """
     GetPayout: _aio.UnaryUnaryMultiCallable[_payout_service_pb2.GetPayoutRequest, _payout_service_pb2.GetPayoutResponse]  # type: ignore[assignment]
     """GetPayout returns a payout; NOT_FOUND when there is none of that id."""
@@ -94,13 +97,14 @@ class PayoutServiceAsyncStub(PayoutServiceStub):
     RecordPayoutPayment: _aio.UnaryUnaryMultiCallable[_payout_service_pb2.RecordPayoutPaymentRequest, _payout_service_pb2.RecordPayoutPaymentResponse]  # type: ignore[assignment]
     """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
     """
     RecordPayoutReturn: _aio.UnaryUnaryMultiCallable[_payout_service_pb2.RecordPayoutReturnRequest, _payout_service_pb2.RecordPayoutReturnResponse]  # type: ignore[assignment]
     """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
     the next sweep pays it.
 
-    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+    Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+    future.
     """
     SweepCommissions: _aio.UnaryUnaryMultiCallable[_payout_service_pb2.SweepCommissionsRequest, _payout_service_pb2.SweepCommissionsResponse]  # type: ignore[assignment]
     """SweepCommissions pays out what parties are owed, one payout a party and currency, and answers when it has looked at
@@ -134,7 +138,8 @@ class PayoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payout_service_pb2.CreatePayoutResponse, _abc.Awaitable[_payout_service_pb2.CreatePayoutResponse]]:
         """CreatePayout pays out part of what a party is owed, now. The same request_id gives the same payout.
 
-        Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero.
+        Errors: PAYOUT_EXCEEDS_BALANCE when less is owed, INVALID_FIELD for an amount that is not above zero, and for a
+        destination with the number of a card.
         """
 
     @_abc_1.abstractmethod
@@ -161,7 +166,7 @@ class PayoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payout_service_pb2.RecordPayoutPaymentResponse, _abc.Awaitable[_payout_service_pb2.RecordPayoutPaymentResponse]]:
         """RecordPayoutPayment says that a party has the money of a payout, and has it booked.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED, INVALID_FIELD for a time more than a day in the future.
         """
 
     @_abc_1.abstractmethod
@@ -173,7 +178,8 @@ class PayoutServiceServicer(metaclass=_abc_1.ABCMeta):
         """RecordPayoutReturn says that the money of a payout came back, and has it booked: it is owed to the party again, and
         the next sweep pays it.
 
-        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID.
+        Errors: NOT_FOUND, PAYOUT_STATUS_CONFLICT unless it is CLAIMED or PAID, INVALID_FIELD for a time more than a day in the
+        future.
         """
 
     @_abc_1.abstractmethod

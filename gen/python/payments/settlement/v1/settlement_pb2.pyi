@@ -497,7 +497,9 @@ class CommissionCheck(_message.Message):
     differs: _builtins.bool
     """True when the two differ."""
     settling: _builtins.bool
-    """True when charges or payouts of the tenant are on their way between the two, so that a difference need not last."""
+    """True when charges of the tenant, or payouts of the party in this currency, are on their way between the two, so that a
+    difference need not last.
+    """
     @_builtins.property
     def expected(self) -> _type_pb2.Money:
         """What the account should hold."""

@@ -347,7 +347,8 @@ class CommissionCheck(CheckedMessage):
 
     settling: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
     """
-    True when charges or payouts of the tenant are on their way between the two, so that a difference need not last.
+    True when charges of the tenant, or payouts of the party in this currency, are on their way between the two, so that a
+    difference need not last.
     """
 
 
@@ -446,7 +447,7 @@ class CreatePayoutRequest(CheckedMessage):
 
     destination: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    Where it goes, in the words of those who pay it; no number of a card.
+    Where it goes, in the words of those who pay it; one with the number of a card is refused.
     """
 
 
@@ -1003,7 +1004,7 @@ class RecordPayoutPaymentRequest(CheckedMessage):
 
     payment_reference: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    How the payment is known to who made it.
+    How the payment is known to who made it. The number of a card in it is stored as `[card number]`.
     """
 
     paid_at: "datetime.datetime | None" = betterproto2.field(
@@ -1054,7 +1055,7 @@ class RecordPayoutReturnRequest(CheckedMessage):
 
     return_code: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    Why it came back, as the bank says it, e.g. `R03`.
+    Why it came back, as the bank says it, e.g. `R03`. The number of a card in it is stored as `[card number]`.
     """
 
     returned_at: "datetime.datetime | None" = betterproto2.field(

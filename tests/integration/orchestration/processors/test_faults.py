@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -41,11 +42,11 @@ class Shop:
     base_url: str
     folder: Path
 
-    async def configure(self, **more: object) -> int:
+    async def configure(self, **more: Any) -> int:
         """Store a configuration whose two methods go to the peer."""
         keep_credential(self.folder, self.bench.tenant_id, self.base_url)
         methods = [{"method": each, "processor_id": "stripe"} for each in ("card", "second_card")]
-        given = {"processors": [processor(self.base_url)], **more}
+        given: dict[str, Any] = {"processors": [processor(self.base_url)], **more}
         return await self.bench.configure(*methods, **given)
 
 
@@ -55,7 +56,7 @@ async def served_peer(
 ) -> AsyncIterator[Shop]:
     """A service and a peer behind a cutter."""
     folder = tmp_path_factory.mktemp("credentials")
-    settings = {"processor_allow": "127.0.0.1", "processor_credentials_dir": folder}
+    settings: dict[str, Any] = {"processor_allow": "127.0.0.1", "processor_credentials_dir": folder}
     async with (
         localstripe() as peer,
         cutting(peer.port, stall_seconds=2.2) as (cutter, port),
@@ -83,7 +84,7 @@ async def test_no_charge_is_made_twice_or_lost_through_cut_connections(shop: Sho
     shop.cutter.fault = at_random(seed=1, share=0.3)
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def pay(fields: dict[str, object]) -> str:
+    async def pay(fields: dict[str, Any]) -> str:
         async with slots:
             return str((await shop.bench.pay(**fields)).payment_id)
 

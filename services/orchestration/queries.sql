@@ -4,10 +4,10 @@ Statements of payments. They run as the services' role, for the tenant of the tr
 -- Leased to its maker while there is something to do.
 INSERT INTO orchestration.payment
       (tenant_id, payment_id, request_key, merchant_id, order_id, person_id, org_id, currency, total_minor, context,
-       plan_id, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
+       plan_id, plan_hash, capture, config_version, status, correlation_id, causation_id, traceparent, due_at, lease_owner,
        lease_until, epoch, created_at, updated_at)
 VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order_id)s, %(person_id)s, %(org_id)s,
-        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
+        %(currency)s, %(total_minor)s, %(context)s, %(plan_id)s, %(plan_hash)s, %(capture)s, %(config_version)s, %(status)s, %(correlation_id)s,
         %(causation_id)s, %(traceparent)s, CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
         CASE WHEN %(under_way)s::boolean THEN %(lease_owner)s END,
         CASE WHEN %(under_way)s::boolean
@@ -18,7 +18,8 @@ VALUES (%(tenant_id)s, %(payment_id)s, %(request_key)s, %(merchant_id)s, %(order
 -- Finds no row when another call has planned it.
 UPDATE orchestration.payment AS p
    SET person_id = %(person_id)s, org_id = %(org_id)s, currency = %(currency)s, total_minor = %(total_minor)s::bigint,
-       context = %(context)s::jsonb, plan_id = %(plan_id)s, capture = %(capture)s, config_version = %(config_version)s::integer,
+       context = %(context)s::jsonb, plan_id = %(plan_id)s, plan_hash = %(plan_hash)s,
+       capture = %(capture)s, config_version = %(config_version)s::integer,
        status = %(status)s, correlation_id = %(correlation_id)s, causation_id = %(causation_id)s,
        traceparent = %(traceparent)s, epoch = p.epoch + 1,
        due_at = CASE WHEN %(under_way)s::boolean THEN %(now)s::timestamptz END,
@@ -37,7 +38,7 @@ SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
-       p.context, p.plan_id, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
+       p.context, p.plan_id, p.plan_hash, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
        c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
   FROM orchestration.payment AS p
   LEFT JOIN orchestration.merchant_config AS c
@@ -222,3 +223,19 @@ SELECT idempotency_key, merchant_ref, operation, amount_minor, currency, token, 
 -- One transaction at a time sums up the payments of an order.
 -- @lock_order
 SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s || '/' || %(order_id)s, 0));
+
+-- @health
+-- What was lately seen of processors, 1,000 attempts of each at most. Payers' errors (what no other processor would have
+-- done either) count neither way; an outcome that is not known counts against the processor.
+SELECT p.processor_id,
+       count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'NOT_CHARGED', 'NOT_SENT')
+                           OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
+  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+       LATERAL (
+         SELECT a.status, a.retryable, a.error_code
+           FROM orchestration.attempt AS a
+          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+            AND a.operation IN ('CHARGE', 'AUTHORIZE')
+          ORDER BY a.created_at DESC LIMIT 1000) AS x
+ GROUP BY p.processor_id;

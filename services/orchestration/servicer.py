@@ -14,6 +14,7 @@ from services.orchestration.app.payments import PART_BYTES, Payments
 from services.orchestration.domain.instructions import Instruct
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.record import Filter
+from services.orchestration.messages import configs as config_messages
 from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
 from services.runtime.commands import Commands, UseCase, fingerprint
@@ -130,7 +131,7 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         self._put = UseCase(
             "orchestration.put_merchant_config",
             configs.put,
-            messages.config_put,
+            config_messages.config_put,
             service_pb.PutMerchantConfigResponse,
         )
 
@@ -138,14 +139,16 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         self, request: service_pb.PutMerchantConfigRequest, context: Any
     ) -> service_pb.PutMerchantConfigResponse:
         """Store a version."""
-        return await self._commands.run(self._put, messages.config_of(request.config), request)
+        return await self._commands.run(
+            self._put, config_messages.config_of(request.config), request
+        )
 
     async def GetMerchantConfig(
         self, request: service_pb.GetMerchantConfigRequest, context: Any
     ) -> service_pb.GetMerchantConfigResponse:
         """Give a version."""
         stored = await self._configs.get(request.merchant_id, request.version)
-        return service_pb.GetMerchantConfigResponse(config=messages.config_message(stored))
+        return service_pb.GetMerchantConfigResponse(config=config_messages.config_message(stored))
 
     async def ListMerchantConfigVersions(
         self, request: service_pb.ListMerchantConfigVersionsRequest, context: Any
@@ -156,7 +159,7 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         before = page.after.get("before", 0)
         found = await self._configs.versions(request.merchant_id, before=before, limit=page.limit)
         configs, token = page.cut(
-            found, messages.config_message, lambda stored: {"before": stored.config.version}
+            found, config_messages.config_message, lambda stored: {"before": stored.config.version}
         )
         return service_pb.ListMerchantConfigVersionsResponse(configs=configs, next_page_token=token)
 
@@ -167,6 +170,8 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         page = Page.of(request, "merchant_configs", {"after": str})
         found = await self._configs.current(after=page.after.get("after", ""), limit=page.limit)
         configs, token = page.cut(
-            found, messages.config_message, lambda stored: {"after": stored.config.merchant_id}
+            found,
+            config_messages.config_message,
+            lambda stored: {"after": stored.config.merchant_id},
         )
         return service_pb.ListMerchantConfigsResponse(configs=configs, next_page_token=token)

@@ -20,6 +20,7 @@ MERCHANT_CONFIG = sa.Table(
     sa.Column("partial_allowed", sa.Boolean),
     sa.Column("capture", sa.Text),
     sa.Column("processors", JSONB),
+    sa.Column("routing", JSONB),
     sa.Column("created_at", _TIME),
     sa.Column("created_by", sa.Text),
 )

@@ -212,6 +212,12 @@ class InvalidField(DomainError):
         return cls.of([FieldViolation(field, description)], pointer)
 
 
+class UnfitNow(InvalidField):
+    """A field that is sound does not fit what is stored, or the time of the call: the same request may fit later."""
+
+    state_dependent = True
+
+
 class UndecodableRequest(DomainError):
     """The bytes of a request are not a message of the expected type."""
 

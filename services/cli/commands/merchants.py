@@ -1,4 +1,4 @@
-"""`tollmesh merchants put|diff|get|list`."""
+"""`tollmesh merchants put|diff|get|list|versions|rollback`."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ _OUTPUT_ONLY = frozenset({"version", "created_at", "created_by"})
 # What the mesh takes for what a configuration leaves open, as config.proto says.
 _ATTEMPTS_PER_PROCESSOR_MAX = 2
 _CALL_TIMEOUT_MS = 5_000
+_WINDOW_S = 900
+_SAMPLES_MIN = 20
+_OUTAGE_BELOW_PERCENT = 20
 _COLUMNS = ("merchant", "version", "methods", "since, UTC", "by")
 
 
@@ -156,6 +159,45 @@ def list_(
         lists.show(output, "configs", found, _COLUMNS, _row, right=("version",), limit=limit)
 
 
+@merchants.command("versions")
+def versions(
+    merchant_id: Annotated[str, typer.Argument(help="id of the merchant")],
+    limit: LimitOption = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List every version of a merchant's configuration, the newest first."""
+    with Client(Session.find()) as client:
+        request = service_pb2.ListMerchantConfigVersionsRequest(merchant_id=merchant_id)
+        found = lists.pages(client, _stub(client).ListMerchantConfigVersions, request, "configs")
+        lists.show(output, "configs", found, _COLUMNS, _row, right=("version",), limit=limit)
+
+
+@merchants.command("rollback")
+def rollback(
+    merchant_id: Annotated[str, typer.Argument(help="id of the merchant")],
+    version: Annotated[int, typer.Argument(min=1, help="the version to return to")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Put an older version of a merchant's configuration in force again, as a new version."""
+    with Client(Session.find()) as client:
+        before, wanted = _get(client, merchant_id), _get(client, merchant_id, version)
+        request = service_pb2.PutMerchantConfigRequest(request_id=str(uuid4()), config=wanted)
+        stored = client.call(_stub(client).PutMerchantConfig, request).version
+    changes = _changes(before, wanted)
+    if output is Format.JSON:
+        print_json({"merchant_id": merchant_id, "version": stored, "changes": changes})
+        return
+    if stored == before.version:
+        say(bold(merchant_id), f": version {stored} in force says the same as version {version}")
+        return
+    say(
+        bold(merchant_id),
+        f": version {stored} is in force from now on; it says what {version} said",
+    )
+    for line in changes:
+        say(f"    {line}")
+
+
 def read_config(file: str) -> config_pb2.MerchantConfig:
     """Read a merchant's configuration. Raises CliError."""
     name = "standard input" if file == "-" else file
@@ -199,8 +241,20 @@ def _whole(config: config_pb2.MerchantConfig) -> dict[str, Any]:
     timeout = filled.timeouts.call_timeout
     is_set = config.timeouts.HasField("call_timeout")
     timeout.FromMilliseconds(timeout.ToMilliseconds() if is_set else _CALL_TIMEOUT_MS)
+    strategies = [method.strategy for method in filled.methods]
+    strategies += [rule.route.strategy for rule in filled.rules if rule.HasField("route")]
+    for strategy in strategies:
+        if strategy.HasField("success_rate"):
+            _fill(strategy.success_rate)
     found = as_dict(filled, zeros=False) | {"partial_allowed": filled.partial_allowed}
     return {name: value for name, value in found.items() if name not in _OUTPUT_ONLY}
+
+
+def _fill(rate: config_pb2.SuccessRate) -> None:
+    if not rate.HasField("window"):
+        rate.window.FromSeconds(_WINDOW_S)
+    rate.samples_min = rate.samples_min or _SAMPLES_MIN
+    rate.outage_below_percent = rate.outage_below_percent or _OUTAGE_BELOW_PERCENT
 
 
 def _row(config: config_pb2.MerchantConfig) -> tuple[str, ...]:

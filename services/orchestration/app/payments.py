@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
-from services.orchestration.domain import measures
+from services.orchestration.domain import config as config_rules
+from services.orchestration.domain import measures, routing
 from services.orchestration.domain import plan as planner
 from services.orchestration.domain.config import Capture
 from services.orchestration.domain.issues import Findings, Issue, Severity
@@ -22,7 +23,7 @@ from services.orchestration.domain.record import (
 )
 from services.orchestration.domain.request import Context, interpret, with_findings
 from services.orchestration.ports import Processors, Runs
-from services.orchestration.store import configs
+from services.orchestration.store import configs, health
 from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
@@ -179,9 +180,12 @@ class Payments:
         if context.merchant_id:
             stored = await configs.find_configs(work, context.merchant_id)
             config = stored[0].config if stored else None
-        known = self._processors.named_by(config)
-        holding = frozenset(name for name, each in known.items() if each.capabilities.holds)
-        plan, decisions = planner.build(context, config, findings, holding)
+        known = routing.NOTHING_KNOWN
+        if config is not None and (watched := config_rules.watched(config)):
+            known = await health.snapshot(work, watched)
+        offered = self._processors.named_by(config)
+        holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
+        plan, decisions = planner.build(context, config, findings, holding, key, known)
         return Planned(with_findings(context, findings), plan, decisions, config, key)
 
     async def reached(self, payment_id: str) -> Payment:

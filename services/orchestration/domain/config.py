@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from services.orchestration.domain import processors
+from services.orchestration.domain import analysis
+from services.orchestration.domain import processors as own_processors
 from services.orchestration.domain.processors import ProcessorConfig
+from services.orchestration.domain.routing import (
+    Condition,
+    LeastCost,
+    Routing,
+    Strategy,
+    SuccessRate,
+    VolumeSplit,
+)
 from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
 from services.runtime.money import Money, exponent
@@ -34,6 +43,47 @@ class UnknownProcessor(DomainError):
     method: str
 
 
+class RuleUnreachable(DomainError):
+    """A routing rule never decides for a method: rules before it do."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "RULE_UNREACHABLE"
+    state_dependent = False
+    rule: str
+    method: str
+    decided_by: str
+
+
+class RuleContradictory(DomainError):
+    """The condition of a routing rule holds for no payment."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "RULE_CONTRADICTORY"
+    state_dependent = False
+    rule: str
+    part: str
+
+
+class MethodNotCovered(DomainError):
+    """A rule names a method that is not configured, or a method is left out of every payment."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "METHOD_NOT_COVERED"
+    state_dependent = False
+    method: str
+    rule: str | None = None
+
+
+class FeeMissing(DomainError):
+    """Least cost is to compare processors of which one has no fee."""
+
+    code = Code.INVALID_ARGUMENT
+    reason = "FEE_MISSING"
+    state_dependent = False
+    processor_id: str
+    method: str
+
+
 @dataclass(frozen=True, slots=True)
 class MethodRule:
     """Through which processors a method is charged, and up to how much.
@@ -42,11 +92,13 @@ class MethodRule:
         method: e.g. `card`.
         cap: most that one payment may take from it; None without a limit.
         processors: ids in the order in which they are asked; at least one.
+        strategy: in which order they are asked; None: as they are listed.
     """
 
     method: str
     cap: Money | None
     processors: tuple[str, ...]
+    strategy: Strategy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +114,7 @@ class MerchantConfig:
         partial_allowed: whether a payment may end with a part charged.
         capture: of payments whose request says nothing of it.
         processors: the merchant's own, beside those of every merchant.
+        routing: which payments go through which processors.
     """
 
     merchant_id: str
@@ -72,10 +125,20 @@ class MerchantConfig:
     partial_allowed: bool = False
     capture: Capture = Capture.AUTOMATIC
     processors: tuple[ProcessorConfig, ...] = ()
+    routing: Routing = field(default_factory=Routing)
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""
         return next((rule for rule in self.methods if rule.method == method), None)
+
+
+def watched(config: MerchantConfig) -> dict[int, set[str]]:
+    """Return the processors whose success counts, by how far back is looked, in seconds."""
+    found: dict[int, set[str]] = {}
+    for _, processors, strategy in _offers(config):
+        if isinstance(strategy, SuccessRate):
+            found.setdefault(strategy.window_s, set()).update(processors)
+    return found
 
 
 def check(
@@ -89,10 +152,12 @@ def check(
 
     Raises:
         UnknownProcessor: it names a processor that is neither its own nor every merchant's.
-        InvalidField: a method stands twice, a processor is its own fallback, or a name holds a card number.
-        UnknownCurrency: a limit is in no ISO 4217 currency.
+        InvalidField: a method, rule or region stands twice, a processor is its own fallback, a name holds a card
+            number, a region is not defined, or a share is of a processor that is not asked.
+        UnknownCurrency: a limit, condition or fee is in no ISO 4217 currency.
+        RuleUnreachable, RuleContradictory, MethodNotCovered, FeeMissing: the rules do not say what they seem to.
     """
-    faults = processors.check(config.processors, built_in, adapters)
+    faults = own_processors.check(config.processors, built_in, adapters)
     known = {*built_in, *(each.processor_id for each in config.processors)}
     if holds_card_number(config.merchant_id):
         # No payment could name it: card numbers are dropped from payment requests.
@@ -111,20 +176,145 @@ def check(
             )
         if rule.cap is not None:
             exponent(rule.cap.currency_code)
-        _check_processors(path, rule, known)
+        _check_processors(path, rule.method, rule.processors, known)
+        faults += _faults_of_strategy(f"{path}.strategy", rule.strategy, rule.processors)
+    faults += _check_routing(config.routing, known)
     if faults:
         raise InvalidField.of(faults)
+    _check_rules(config)
+    _check_fees(config)
 
 
-def _check_processors(path: str, rule: MethodRule, known: Collection[str]) -> None:
-    for processor_id in rule.processors:
+def _check_processors(
+    path: str, method: str, processors: Collection[str], known: Collection[str]
+) -> None:
+    for processor_id in processors:
         if processor_id not in known:
             raise UnknownProcessor(
                 f"{path} names processor {processor_id}, which is not among its own; the known ones are"
                 f" {', '.join(sorted(known))}",
                 processor_id=processor_id,
-                method=rule.method,
+                method=method,
             )
+
+
+def _faults_of_strategy(
+    path: str, strategy: Strategy | None, processors: Collection[str]
+) -> Iterator[FieldViolation]:
+    if not isinstance(strategy, VolumeSplit):
+        return
+    seen: set[str] = set()
+    for index, (processor_id, _) in enumerate(strategy.shares):
+        at = f"{path}.volume_split.shares[{index}].processor_id"
+        if processor_id in seen:
+            yield FieldViolation(at, f"{processor_id} is listed twice")
+        elif processor_id not in processors:
+            listed = ", ".join(processors)
+            yield FieldViolation(at, f"{processor_id} is not asked here; these are: {listed}")
+        seen.add(processor_id)
+
+
+def _check_routing(routing: Routing, known: Collection[str]) -> Iterator[FieldViolation]:
+    """Yield what is wrong with single parts of the routing. Raises UnknownProcessor, UnknownCurrency."""
+    regions = [name for name, _ in routing.regions]
+    for index, name in enumerate(regions):
+        if name in regions[:index]:
+            yield FieldViolation(f"config.regions[{index}].name", f"{name} is listed twice")
+    names = [rule.name for rule in routing.rules]
+    for index, rule in enumerate(routing.rules):
+        path = f"config.rules[{index}]"
+        if rule.name in names[:index]:
+            yield FieldViolation(f"{path}.name", f"{rule.name} is listed twice")
+        yield from _faults_of_condition(f"{path}.when", rule.when, regions)
+        _check_processors(path, rule.methods[0], rule.processors, known)
+        yield from _faults_of_strategy(f"{path}.route.strategy", rule.strategy, rule.processors)
+    for index, fee in enumerate(routing.fees):
+        path = f"config.fees[{index}]"
+        _check_processors(path, fee.method, [fee.processor_id], known)
+        if fee.currency:
+            exponent(fee.currency)
+        elif fee.fixed_minor:
+            yield FieldViolation(
+                f"{path}.fixed_minor", "needs a currency_code: minor units of which currency?"
+            )
+
+
+def _faults_of_condition(
+    path: str, when: Condition, regions: Collection[str]
+) -> Iterator[FieldViolation]:
+    """Yield what is wrong with a condition. Raises UnknownCurrency."""
+    for place, region in enumerate(when.regions):
+        if region not in regions:
+            yield FieldViolation(
+                f"{path}.regions[{place}]", f"{region} is none of the configuration's regions"
+            )
+    for key, values in when.metadata:
+        if any(map(holds_card_number, (key, *values))):
+            yield FieldViolation(f"{path}.metadata", "must not hold a card number")
+    limits = (when.amount_min, when.amount_max)
+    for code in (*when.currencies, *(limit.currency_code for limit in limits if limit)):
+        exponent(code)
+
+
+def _check_rules(config: MerchantConfig) -> None:
+    """Raises RuleUnreachable, RuleContradictory, MethodNotCovered."""
+    methods = [rule.method for rule in config.methods]
+    for rule in config.routing.rules:
+        for method in rule.methods:
+            if method not in methods:
+                raise MethodNotCovered(
+                    f"rule {rule.name} is for {method}, which is none of the configuration's methods: add it, or take"
+                    " it out of the rule",
+                    method=method,
+                    rule=rule.name,
+                )
+    for flaw in analysis.flaws(config.routing, methods):
+        match flaw:
+            case analysis.Contradiction(rule, part):
+                raise RuleContradictory(
+                    f"rule {rule.name} holds for no payment: what its condition says of {part} contradicts itself",
+                    rule=rule.name,
+                    part=part,
+                )
+            case analysis.Unreached(rule, method, decided_by):
+                before = ", ".join(decided_by)
+                raise RuleUnreachable(
+                    f"rule {rule.name} never decides for {method}: whatever holds for it is decided by {before} before"
+                    " it; move it up, or narrow those",
+                    rule=rule.name,
+                    method=method,
+                    decided_by=before,
+                )
+            case analysis.Skipped(method):
+                raise MethodNotCovered(
+                    f"the rules leave {method} out of every payment: let one through, or remove the method",
+                    method=method,
+                )
+
+
+def _check_fees(config: MerchantConfig) -> None:
+    """Raises FeeMissing."""
+    for method, processors, strategy in _offers(config):
+        if not isinstance(strategy, LeastCost):
+            continue
+        for processor_id in processors:
+            fees = config.routing.fees
+            if not any(f.processor_id == processor_id and f.method in ("", method) for f in fees):
+                raise FeeMissing(
+                    f"least_cost compares processors of {method}, and {processor_id} has no fee: add it to fees",
+                    processor_id=processor_id,
+                    method=method,
+                )
+
+
+def _offers(
+    config: MerchantConfig,
+) -> Iterator[tuple[str, tuple[str, ...], Strategy | None]]:
+    for each in config.methods:
+        yield each.method, each.processors, each.strategy
+    for rule in config.routing.rules:
+        for method in rule.methods:
+            yield method, rule.processors, rule.strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ _SPELLINGS = {
     "metadata": ("metadata",),
     "idempotency_key": ("idempotencykey", "requestid"),
     "capture": ("capture", "capturemethod"),
+    "country": ("country", "countrycode"),
+    "bin": ("bin", "cardbin", "iin"),
 }
 # Empty values, which senders write for what is absent. An amount that became empty on its way is in doubt.
 _EMPTY: tuple[Tree, ...] = ("", [], Object(()))

@@ -1,4 +1,5 @@
-"""PlanBuilder: a pure function of the request's context and one version of the merchant's configuration.
+"""PlanBuilder: a pure function of the request's context, one version of the merchant's configuration, and a snapshot
+of the processors' health.
 
 Laws (tested): the steps sum to the total; no step exceeds a cap, neither the merchant's nor the payer's; the same
 input gives the same plan, byte for byte.
@@ -6,12 +7,22 @@ input gives the same plan, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from services.orchestration.domain import routing
 from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.request import Context, Preference
+from services.orchestration.domain.routing import (
+    NOTHING_KNOWN,
+    Candidate,
+    Facts,
+    Snapshot,
+    Strategy,
+)
 from services.runtime.ids import derived_id
 from services.runtime.money import Money, format_money
 
@@ -45,13 +56,21 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One thing that planning settled, and why."""
+    """One thing that planning settled, and why.
+
+    Attributes:
+        processors: those that would be asked, in order.
+        candidates: every one that was thought of, those that would be asked first.
+        rule: routing rule that decided; empty without one.
+    """
 
     method: str
     chosen: bool
     reason: str
     message: str
     processors: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,7 @@ class Plan:
 
     Attributes:
         capture: MANUAL when the steps are only authorised.
+        plan_hash: SHA-256 of the plan and its decisions, in hexadecimal; empty for plans of earlier releases.
     """
 
     plan_id: str
@@ -67,6 +87,7 @@ class Plan:
     total_minor: int
     steps: tuple[Step, ...]
     capture: Capture = Capture.AUTOMATIC
+    plan_hash: str = ""
 
 
 def build(
@@ -74,6 +95,8 @@ def build(
     config: MerchantConfig | None,
     findings: Findings,
     holding: Container[str] = (),
+    key: str = "",
+    health: Snapshot = NOTHING_KNOWN,
 ) -> tuple[Plan | None, list[Decision]]:
     """Plan a payment; None, and a finding that refuses, when the amount cannot be covered.
 
@@ -82,6 +105,8 @@ def build(
         config: the merchant's; None when there is none.
         findings: takes what planning finds.
         holding: processors that can authorise without charging.
+        key: what recognises the payment; shares of a split are drawn by it.
+        health: what is known of the processors.
     """
     decisions: list[Decision] = []
     if context.amount_minor > PAYABLE_MINOR_MAX:
@@ -99,9 +124,8 @@ def build(
     if config is None or findings.refused:
         return None, decisions
     capture = context.capture or config.capture
-    if capture is Capture.MANUAL:
-        config = _of_holding(config, holding)
-    steps, left = _fill(context, config, decisions)
+    router = _Router(context, config, holding if capture is Capture.MANUAL else None, key, health)
+    steps, left = _fill(context, config, router, decisions)
     _report_skipped(decisions, findings)
     if left:
         findings.refuse(
@@ -114,7 +138,9 @@ def build(
     if capture is Capture.MANUAL:
         content.append(capture.value)
     plan_id = derived_id("pln", *content)
-    plan = Plan(plan_id, context.currency, context.amount_minor, tuple(steps), capture)
+    plan_hash = _hash_of(content, decisions)
+    total = context.amount_minor
+    plan = Plan(plan_id, context.currency, total, tuple(steps), capture, plan_hash)
     return plan, decisions
 
 
@@ -146,56 +172,123 @@ def as_history(issues: Sequence[Issue], config_version: int) -> list[Issue]:
     ]
 
 
-def _of_holding(config: MerchantConfig, holding: Container[str]) -> MerchantConfig:
-    """Return a configuration with those processors alone that can authorise without charging."""
-    rules = (
-        replace(rule, processors=tuple(each for each in rule.processors if each in holding))
-        for rule in config.methods
-    )
-    return replace(config, methods=tuple(rules))
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a method may be charged through.
+
+    Attributes:
+        processors: those that can do what the payment needs, as they are listed.
+        left_out: those that cannot.
+    """
+
+    rule: MethodRule
+    processors: tuple[str, ...]
+    strategy: Strategy | None
+    left_out: tuple[Candidate, ...]
+    rule_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Router:
+    """Finds the processors of a step.
+
+    Attributes:
+        holding: processors that can authorise; None when nothing is only authorised.
+    """
+
+    context: Context
+    config: MerchantConfig
+    holding: Container[str] | None
+    key: str
+    health: Snapshot
+
+    def offer(self, rule: MethodRule, preference: Preference) -> _Offer | Decision:
+        """Return through which processors a method may be charged, or why it may not be."""
+        context = self.context
+        facts = Facts(
+            context.currency,
+            context.amount_minor,
+            context.country,
+            preference.bin or context.bin,
+            dict(context.metadata),
+        )
+        decided = self.config.routing.rule_for(rule.method, facts)
+        if decided is not None and decided.skips:
+            message = f"rule {decided.name} leaves it out"
+            return Decision(rule.method, False, "SKIPPED_BY_RULE", message, rule=decided.name)
+        processors, strategy = rule.processors, rule.strategy
+        if decided is not None:
+            processors, strategy = decided.processors, decided.strategy
+        can = [each for each in processors if self.holding is None or each in self.holding]
+        message = "it cannot authorise an amount without charging it"
+        cannot = tuple(
+            Candidate(each, False, "CANNOT_AUTHORIZE", message)
+            for each in processors
+            if each not in can
+        )
+        name = decided.name if decided else ""
+        if not can:
+            message = "none of its processors can authorise an amount without charging it"
+            return Decision(
+                rule.method, False, "CANNOT_AUTHORIZE", message, candidates=cannot, rule=name
+            )
+        return _Offer(rule, tuple(can), strategy, cannot, name)
+
+    def order(self, offer: _Offer, amount_minor: int) -> list[Candidate]:
+        """Put the processors of a step in order."""
+        asked = routing.Asked(
+            offer.rule.method, self.context.currency, amount_minor, self.key, self.config.version
+        )
+        return routing.order(
+            offer.processors, offer.strategy, asked, self.config.routing, self.health
+        )
 
 
 def _fill(
-    context: Context, config: MerchantConfig, decisions: list[Decision]
+    context: Context, config: MerchantConfig, router: _Router, decisions: list[Decision]
 ) -> tuple[list[Step], int]:
     steps: list[Step] = []
     left = context.amount_minor
     taken: dict[str, int] = {}
     wanted = context.preferences or tuple(Preference(rule.method) for rule in config.methods)
     for preference in wanted:
-        usable = _usable(preference, config, context.currency, left)
+        usable = _usable(preference, config, router, context.currency, left)
         if isinstance(usable, Decision):
             decisions.append(usable)
             continue
-        rule = usable
+        rule = usable.rule
         amount, reason = _portion(preference, rule, left, taken.get(rule.method, 0))
         if amount == 0:
             decisions.append(_skipped(rule.method, reason, "its limit is used up"))
             continue
-        steps.append(Step(rule.method, amount, rule.processors, preference.token))
+        candidates = router.order(usable, amount)
+        processors = tuple(each.processor_id for each in candidates)
+        steps.append(Step(rule.method, amount, processors, preference.token))
         taken[rule.method] = taken.get(rule.method, 0) + amount
         left -= amount
         message = f"takes {_shown(context, amount)}; {_shown(context, left)} is left"
-        decisions.append(Decision(rule.method, True, reason, message, rule.processors))
+        thought_of = (*candidates, *usable.left_out)
+        name = usable.rule_name
+        decisions.append(Decision(rule.method, True, reason, message, processors, thought_of, name))
     return steps, left
 
 
 def _usable(
-    preference: Preference, config: MerchantConfig, currency: str, left: int
-) -> MethodRule | Decision:
+    preference: Preference, config: MerchantConfig, router: _Router, currency: str, left: int
+) -> _Offer | Decision:
     rule = config.rule(preference.method)
     if rule is None:
         message = "the merchant's configuration has no such method"
         return _skipped(preference.method, "NOT_CONFIGURED", message)
-    if not rule.processors:
-        message = "none of its processors can authorise an amount without charging it"
-        return _skipped(rule.method, "CANNOT_AUTHORIZE", message)
+    offer = router.offer(rule, preference)
+    if isinstance(offer, Decision):
+        return offer
     if left == 0:
         return _skipped(rule.method, "NOT_NEEDED", "the methods before it already cover the amount")
     if rule.cap is not None and rule.cap.currency_code != currency:
         message = f"its limit is in {rule.cap.currency_code} and does not apply to {currency}"
         return _skipped(rule.method, "LIMIT_IN_OTHER_CURRENCY", message)
-    return rule
+    return offer
 
 
 def _portion(preference: Preference, rule: MethodRule, left: int, taken: int) -> tuple[int, str]:
@@ -231,3 +324,9 @@ def _content(context: Context, config: MerchantConfig, steps: list[Step]) -> lis
     for step in steps:
         content += [step.method, str(step.amount_minor), *step.processors, step.token]
     return content
+
+
+def _hash_of(content: list[str], decisions: list[Decision]) -> str:
+    found: Sequence[Mapping[str, object]] = [asdict(each) for each in decisions]
+    written = json.dumps([content, found], separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()

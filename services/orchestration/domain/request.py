@@ -34,6 +34,8 @@ DROPPED = "[dropped]"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _METHOD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TOKEN = re.compile(r"[A-Za-z0-9._:@-]{1,200}")
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_BIN = re.compile(r"[0-9]{4,8}")
 
 _REQUEST_FIELDS = {
     name: name
@@ -52,11 +54,13 @@ _REQUEST_FIELDS = {
         "metadata",
         "idempotency_key",
         "capture",
+        "country",
+        "bin",
     )
 }
 _CAPTURES = {each.value.lower(): each for each in Capture}
 _PREFERENCE_FIELDS = {
-    name: name for name in ("method", "max_amount", "max_amount_minor", "currency", "token")
+    name: name for name in ("method", "max_amount", "max_amount_minor", "currency", "token", "bin")
 }
 
 
@@ -68,11 +72,13 @@ class Preference:
         method: e.g. `card`.
         max_minor: most that may be taken from it, in minor units; None without a limit.
         token: names the instrument; empty for the one that the processor has on file.
+        bin: first digits of its card number; empty when they were not sent.
     """
 
     method: str
     max_minor: int | None = None
     token: str = ""
+    bin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ class Context:
         preferences: methods that the payer offers, in order; empty: the merchant's order holds.
         metadata: further text.
         capture: when it is to be taken; None: as the merchant's configuration says.
+        country: of the payer, two letters; empty when it is not known.
+        bin: first digits of the card number; empty when they were not sent.
         body_key: idempotency key that stood in the body; empty without one.
         body_key_dropped: true when one stood there and held a card number.
         issues: every finding.
@@ -101,6 +109,8 @@ class Context:
     preferences: tuple[Preference, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     capture: Capture | None = None
+    country: str = ""
+    bin: str = ""
     body_key: str = ""
     body_key_dropped: bool = False
     issues: tuple[Issue, ...] = field(default=())
@@ -125,6 +135,8 @@ def interpret(tree: Object | None, findings: Findings) -> Context:
         preferences=_preferences(fields, reader),
         metadata=_metadata(fields, findings),
         capture=_capture(fields, findings),
+        country=_country(fields, findings),
+        bin=_bin(fields, findings),
         body_key=body_key or "",
         body_key_dropped=body_key is None,
     )
@@ -273,7 +285,12 @@ def _preference(fields: dict[str, Field], prefix: str, reader: Reader) -> Prefer
             "the payment method is missing or is not a name such as card",
         )
         return None
-    return Preference(method, _cap(fields, prefix, reader), _token(fields, prefix, reader.findings))
+    return Preference(
+        method,
+        _cap(fields, prefix, reader),
+        _token(fields, prefix, reader.findings),
+        _bin(fields, reader.findings) if prefix else "",
+    )
 
 
 def _cap(fields: dict[str, Field], prefix: str, reader: Reader) -> int | None:
@@ -324,6 +341,32 @@ def _capture(fields: dict[str, Field], findings: Findings) -> Capture | None:
         findings.refuse(found.path, "INVALID_CAPTURE", "capture is automatic or manual")
         return None
     return _CAPTURES[text]
+
+
+def _country(fields: dict[str, Field], findings: Findings) -> str:
+    """Read where the payer is: it chooses processors and no amount, so one that is odd counts as not known."""
+    found = fields.get("country")
+    if found is None or found.in_doubt:
+        return ""
+    text = _text_of(found, findings)
+    if not _COUNTRY.fullmatch(text.upper()):
+        findings.warn(found.path, "INVALID_COUNTRY", "the country is not two letters of ISO 3166-1")
+        return ""
+    if text != text.upper():
+        findings.info(found.path, "OTHER_SPELLING", "the country was converted to upper case")
+    return text.upper()
+
+
+def _bin(fields: dict[str, Field], findings: Findings) -> str:
+    """Read how the card's number begins; more digits than tell its issuer are not kept."""
+    found = fields.get("bin")
+    if found is None or found.in_doubt:
+        return ""
+    text = _text_of(found, findings)
+    if _BIN.fullmatch(text):
+        return text
+    findings.warn(found.path, "INVALID_BIN", "the beginning of a card number is 4 to 8 digits")
+    return ""
 
 
 def _body_key(fields: dict[str, Field], findings: Findings) -> str | None:

@@ -1,24 +1,13 @@
-"""Payments and configurations as messages, and configurations back."""
+"""Payments as messages."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.plan.v1 import plan_pb2
 from payments.result.v1 import result_pb2
 from payments.type.v1 import type_pb2
 
-from services.orchestration.domain.config import (
-    ATTEMPTS_PER_PROCESSOR_DEFAULT,
-    CALL_TIMEOUT_MS_DEFAULT,
-    Capture,
-    MerchantConfig,
-    MethodRule,
-    StoredConfig,
-)
 from services.orchestration.domain.issues import Severity
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
@@ -33,15 +22,14 @@ from services.orchestration.domain.payment import (
     status_of_instruction,
 )
 from services.orchestration.domain.plan import Decision, Plan
-from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.record import Payment, Planned
 from services.orchestration.domain.request import Context
+from services.orchestration.messages.configs import CAPTURES
 from services.runtime.edge import values as edge
 
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
 _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
 _ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
-_CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
 _INSTRUCTION_STATUSES = edge.Names(InstructionStatus, pb.InstructionStatus, "INSTRUCTION_STATUS_")
 _SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
 _GIVEN_UP = frozenset(
@@ -70,11 +58,6 @@ def planned(planned: Planned) -> service_pb.PlanPaymentResponse:
     )
 
 
-def config_put(version: int) -> service_pb.PutMerchantConfigResponse:
-    """Write which version of a configuration holds."""
-    return service_pb.PutMerchantConfigResponse(version=version)
-
-
 def payment_message(payment: Payment) -> pb.Payment:
     """Write a payment."""
     message = pb.Payment(
@@ -92,7 +75,7 @@ def payment_message(payment: Payment) -> pb.Payment:
     if payment.plan is not None and payment.progress is not None:
         message.plan.CopyFrom(plan_message(payment.plan))
         message.result.CopyFrom(_result(payment, payment.progress))
-        message.capture = _CAPTURES.write(payment.plan.capture)
+        message.capture = CAPTURES.write(payment.plan.capture)
         message.amounts.CopyFrom(_amounts(payment, payment.progress))
         message.instructions.extend(
             instruction_message(payment, each) for each in payment.progress.instructions
@@ -128,9 +111,11 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
         person_id=context.person_id,
         org_id=context.org_id,
         metadata=dict(context.metadata),
+        country=context.country,
+        bin=context.bin,
     )
     if context.capture is not None:
-        message.capture = _CAPTURES.write(context.capture)
+        message.capture = CAPTURES.write(context.capture)
     for issue in context.issues:
         message.validation_errors.add(
             field=issue.field,
@@ -140,7 +125,7 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
         )
     for preference in context.preferences:
         entry = message.payment_methods.add(
-            method=preference.method, has_token=bool(preference.token)
+            method=preference.method, has_token=bool(preference.token), bin=preference.bin
         )
         if preference.max_minor is not None:
             entry.max_amount.CopyFrom(_money(context.currency, preference.max_minor))
@@ -150,7 +135,9 @@ def context_message(context: Context, key: str) -> pb.CoreRequestContext:
 def plan_message(plan: Plan) -> plan_pb2.PaymentPlan:
     """Write a plan; tokens stay inside."""
     message = plan_pb2.PaymentPlan(
-        plan_id=plan.plan_id, total_amount=_money(plan.currency, plan.total_minor)
+        plan_id=plan.plan_id,
+        total_amount=_money(plan.currency, plan.total_minor),
+        plan_hash=plan.plan_hash,
     )
     for step in plan.steps:
         message.steps.add(
@@ -170,77 +157,17 @@ def decision_message(decision: Decision) -> pb.Decision:
         reason=decision.reason,
         message=decision.message,
         processor_ids=decision.processors,
-    )
-
-
-def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
-    """Write a version of a configuration."""
-    config = stored.config
-    message = config_pb2.MerchantConfig(
-        merchant_id=config.merchant_id,
-        version=config.version,
-        partial_allowed=config.partial_allowed,
-        created_at=edge.stamp(stored.created_at),
-        created_by=stored.created_by,
-    )
-    if config.capture is not Capture.AUTOMATIC:
-        message.capture = _CAPTURES.write(config.capture)
-    message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
-    timeout = timedelta(milliseconds=config.call_timeout_ms)
-    message.timeouts.call_timeout.FromTimedelta(timeout)
-    message.processors.extend(
-        config_pb2.ProcessorConfig(
-            processor_id=each.processor_id,
-            adapter=each.adapter,
-            base_url=each.base_url,
-            credential_ref=each.credential_ref,
-            settings=dict(each.settings),
-        )
-        for each in config.processors
-    )
-    for rule in config.methods:
-        method = message.methods.add(
-            method=rule.method,
-            processor_id=rule.processors[0],
-            fallback_processor_ids=rule.processors[1:],
-        )
-        if rule.cap is not None:
-            method.max_amount.CopyFrom(_money(rule.cap.currency_code, rule.cap.minor_units))
-    return message
-
-
-def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
-    """Read a configuration; what it leaves open gets its documented default."""
-    timeout_ms = CALL_TIMEOUT_MS_DEFAULT
-    if message.timeouts.HasField("call_timeout"):
-        timeout_ms = message.timeouts.call_timeout.ToMilliseconds()
-    attempts_max = message.retry_policy.attempts_per_processor_max
-    return MerchantConfig(
-        merchant_id=message.merchant_id,
-        version=0,
-        methods=tuple(_rule(method) for method in message.methods),
-        attempts_per_processor_max=attempts_max or ATTEMPTS_PER_PROCESSOR_DEFAULT,
-        call_timeout_ms=timeout_ms,
-        partial_allowed=message.partial_allowed,
-        capture=_CAPTURES.read(message.capture) or Capture.AUTOMATIC,
-        processors=tuple(
-            ProcessorConfig(
-                each.processor_id,
-                each.adapter,
-                each.base_url,
-                each.credential_ref,
-                tuple(sorted(each.settings.items())),
+        candidates=[
+            pb.Candidate(
+                processor_id=each.processor_id,
+                chosen=each.chosen,
+                reason=each.reason,
+                message=each.message,
             )
-            for each in message.processors
-        ),
+            for each in decision.candidates
+        ],
+        rule=decision.rule,
     )
-
-
-def _rule(message: config_pb2.MethodConfig) -> MethodRule:
-    cap = None
-    if message.HasField("max_amount"):
-        cap = edge.money_of(message.max_amount)
-    return MethodRule(message.method, cap, (message.processor_id, *message.fallback_processor_ids))
 
 
 def _result(payment: Payment, progress: Progress) -> result_pb2.CompositeResult:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from services.orchestration.domain.config import Capture, MethodRule
 from services.orchestration.domain.issues import Issue, Severity
 from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.request import Context, Preference
+from services.orchestration.domain.routing import (
+    Condition,
+    Fee,
+    LeastCost,
+    Routing,
+    Rule,
+    Strategy,
+    SuccessRate,
+    VolumeSplit,
+)
 from services.runtime.money import Money
 
 
@@ -21,9 +31,11 @@ def context_to_json(context: Context) -> dict[str, Any]:
         "org_id": context.org_id,
         "amount_minor": context.amount_minor,
         "currency": context.currency,
-        "preferences": [[p.method, p.max_minor, p.token] for p in context.preferences],
+        "preferences": [[p.method, p.max_minor, p.token, p.bin] for p in context.preferences],
         "metadata": dict(context.metadata),
         "capture": context.capture and context.capture.value,
+        "country": context.country,
+        "bin": context.bin,
         "issues": [[i.field, i.code, i.message, i.severity.value] for i in context.issues],
         "refused": context.refused,
     }
@@ -42,6 +54,8 @@ def context_from_json(stored: dict[str, Any]) -> Context:
         preferences=tuple(Preference(*item) for item in stored["preferences"]),
         metadata=tuple(sorted(stored["metadata"].items())),
         capture=Capture(stored["capture"]) if stored.get("capture") else None,
+        country=stored.get("country", ""),
+        bin=stored.get("bin", ""),
         issues=tuple(
             Issue(path, code, message, Severity(severity))
             for path, code, message, severity in stored["issues"]
@@ -57,6 +71,7 @@ def methods_to_json(methods: tuple[MethodRule, ...]) -> list[dict[str, Any]]:
             "method": rule.method,
             "cap": [rule.cap.currency_code, rule.cap.minor_units] if rule.cap else None,
             "processors": list(rule.processors),
+            "strategy": _strategy_to_json(rule.strategy),
         }
         for rule in methods
     ]
@@ -69,6 +84,7 @@ def methods_from_json(stored: list[dict[str, Any]]) -> tuple[MethodRule, ...]:
             item["method"],
             Money(*item["cap"]) if item["cap"] else None,
             tuple(item["processors"]),
+            _strategy_from_json(item.get("strategy")),
         )
         for item in stored
     )
@@ -85,3 +101,89 @@ def processors_from_json(stored: list[dict[str, Any]]) -> tuple[ProcessorConfig,
         ProcessorConfig(**(item | {"settings": tuple(sorted(item["settings"].items()))}))
         for item in stored
     )
+
+
+def routing_to_json(routing: Routing) -> dict[str, Any]:
+    """Return the routing of a configuration as JSON."""
+    return {
+        "rules": [
+            {
+                "name": rule.name,
+                "methods": rule.methods,
+                "when": _condition_to_json(rule.when),
+                "processors": rule.processors,
+                "strategy": _strategy_to_json(rule.strategy),
+            }
+            for rule in routing.rules
+        ],
+        "regions": routing.regions,
+        "fees": [list(astuple(fee)) for fee in routing.fees],
+    }
+
+
+def routing_from_json(stored: dict[str, Any]) -> Routing:
+    """Return the routing that was stored; versions of earlier releases have none."""
+    return Routing(
+        rules=tuple(
+            Rule(
+                item["name"],
+                tuple(item["methods"]),
+                _condition_from_json(item["when"]),
+                tuple(item["processors"]),
+                _strategy_from_json(item["strategy"]),
+            )
+            for item in stored.get("rules", ())
+        ),
+        regions=tuple((name, tuple(countries)) for name, countries in stored.get("regions", ())),
+        fees=tuple(Fee(*item) for item in stored.get("fees", ())),
+    )
+
+
+def _condition_to_json(when: Condition) -> dict[str, Any]:
+    return {
+        "amount_min": when.amount_min
+        and [when.amount_min.currency_code, when.amount_min.minor_units],
+        "amount_max": when.amount_max
+        and [when.amount_max.currency_code, when.amount_max.minor_units],
+        "currencies": when.currencies,
+        "countries": when.countries,
+        "regions": when.regions,
+        "bins": when.bins,
+        "metadata": when.metadata,
+    }
+
+
+def _condition_from_json(stored: dict[str, Any]) -> Condition:
+    return Condition(
+        Money(*stored["amount_min"]) if stored["amount_min"] else None,
+        Money(*stored["amount_max"]) if stored["amount_max"] else None,
+        tuple(stored["currencies"]),
+        tuple(stored["countries"]),
+        tuple(stored["regions"]),
+        tuple(stored["bins"]),
+        tuple((key, tuple(values)) for key, values in stored["metadata"]),
+    )
+
+
+def _strategy_to_json(strategy: Strategy | None) -> list[Any] | None:
+    match strategy:
+        case VolumeSplit(shares):
+            return ["VOLUME_SPLIT", shares]
+        case LeastCost():
+            return ["LEAST_COST"]
+        case SuccessRate():
+            return ["SUCCESS_RATE", *astuple(strategy)]
+        case None:
+            return None
+
+
+def _strategy_from_json(stored: list[Any] | None) -> Strategy | None:
+    match stored:
+        case ["VOLUME_SPLIT", shares]:
+            return VolumeSplit(tuple((processor_id, weight) for processor_id, weight in shares))
+        case ["LEAST_COST"]:
+            return LeastCost()
+        case ["SUCCESS_RATE", *numbers]:
+            return SuccessRate(*numbers)
+        case _:
+            return None

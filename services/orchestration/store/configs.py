@@ -36,6 +36,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             partial_allowed=config.partial_allowed,
             capture=config.capture.value,
             processors=codec.processors_to_json(config.processors),
+            routing=codec.routing_to_json(config.routing),
             created_at=work.now,
             created_by=created_by,
         )
@@ -81,5 +82,6 @@ def _config(row: Any) -> StoredConfig:
         row.partial_allowed,
         Capture(row.capture),
         codec.processors_from_json(row.processors),
+        codec.routing_from_json(row.routing),
     )
     return StoredConfig(config, row.created_at, row.created_by)

@@ -74,6 +74,7 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
         "total_minor": payment.total_minor,
         "context": json.dumps(codec.context_to_json(payment.context)),
         "plan_id": payment.plan.plan_id if payment.plan else "",
+        "plan_hash": payment.plan.plan_hash if payment.plan else "",
         "capture": payment.plan.capture.value if payment.plan else Capture.AUTOMATIC.value,
         "config_version": payment.config_version,
         "status": payment.status.value,
@@ -170,7 +171,9 @@ def _payment(
     plan = progress = None
     if steps:
         capture = Capture(row.capture)
-        plan = Plan(row.plan_id, row.currency, row.total_minor, tuple(steps), capture)
+        plan = Plan(
+            row.plan_id, row.currency, row.total_minor, tuple(steps), capture, row.plan_hash
+        )
         policy = Policy(row.attempts_per_processor_max, row.call_timeout_ms, row.partial_allowed)
         progress = Progress(
             status,

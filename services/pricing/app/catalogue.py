@@ -22,7 +22,7 @@ from services.pricing.domain.moves import Leaving, Migration, Moves
 from services.runtime.access import SCOPE_ALL
 from services.runtime.context import current
 from services.runtime.database import UnitOfWork
-from services.runtime.errors import CurrencyMismatch, InvalidField, NotFound, ScopeMissing
+from services.runtime.errors import CurrencyMismatch, NotFound, ScopeMissing, UnfitNow
 from services.runtime.turns import in_slices
 
 # What it takes to put an organisation on a business model.
@@ -111,7 +111,7 @@ async def migrate_plan(migration: Migration, work: UnitOfWork) -> Moves:
         NotFound: no such plan, or no such version of it.
         PlanNotActive: the other plan takes nobody new.
         CurrencyMismatch: the plans are in different currencies.
-        InvalidField: the other plan has no list in effect at the instant.
+        UnfitNow: the other plan has no list in effect at the instant.
     """
     await store.lock_catalog(work)
     await _check_target(work, migration)
@@ -140,7 +140,7 @@ async def _check_target(work: UnitOfWork, migration: Migration) -> None:
         )
     at = migration.effective_at
     if not migration.to_version and not await store.version_in_force(work, target.plan_id, at):
-        raise InvalidField.one(
+        raise UnfitNow.one(
             "effective_at", f"plan {target.plan_id} has no price list in effect then"
         )
 

@@ -38,6 +38,9 @@ _ODD = {
     r"^(\*|[a-z]{2,20}:(read|write|admin))$": (
         "must be a scope such as metering:write, or * for every scope of the tenant"
     ),
+    r"^([0-9]{1,2}(\.[0-9]{1,6})?)?$": (
+        'must be a decimal such as "2.9": up to 2 digits before the point and 6 after it, or empty'
+    ),
     r"^([0-9]{1,40}(\.[0-9]{1,18})?)?$": (
         'must be a decimal such as "12.5", not negative, without exponent, at most 40 digits before the point and 18'
         " after it, or empty"

@@ -105,7 +105,7 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
-            InvalidField: it is said to be paid in the future.
+            UnfitNow: it is said to be paid in the future.
             PayoutStatusConflict: its claim is not in the books, or it was paid or returned before.
         """
         paid_at = payment.paid_at or work.now
@@ -135,7 +135,7 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
-            InvalidField: it is said to be returned in the future.
+            UnfitNow: it is said to be returned in the future.
             PayoutStatusConflict: its claim is not in the books, or it was returned before.
         """
         at = given.returned_at or work.now

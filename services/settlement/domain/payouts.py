@@ -8,7 +8,7 @@ from enum import IntEnum
 from uuid import UUID
 
 from services.runtime.cards import holds_card_number, without_card_numbers
-from services.runtime.errors import Code, DomainError, InvalidField
+from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 from services.settlement.domain.earnings import Earning
 
@@ -162,9 +162,9 @@ def noted(text: str) -> str:
 
 
 def check_moment(field: str, moment: datetime, now: datetime) -> None:
-    """Raises InvalidField when something is said to have happened that cannot have happened yet."""
+    """Raises UnfitNow when something is said to have happened that cannot have happened yet."""
     if moment > now + AHEAD_MAX:
-        raise InvalidField.one(field, "is more than a day in the future: say when it happened")
+        raise UnfitNow.one(field, "is more than a day in the future: say when it happened")
 
 
 def check_status(payout: Payout, *wanted: PayoutStatus) -> None:

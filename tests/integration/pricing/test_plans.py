@@ -339,6 +339,17 @@ async def test_a_migration_needs_a_plan_that_takes_them(catalog: Any) -> None:
     assert len(await entitled(catalog)) == len(shelf["entitlements"])
 
 
+async def test_a_migration_that_came_before_the_prices_is_judged_anew(catalog: Any) -> None:
+    shelf = subscribers()
+    shelf["plans"].append(plan("soon", effective_at="2027-06-01T00:00:00Z"))
+    await catalog.ApplyCatalog(declaration(shelf))
+    request = migrating(to_plan_id="soon", limit=1)
+    assert (await refusal(catalog.MigratePlan(request))).reason == "INVALID_FIELD"
+    shelf["plans"][-1] = plan("soon", "11", effective_at="2026-12-01T00:00:00Z")
+    await catalog.ApplyCatalog(declaration(shelf))
+    assert len((await catalog.MigratePlan(request)).moves) == 1
+
+
 async def test_migrations_and_catalogues_at_once_take_turns(catalog: Any) -> None:
     shelf = subscribers()
     shelf["entitlements"] += [{"org_id": f"o{number}", "plan_id": "p"} for number in range(20)]

@@ -401,7 +401,8 @@ async def test_nothing_happened_in_the_future(partnered: Partnered) -> None:
         )
 
     later = now + timedelta(days=1, minutes=1)
-    info = await refused(partnered.payouts.RecordPayoutPayment(paying(later)))
+    early = paying(later)
+    info = await refused(partnered.payouts.RecordPayoutPayment(early))
     assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", "paid_at")
     # Value dates are days of another zone.
     await partnered.payouts.RecordPayoutPayment(paying(now + timedelta(hours=20)))
@@ -410,6 +411,11 @@ async def test_nothing_happened_in_the_future(partnered: Partnered) -> None:
     await partnered.payouts.RecordPayoutReturn(giving_back(now))
     await partnered.desk.work()
     await partnered.sound()
+    # The refusal was of its hour: the same call is judged anew.
+    partnered.later(hours=1)
+    assert (
+        await refused(partnered.payouts.RecordPayoutPayment(early))
+    ).reason == "PAYOUT_STATUS_CONFLICT"
 
 
 async def test_books_that_are_closed_behind_a_payout_do_not_hold_it_up(

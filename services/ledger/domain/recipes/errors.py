@@ -8,7 +8,7 @@ from typing import Self
 from uuid import UUID
 
 from services.ledger.domain.transfers import Reference
-from services.runtime.errors import Code, DomainError, FieldViolation, InvalidField
+from services.runtime.errors import Code, DomainError, FieldViolation, UnfitNow
 
 # Results of a refusal that no transfer and no account has.
 SOURCES_EXHAUSTED = "SOURCES_EXHAUSTED"
@@ -107,10 +107,8 @@ class PostingExists(DomainError):
         )
 
 
-class FactUnfit(InvalidField):
+class FactUnfit(UnfitNow):
     """A fact is not what its recipe takes as it stands now: a newer version, or an earlier posting, may take it."""
-
-    state_dependent = True
 
 
 class RecipeRefused(DomainError):

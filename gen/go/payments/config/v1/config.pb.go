@@ -105,7 +105,14 @@ type MerchantConfig struct {
 	Capture Capture `protobuf:"varint,9,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
 	// Processors of this merchant's own, beside the sandbox ones that every merchant may name. One that no method
 	// names is allowed.
-	Processors    []*ProcessorConfig `protobuf:"bytes,10,rep,name=processors,proto3" json:"processors,omitempty"`
+	Processors []*ProcessorConfig `protobuf:"bytes,10,rep,name=processors,proto3" json:"processors,omitempty"`
+	// Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
+	// does, the method's own processors and strategy. Rules that could never decide are refused.
+	Rules []*RoutingRule `protobuf:"bytes,20,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Names for sets of countries, for the conditions of rules.
+	Regions []*Region `protobuf:"bytes,21,rep,name=regions,proto3" json:"regions,omitempty"`
+	// What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
+	Fees          []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +217,27 @@ func (x *MerchantConfig) GetProcessors() []*ProcessorConfig {
 	return nil
 }
 
+func (x *MerchantConfig) GetRules() []*RoutingRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *MerchantConfig) GetRegions() []*Region {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *MerchantConfig) GetFees() []*ProcessorFee {
+	if x != nil {
+		return x.Fees
+	}
+	return nil
+}
+
 // ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
 // of the mesh keeps for this tenant.
 type ProcessorConfig struct {
@@ -307,8 +335,10 @@ type MethodConfig struct {
 	ProcessorId string `protobuf:"bytes,3,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
 	// Processors that are asked after it, in this order, once it is certain that the one before did not charge.
 	FallbackProcessorIds []string `protobuf:"bytes,4,rep,name=fallback_processor_ids,json=fallbackProcessorIds,proto3" json:"fallback_processor_ids,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// In which order these processors are asked; absent: in the order in which they are listed.
+	Strategy      *Strategy `protobuf:"bytes,20,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MethodConfig) Reset() {
@@ -369,6 +399,821 @@ func (x *MethodConfig) GetFallbackProcessorIds() []string {
 	return nil
 }
 
+func (x *MethodConfig) GetStrategy() *Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return nil
+}
+
+// Strategy is how the order of processors is found. Those that are not the first choice stay behind it as fallbacks, and
+// those whose circuit breaker is open come last.
+type Strategy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of them; none: the order of the list.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Strategy_VolumeSplit
+	//	*Strategy_LeastCost
+	//	*Strategy_SuccessRate
+	Kind          isStrategy_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Strategy) Reset() {
+	*x = Strategy{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Strategy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Strategy) ProtoMessage() {}
+
+func (x *Strategy) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
+func (*Strategy) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Strategy) GetKind() isStrategy_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Strategy) GetVolumeSplit() *VolumeSplit {
+	if x != nil {
+		if x, ok := x.Kind.(*Strategy_VolumeSplit); ok {
+			return x.VolumeSplit
+		}
+	}
+	return nil
+}
+
+func (x *Strategy) GetLeastCost() *LeastCost {
+	if x != nil {
+		if x, ok := x.Kind.(*Strategy_LeastCost); ok {
+			return x.LeastCost
+		}
+	}
+	return nil
+}
+
+func (x *Strategy) GetSuccessRate() *SuccessRate {
+	if x != nil {
+		if x, ok := x.Kind.(*Strategy_SuccessRate); ok {
+			return x.SuccessRate
+		}
+	}
+	return nil
+}
+
+type isStrategy_Kind interface {
+	isStrategy_Kind()
+}
+
+type Strategy_VolumeSplit struct {
+	// Shares of the payments.
+	VolumeSplit *VolumeSplit `protobuf:"bytes,1,opt,name=volume_split,json=volumeSplit,proto3,oneof"`
+}
+
+type Strategy_LeastCost struct {
+	// The lowest fee first.
+	LeastCost *LeastCost `protobuf:"bytes,2,opt,name=least_cost,json=leastCost,proto3,oneof"`
+}
+
+type Strategy_SuccessRate struct {
+	// The best recent success rate first.
+	SuccessRate *SuccessRate `protobuf:"bytes,3,opt,name=success_rate,json=successRate,proto3,oneof"`
+}
+
+func (*Strategy_VolumeSplit) isStrategy_Kind() {}
+
+func (*Strategy_LeastCost) isStrategy_Kind() {}
+
+func (*Strategy_SuccessRate) isStrategy_Kind() {}
+
+// VolumeSplit gives each processor its share of the payments. Which one a payment gets follows from the payment and the
+// version of the configuration alone, so that the same request gets the same one again.
+type VolumeSplit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Shares; each processor at most once.
+	Shares        []*Share `protobuf:"bytes,1,rep,name=shares,proto3" json:"shares,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeSplit) Reset() {
+	*x = VolumeSplit{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeSplit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeSplit) ProtoMessage() {}
+
+func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeSplit.ProtoReflect.Descriptor instead.
+func (*VolumeSplit) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VolumeSplit) GetShares() []*Share {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Share is what one processor gets of the payments.
+type Share struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the processors that the strategy orders.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// Its part of the sum of all weights.
+	Weight        int32 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Share) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *Share) GetWeight() int32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// LeastCost asks the processor first that takes the lowest fee for the amount of the step; the fees are those of the
+// configuration.
+type LeastCost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeastCost) Reset() {
+	*x = LeastCost{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeastCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeastCost) ProtoMessage() {}
+
+func (x *LeastCost) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeastCost.ProtoReflect.Descriptor instead.
+func (*LeastCost) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
+}
+
+// SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
+// funds, a wrong or expired card) counts neither for nor against a processor.
+type SuccessRate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How far back it looks; absent: 15 minutes.
+	Window *durationpb.Duration `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	// So many outcomes are needed before a rate says anything; 0 means 20.
+	SamplesMin int32 `protobuf:"varint,2,opt,name=samples_min,json=samplesMin,proto3" json:"samples_min,omitempty"`
+	// A processor with a rate below this, in percent, is taken to be out and asked last; 0 means 20.
+	OutageBelowPercent int32 `protobuf:"varint,3,opt,name=outage_below_percent,json=outageBelowPercent,proto3" json:"outage_below_percent,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *SuccessRate) Reset() {
+	*x = SuccessRate{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuccessRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuccessRate) ProtoMessage() {}
+
+func (x *SuccessRate) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuccessRate.ProtoReflect.Descriptor instead.
+func (*SuccessRate) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SuccessRate) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *SuccessRate) GetSamplesMin() int32 {
+	if x != nil {
+		return x.SamplesMin
+	}
+	return 0
+}
+
+func (x *SuccessRate) GetOutageBelowPercent() int32 {
+	if x != nil {
+		return x.OutageBelowPercent
+	}
+	return 0
+}
+
+// RoutingRule decides for the methods it names, and for the payments for which its condition holds.
+type RoutingRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, unique within the configuration; decisions and errors tell it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Methods that it decides for, all of them methods of this configuration.
+	Methods []string `protobuf:"bytes,2,rep,name=methods,proto3" json:"methods,omitempty"`
+	// When it holds; absent: always.
+	When *Condition `protobuf:"bytes,3,opt,name=when,proto3" json:"when,omitempty"`
+	// What it decides.
+	//
+	// Types that are valid to be assigned to Action:
+	//
+	//	*RoutingRule_Route
+	//	*RoutingRule_Skip
+	Action        isRoutingRule_Action `protobuf_oneof:"action"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutingRule) Reset() {
+	*x = RoutingRule{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutingRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutingRule) ProtoMessage() {}
+
+func (x *RoutingRule) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutingRule.ProtoReflect.Descriptor instead.
+func (*RoutingRule) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RoutingRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RoutingRule) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *RoutingRule) GetWhen() *Condition {
+	if x != nil {
+		return x.When
+	}
+	return nil
+}
+
+func (x *RoutingRule) GetAction() isRoutingRule_Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *RoutingRule) GetRoute() *Route {
+	if x != nil {
+		if x, ok := x.Action.(*RoutingRule_Route); ok {
+			return x.Route
+		}
+	}
+	return nil
+}
+
+func (x *RoutingRule) GetSkip() *Skip {
+	if x != nil {
+		if x, ok := x.Action.(*RoutingRule_Skip); ok {
+			return x.Skip
+		}
+	}
+	return nil
+}
+
+type isRoutingRule_Action interface {
+	isRoutingRule_Action()
+}
+
+type RoutingRule_Route struct {
+	// Which processors are asked.
+	Route *Route `protobuf:"bytes,4,opt,name=route,proto3,oneof"`
+}
+
+type RoutingRule_Skip struct {
+	// The method is left out.
+	Skip *Skip `protobuf:"bytes,5,opt,name=skip,proto3,oneof"`
+}
+
+func (*RoutingRule_Route) isRoutingRule_Action() {}
+
+func (*RoutingRule_Skip) isRoutingRule_Action() {}
+
+// Condition holds when every part of it that is given holds.
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Least amount of the whole payment; it holds for payments in its currency only.
+	AmountMin *v1.Money `protobuf:"bytes,1,opt,name=amount_min,json=amountMin,proto3" json:"amount_min,omitempty"`
+	// Most that the whole payment may be, itself included; it holds for payments in its currency only.
+	AmountMax *v1.Money `protobuf:"bytes,2,opt,name=amount_max,json=amountMax,proto3" json:"amount_max,omitempty"`
+	// ISO 4217 codes, one of which the payment has.
+	Currencies []string `protobuf:"bytes,3,rep,name=currencies,proto3" json:"currencies,omitempty"`
+	// ISO 3166-1 codes of two letters, one of which the request names as the payer's country.
+	Countries []string `protobuf:"bytes,4,rep,name=countries,proto3" json:"countries,omitempty"`
+	// Regions of this configuration, to one of which the payer's country belongs. Beside countries both hold.
+	Regions []string `protobuf:"bytes,5,rep,name=regions,proto3" json:"regions,omitempty"`
+	// Beginnings of card numbers, with one of which the request's `bin` begins.
+	Bins []string `protobuf:"bytes,6,rep,name=bins,proto3" json:"bins,omitempty"`
+	// What the request's metadata says; each entry holds.
+	Metadata      []*MetadataCondition `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Condition) GetAmountMin() *v1.Money {
+	if x != nil {
+		return x.AmountMin
+	}
+	return nil
+}
+
+func (x *Condition) GetAmountMax() *v1.Money {
+	if x != nil {
+		return x.AmountMax
+	}
+	return nil
+}
+
+func (x *Condition) GetCurrencies() []string {
+	if x != nil {
+		return x.Currencies
+	}
+	return nil
+}
+
+func (x *Condition) GetCountries() []string {
+	if x != nil {
+		return x.Countries
+	}
+	return nil
+}
+
+func (x *Condition) GetRegions() []string {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *Condition) GetBins() []string {
+	if x != nil {
+		return x.Bins
+	}
+	return nil
+}
+
+func (x *Condition) GetMetadata() []*MetadataCondition {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// MetadataCondition holds for requests whose metadata has one of the values under a key.
+type MetadataCondition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the metadata.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Values, one of which it has.
+	Values        []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataCondition) Reset() {
+	*x = MetadataCondition{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataCondition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataCondition) ProtoMessage() {}
+
+func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataCondition.ProtoReflect.Descriptor instead.
+func (*MetadataCondition) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MetadataCondition) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *MetadataCondition) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// Route names the processors that are asked.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Processors, in order.
+	ProcessorIds []string `protobuf:"bytes,1,rep,name=processor_ids,json=processorIds,proto3" json:"processor_ids,omitempty"`
+	// In which order they are asked; absent: in the order in which they are listed.
+	Strategy      *Strategy `protobuf:"bytes,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Route) GetProcessorIds() []string {
+	if x != nil {
+		return x.ProcessorIds
+	}
+	return nil
+}
+
+func (x *Route) GetStrategy() *Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return nil
+}
+
+// Skip leaves a method out.
+type Skip struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Skip) Reset() {
+	*x = Skip{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Skip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Skip) ProtoMessage() {}
+
+func (x *Skip) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Skip.ProtoReflect.Descriptor instead.
+func (*Skip) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
+}
+
+// Region is a name for a set of countries.
+type Region struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, unique within the configuration.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// ISO 3166-1 codes of two letters.
+	Countries     []string `protobuf:"bytes,2,rep,name=countries,proto3" json:"countries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Region) Reset() {
+	*x = Region{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Region) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Region) ProtoMessage() {}
+
+func (x *Region) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Region.ProtoReflect.Descriptor instead.
+func (*Region) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Region) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Region) GetCountries() []string {
+	if x != nil {
+		return x.Countries
+	}
+	return nil
+}
+
+// ProcessorFee is what a processor takes for a payment.
+type ProcessorFee struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Processor.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// Method that it is for; empty: every method.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// Currency that it is for; empty: every currency, then without a fixed part.
+	CurrencyCode string `protobuf:"bytes,3,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Part of the amount, in percent: a decimal such as "2.9".
+	Percent string `protobuf:"bytes,4,opt,name=percent,proto3" json:"percent,omitempty"`
+	// Fixed part, in minor units of the currency.
+	FixedMinor    int64 `protobuf:"varint,5,opt,name=fixed_minor,json=fixedMinor,proto3" json:"fixed_minor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessorFee) Reset() {
+	*x = ProcessorFee{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessorFee) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessorFee) ProtoMessage() {}
+
+func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessorFee.ProtoReflect.Descriptor instead.
+func (*ProcessorFee) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ProcessorFee) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *ProcessorFee) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ProcessorFee) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *ProcessorFee) GetPercent() string {
+	if x != nil {
+		return x.Percent
+	}
+	return ""
+}
+
+func (x *ProcessorFee) GetFixedMinor() int64 {
+	if x != nil {
+		return x.FixedMinor
+	}
+	return 0
+}
+
 // RetryPolicy bounds the attempts of one step.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -381,7 +1226,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +1238,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +1251,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
@@ -427,7 +1272,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +1284,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +1297,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Timeouts) GetCallTimeout() *durationpb.Duration {
@@ -466,7 +1311,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd7\x04\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x99\x06\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -484,7 +1329,10 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
 	"processors\x18\n" +
 	" \x03(\v2#.payments.config.v1.ProcessorConfigB\b\xbaH\x05\x92\x01\x02\x10\x14R\n" +
-	"processors\"\xcb\x03\n" +
+	"processors\x12?\n" +
+	"\x05rules\x18\x14 \x03(\v2\x1f.payments.config.v1.RoutingRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12>\n" +
+	"\aregions\x18\x15 \x03(\v2\x1a.payments.config.v1.RegionB\b\xbaH\x05\x92\x01\x02\x102R\aregions\x12?\n" +
+	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\"\xcb\x03\n" +
 	"\x0fProcessorConfig\x12D\n" +
 	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12;\n" +
 	"\aadapter\x18\x02 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\aadapter\x12#\n" +
@@ -493,14 +1341,79 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\bsettings\x18\x05 \x03(\v21.payments.config.v1.ProcessorConfig.SettingsEntryB6\xbaH3\x9a\x010\x10d\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\x05r\x03\x18\xf4\x03R\bsettings\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x03\n" +
 	"\fMethodConfig\x125\n" +
 	"\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n" +
 	"\n" +
 	"max_amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyBN\xbaHK\xba\x01H\n" +
 	"\x18method_config.max_amount\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tmaxAmount\x12D\n" +
 	"\fprocessor_id\x18\x03 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12`\n" +
-	"\x16fallback_processor_ids\x18\x04 \x03(\tB*\xbaH'\x92\x01$\x10\b\x18\x01\"\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14fallbackProcessorIds\"U\n" +
+	"\x16fallback_processor_ids\x18\x04 \x03(\tB*\xbaH'\x92\x01$\x10\b\x18\x01\"\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14fallbackProcessorIds\x128\n" +
+	"\bstrategy\x18\x14 \x01(\v2\x1c.payments.config.v1.StrategyR\bstrategy\"\xde\x01\n" +
+	"\bStrategy\x12D\n" +
+	"\fvolume_split\x18\x01 \x01(\v2\x1f.payments.config.v1.VolumeSplitH\x00R\vvolumeSplit\x12>\n" +
+	"\n" +
+	"least_cost\x18\x02 \x01(\v2\x1d.payments.config.v1.LeastCostH\x00R\tleastCost\x12D\n" +
+	"\fsuccess_rate\x18\x03 \x01(\v2\x1f.payments.config.v1.SuccessRateH\x00R\vsuccessRateB\x06\n" +
+	"\x04kind\"L\n" +
+	"\vVolumeSplit\x12=\n" +
+	"\x06shares\x18\x01 \x03(\v2\x19.payments.config.v1.ShareB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x10\tR\x06shares\"q\n" +
+	"\x05Share\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12\"\n" +
+	"\x06weight\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x90N(\x01R\x06weight\"\v\n" +
+	"\tLeastCost\"\xbc\x01\n" +
+	"\vSuccessRate\x12C\n" +
+	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\x06window\x12+\n" +
+	"\vsamples_min\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\n" +
+	"samplesMin\x12;\n" +
+	"\x14outage_below_percent\x18\x03 \x01(\x05B\t\xbaH\x06\x1a\x04\x18d(\x00R\x12outageBelowPercent\"\xac\x02\n" +
+	"\vRoutingRule\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12B\n" +
+	"\amethods\x18\x02 \x03(\tB(\xbaH%\x92\x01\"\b\x01\x10\x14\x18\x01\"\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\amethods\x121\n" +
+	"\x04when\x18\x03 \x01(\v2\x1d.payments.config.v1.ConditionR\x04when\x121\n" +
+	"\x05route\x18\x04 \x01(\v2\x19.payments.config.v1.RouteH\x00R\x05route\x12.\n" +
+	"\x04skip\x18\x05 \x01(\v2\x18.payments.config.v1.SkipH\x00R\x04skipB\x0f\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01\"\xd0\x04\n" +
+	"\tCondition\x12\x82\x01\n" +
+	"\n" +
+	"amount_min\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01D\n" +
+	"\x14condition.amount_min\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMin\x12\x82\x01\n" +
+	"\n" +
+	"amount_max\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01D\n" +
+	"\x14condition.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\x12;\n" +
+	"\n" +
+	"currencies\x18\x03 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xc8\x01\x18\x01\"\x0er\f2\n" +
+	"^[A-Z]{3}$R\n" +
+	"currencies\x129\n" +
+	"\tcountries\x18\x04 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xfa\x01\x18\x01\"\x0er\f2\n" +
+	"^[A-Z]{2}$R\tcountries\x12A\n" +
+	"\aregions\x18\x05 \x03(\tB'\xbaH$\x92\x01!\x102\x18\x01\"\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\aregions\x121\n" +
+	"\x04bins\x18\x06 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\xc8\x01\x18\x01\"\x10r\x0e2\f^[0-9]{1,8}$R\x04bins\x12K\n" +
+	"\bmetadata\x18\a \x03(\v2%.payments.config.v1.MetadataConditionB\b\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\bmetadata\"_\n" +
+	"\x11MetadataCondition\x12\x1b\n" +
+	"\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x03key\x12-\n" +
+	"\x06values\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\b\x01\x102\x18\x01\"\ar\x05\x10\x01\x18\xf4\x03R\x06values\"\x94\x01\n" +
+	"\x05Route\x12Q\n" +
+	"\rprocessor_ids\x18\x01 \x03(\tB,\xbaH)\x92\x01&\b\x01\x10\t\x18\x01\"\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\fprocessorIds\x128\n" +
+	"\bstrategy\x18\x02 \x01(\v2\x1c.payments.config.v1.StrategyR\bstrategy\"\x06\n" +
+	"\x04Skip\"y\n" +
+	"\x06Region\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12;\n" +
+	"\tcountries\x18\x02 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\b\x01\x10\xfa\x01\x18\x01\"\x0er\f2\n" +
+	"^[A-Z]{2}$R\tcountries\"\xba\x02\n" +
+	"\fProcessorFee\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x128\n" +
+	"\x06method\x18\x02 \x01(\tB \xbaH\x1dr\x1b2\x19^([a-z][a-z0-9_]{0,31})?$R\x06method\x129\n" +
+	"\rcurrency_code\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{3})?$R\fcurrencyCode\x12?\n" +
+	"\apercent\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,2}(\\.[0-9]{1,6})?)?$R\apercent\x12.\n" +
+	"\vfixed_minor\x18\x05 \x01(\x03B\r\xbaH\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\n" +
+	"fixedMinor\"U\n" +
 	"\vRetryPolicy\x12F\n" +
 	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
 	"\bTimeouts\x12O\n" +
@@ -524,34 +1437,62 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_payments_config_v1_config_proto_goTypes = []any{
 	(Capture)(0),                  // 0: payments.config.v1.Capture
 	(*MerchantConfig)(nil),        // 1: payments.config.v1.MerchantConfig
 	(*ProcessorConfig)(nil),       // 2: payments.config.v1.ProcessorConfig
 	(*MethodConfig)(nil),          // 3: payments.config.v1.MethodConfig
-	(*RetryPolicy)(nil),           // 4: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 5: payments.config.v1.Timeouts
-	nil,                           // 6: payments.config.v1.ProcessorConfig.SettingsEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 8: payments.type.v1.Money
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*Strategy)(nil),              // 4: payments.config.v1.Strategy
+	(*VolumeSplit)(nil),           // 5: payments.config.v1.VolumeSplit
+	(*Share)(nil),                 // 6: payments.config.v1.Share
+	(*LeastCost)(nil),             // 7: payments.config.v1.LeastCost
+	(*SuccessRate)(nil),           // 8: payments.config.v1.SuccessRate
+	(*RoutingRule)(nil),           // 9: payments.config.v1.RoutingRule
+	(*Condition)(nil),             // 10: payments.config.v1.Condition
+	(*MetadataCondition)(nil),     // 11: payments.config.v1.MetadataCondition
+	(*Route)(nil),                 // 12: payments.config.v1.Route
+	(*Skip)(nil),                  // 13: payments.config.v1.Skip
+	(*Region)(nil),                // 14: payments.config.v1.Region
+	(*ProcessorFee)(nil),          // 15: payments.config.v1.ProcessorFee
+	(*RetryPolicy)(nil),           // 16: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 17: payments.config.v1.Timeouts
+	nil,                           // 18: payments.config.v1.ProcessorConfig.SettingsEntry
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*v1.Money)(nil),              // 20: payments.type.v1.Money
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	3, // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	4, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	5, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	7, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
-	0, // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	2, // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
-	6, // 6: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
-	8, // 7: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	9, // 8: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	16, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	17, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	19, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	0,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
+	2,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
+	9,  // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
+	14, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
+	15, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
+	18, // 9: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
+	20, // 10: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	4,  // 11: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
+	5,  // 12: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
+	7,  // 13: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
+	8,  // 14: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
+	6,  // 15: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
+	21, // 16: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
+	10, // 17: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
+	12, // 18: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
+	13, // 19: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
+	20, // 20: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
+	20, // 21: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
+	11, // 22: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
+	4,  // 23: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
+	21, // 24: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -559,13 +1500,22 @@ func file_payments_config_v1_config_proto_init() {
 	if File_payments_config_v1_config_proto != nil {
 		return
 	}
+	file_payments_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{
+		(*Strategy_VolumeSplit)(nil),
+		(*Strategy_LeastCost)(nil),
+		(*Strategy_SuccessRate)(nil),
+	}
+	file_payments_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+		(*RoutingRule_Route)(nil),
+		(*RoutingRule_Skip)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

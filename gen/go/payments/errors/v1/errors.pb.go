@@ -671,6 +671,32 @@ const (
 	//
 	//	{"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE ErrorReason = 610
+	// A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
+	// before it. Move it up, narrow those before it, or leave it out.
+	//
+	// Metadata: `rule`, `method`, `decided_by`.
+	//
+	//	{"reason": "RULE_UNREACHABLE", "domain": "tollmesh.dev", "metadata": {"rule": "large", "method": "card", "decided_by": "all"}}
+	ErrorReason_ERROR_REASON_RULE_UNREACHABLE ErrorReason = 620
+	// The condition of a routing rule holds for no payment: its parts contradict each other.
+	//
+	// Metadata: `rule`, `part`.
+	//
+	//	{"reason": "RULE_CONTRADICTORY", "domain": "tollmesh.dev", "metadata": {"rule": "large", "part": "amount"}}
+	ErrorReason_ERROR_REASON_RULE_CONTRADICTORY ErrorReason = 621
+	// A method is not covered: a routing rule names one that the configuration does not have, or its rules leave it out of
+	// every payment. Add the method, or let a rule through.
+	//
+	// Metadata: `method`, `rule` (optional).
+	//
+	//	{"reason": "METHOD_NOT_COVERED", "domain": "tollmesh.dev", "metadata": {"method": "wallet", "rule": "large"}}
+	ErrorReason_ERROR_REASON_METHOD_NOT_COVERED ErrorReason = 622
+	// The strategy least_cost is to compare processors, one of which has no entry in the fees for that method.
+	//
+	// Metadata: `processor_id`, `method`.
+	//
+	//	{"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+	ErrorReason_ERROR_REASON_FEE_MISSING ErrorReason = 623
 	// A payout is greater than what the party is owed in its currency. `carried_minor` says how much that is, in minor units.
 	//
 	// Metadata: `party`, `currency_code`, `carried_minor`.
@@ -987,6 +1013,10 @@ var (
 		604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
 		605: "ERROR_REASON_PAYMENT_UNDER_WAY",
 		610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+		620: "ERROR_REASON_RULE_UNREACHABLE",
+		621: "ERROR_REASON_RULE_CONTRADICTORY",
+		622: "ERROR_REASON_METHOD_NOT_COVERED",
+		623: "ERROR_REASON_FEE_MISSING",
 		750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
 		751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
 		752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1121,6 +1151,10 @@ var (
 		"ERROR_REASON_AMOUNT_EXCEEDS_LEFT":          604,
 		"ERROR_REASON_PAYMENT_UNDER_WAY":            605,
 		"ERROR_REASON_CREDENTIAL_UNUSABLE":          610,
+		"ERROR_REASON_RULE_UNREACHABLE":             620,
+		"ERROR_REASON_RULE_CONTRADICTORY":           621,
+		"ERROR_REASON_METHOD_NOT_COVERED":           622,
+		"ERROR_REASON_FEE_MISSING":                  623,
 		"ERROR_REASON_PAYOUT_EXCEEDS_BALANCE":       750,
 		"ERROR_REASON_PAYOUT_STATUS_CONFLICT":       751,
 		"ERROR_REASON_PAYOUT_NOT_BOOKABLE":          752,
@@ -1189,7 +1223,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xcf&\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xde'\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1289,7 +1323,11 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_NOTHING_TO_REFUND\x10\xdb\x04\x12%\n" +
 	" ERROR_REASON_AMOUNT_EXCEEDS_LEFT\x10\xdc\x04\x12#\n" +
 	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12%\n" +
-	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12(\n" +
+	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12\"\n" +
+	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
+	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
+	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +
+	"\x18ERROR_REASON_FEE_MISSING\x10\xef\x04\x12(\n" +
 	"#ERROR_REASON_PAYOUT_EXCEEDS_BALANCE\x10\xee\x05\x12(\n" +
 	"#ERROR_REASON_PAYOUT_STATUS_CONFLICT\x10\xef\x05\x12%\n" +
 	" ERROR_REASON_PAYOUT_NOT_BOOKABLE\x10\xf0\x05\x12!\n" +

@@ -764,7 +764,11 @@ type CoreRequestContext struct {
 	// Organisation whose debt is paid.
 	OrgId string `protobuf:"bytes,11,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
 	// When the amount is to be taken; unspecified: as the merchant's configuration says.
-	Capture       v12.Capture `protobuf:"varint,12,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	Capture v12.Capture `protobuf:"varint,12,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	// Country of the payer, two letters of ISO 3166-1; empty when the request named none.
+	Country string `protobuf:"bytes,20,opt,name=country,proto3" json:"country,omitempty"`
+	// First digits of the card number, 4 to 8 of them; empty when the request named none.
+	Bin           string `protobuf:"bytes,21,opt,name=bin,proto3" json:"bin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -883,6 +887,20 @@ func (x *CoreRequestContext) GetCapture() v12.Capture {
 	return v12.Capture(0)
 }
 
+func (x *CoreRequestContext) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *CoreRequestContext) GetBin() string {
+	if x != nil {
+		return x.Bin
+	}
+	return ""
+}
+
 // MethodPreference is one method that a payer offers.
 type MethodPreference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -891,7 +909,9 @@ type MethodPreference struct {
 	// Most that may be taken from it; absent: no limit of the payer's.
 	MaxAmount *v13.Money `protobuf:"bytes,2,opt,name=max_amount,json=maxAmount,proto3" json:"max_amount,omitempty"`
 	// True when the request named an instrument by its token. The token itself is never shown.
-	HasToken      bool `protobuf:"varint,3,opt,name=has_token,json=hasToken,proto3" json:"has_token,omitempty"`
+	HasToken bool `protobuf:"varint,3,opt,name=has_token,json=hasToken,proto3" json:"has_token,omitempty"`
+	// First digits of this card's number, where the request named them.
+	Bin           string `protobuf:"bytes,20,opt,name=bin,proto3" json:"bin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -945,6 +965,13 @@ func (x *MethodPreference) GetHasToken() bool {
 		return x.HasToken
 	}
 	return false
+}
+
+func (x *MethodPreference) GetBin() string {
+	if x != nil {
+		return x.Bin
+	}
+	return ""
 }
 
 // ValidationIssue is one finding about a request from outside.
@@ -1032,7 +1059,11 @@ type Decision struct {
 	// The decision for people.
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// Processors in the order in which they would be asked.
-	ProcessorIds  []string `protobuf:"bytes,5,rep,name=processor_ids,json=processorIds,proto3" json:"processor_ids,omitempty"`
+	ProcessorIds []string `protobuf:"bytes,5,rep,name=processor_ids,json=processorIds,proto3" json:"processor_ids,omitempty"`
+	// Each processor that was thought of, in the order in which they would be asked, and then those that would not.
+	Candidates []*Candidate `protobuf:"bytes,20,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	// Routing rule that decided; empty when none did.
+	Rule          string `protobuf:"bytes,21,opt,name=rule,proto3" json:"rule,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1102,6 +1133,93 @@ func (x *Decision) GetProcessorIds() []string {
 	return nil
 }
 
+func (x *Decision) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *Decision) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+// Candidate is one processor that routing thought of.
+type Candidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Processor.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// True when it would be asked, sooner or later.
+	Chosen bool `protobuf:"varint,2,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	// Why it stands where it does, a stable name, e.g. `LISTED`, `SHARE`, `FEE`.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The reason for people.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Candidate) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *Candidate) GetChosen() bool {
+	if x != nil {
+		return x.Chosen
+	}
+	return false
+}
+
+func (x *Candidate) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Candidate) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Attempt is one call to a processor. It is stored before the call leaves.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1150,7 +1268,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1280,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[7]
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1293,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Attempt) GetAttemptId() string {
@@ -1358,7 +1476,7 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\b \x01(\tR\tcreatedBy\"\x8f\x05\n" +
+	"created_by\x18\b \x01(\tR\tcreatedBy\"\xbb\x05\n" +
 	"\x12CoreRequestContext\x12\x1f\n" +
 	"\vmerchant_id\x18\x01 \x01(\tR\n" +
 	"merchantId\x12!\n" +
@@ -1373,26 +1491,38 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\bmetadata\x18\n" +
 	" \x03(\v2;.payments.orchestration.v1.CoreRequestContext.MetadataEntryR\bmetadata\x12\x15\n" +
 	"\x06org_id\x18\v \x01(\tR\x05orgId\x125\n" +
-	"\acapture\x18\f \x01(\x0e2\x1b.payments.config.v1.CaptureR\acapture\x1a;\n" +
+	"\acapture\x18\f \x01(\x0e2\x1b.payments.config.v1.CaptureR\acapture\x12\x18\n" +
+	"\acountry\x18\x14 \x01(\tR\acountry\x12\x10\n" +
+	"\x03bin\x18\x15 \x01(\tR\x03bin\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x7f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x01\n" +
 	"\x10MethodPreference\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x126\n" +
 	"\n" +
 	"max_amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tmaxAmount\x12\x1b\n" +
-	"\thas_token\x18\x03 \x01(\bR\bhasToken\"\x9b\x01\n" +
+	"\thas_token\x18\x03 \x01(\bR\bhasToken\x12\x10\n" +
+	"\x03bin\x18\x14 \x01(\tR\x03bin\"\x9b\x01\n" +
 	"\x0fValidationIssue\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12D\n" +
-	"\bseverity\x18\x04 \x01(\x0e2(.payments.orchestration.v1.IssueSeverityR\bseverity\"\x91\x01\n" +
+	"\bseverity\x18\x04 \x01(\x0e2(.payments.orchestration.v1.IssueSeverityR\bseverity\"\xeb\x01\n" +
 	"\bDecision\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12#\n" +
-	"\rprocessor_ids\x18\x05 \x03(\tR\fprocessorIds\"\xc8\x06\n" +
+	"\rprocessor_ids\x18\x05 \x03(\tR\fprocessorIds\x12D\n" +
+	"\n" +
+	"candidates\x18\x14 \x03(\v2$.payments.orchestration.v1.CandidateR\n" +
+	"candidates\x12\x12\n" +
+	"\x04rule\x18\x15 \x01(\tR\x04rule\"x\n" +
+	"\tCandidate\x12!\n" +
+	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x12\x16\n" +
+	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xc8\x06\n" +
 	"\aAttempt\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1d\n" +
@@ -1476,7 +1606,7 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
 	(PaymentStatus)(0),            // 1: payments.orchestration.v1.PaymentStatus
@@ -1490,53 +1620,55 @@ var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(*MethodPreference)(nil),      // 9: payments.orchestration.v1.MethodPreference
 	(*ValidationIssue)(nil),       // 10: payments.orchestration.v1.ValidationIssue
 	(*Decision)(nil),              // 11: payments.orchestration.v1.Decision
-	(*Attempt)(nil),               // 12: payments.orchestration.v1.Attempt
-	nil,                           // 13: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 14: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 15: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
-	(v12.Capture)(0),              // 17: payments.config.v1.Capture
-	(*v13.Money)(nil),             // 18: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 19: payments.result.v1.ErrorCode
+	(*Candidate)(nil),             // 12: payments.orchestration.v1.Candidate
+	(*Attempt)(nil),               // 13: payments.orchestration.v1.Attempt
+	nil,                           // 14: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 15: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 16: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 18: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 19: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 20: payments.result.v1.ErrorCode
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
 	8,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	14, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	15, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
 	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	15, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	12, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	16, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	16, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	17, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	16, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	13, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	17, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	17, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	18, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
 	6,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
 	7,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
-	18, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
-	18, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
-	18, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
-	18, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	19, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	19, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	19, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	19, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
 	3,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
-	18, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
-	18, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	19, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	19, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
 	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
-	16, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	17, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
 	10, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
 	9,  // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	13, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	17, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
-	18, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	14, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	18, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	19, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
 	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	3,  // 25: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	18, // 26: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
-	4,  // 27: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	19, // 28: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	16, // 29: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	16, // 30: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	16, // 31: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	12, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
+	3,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
+	19, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	4,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
+	20, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	17, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	17, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	17, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_proto_init() }
@@ -1550,7 +1682,7 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

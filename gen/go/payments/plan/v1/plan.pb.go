@@ -25,8 +25,8 @@ const (
 )
 
 // PaymentPlan is what a payment will try: steps that are worked on in order, the amounts of which sum to
-// the total. It is a pure function of the request's context and one version of the merchant's
-// configuration: the same two give the same plan, byte for byte.
+// the total. It is a pure function of the request's context, one version of the merchant's configuration and
+// what was known of the processors' health: the same three give the same plan, byte for byte.
 type PaymentPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id, derived from the context and the version of the configuration.
@@ -34,7 +34,10 @@ type PaymentPlan struct {
 	// Amount to be collected: the sum of the steps.
 	TotalAmount *v1.Money `protobuf:"bytes,2,opt,name=total_amount,json=totalAmount,proto3" json:"total_amount,omitempty"`
 	// Steps in the order in which they are worked on; at least one.
-	Steps         []*PaymentStep `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*PaymentStep `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
+	// SHA-256 of the plan and of the decisions that led to it, in hexadecimal; kept with the payment. Empty for plans of
+	// earlier releases.
+	PlanHash      string `protobuf:"bytes,20,opt,name=plan_hash,json=planHash,proto3" json:"plan_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -88,6 +91,13 @@ func (x *PaymentPlan) GetSteps() []*PaymentStep {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *PaymentPlan) GetPlanHash() string {
+	if x != nil {
+		return x.PlanHash
+	}
+	return ""
 }
 
 // PaymentStep takes one part of the total from one payment method.
@@ -168,11 +178,12 @@ var File_payments_plan_v1_plan_proto protoreflect.FileDescriptor
 
 const file_payments_plan_v1_plan_proto_rawDesc = "" +
 	"\n" +
-	"\x1bpayments/plan/v1/plan.proto\x12\x10payments.plan.v1\x1a\x1bpayments/type/v1/type.proto\"\x97\x01\n" +
+	"\x1bpayments/plan/v1/plan.proto\x12\x10payments.plan.v1\x1a\x1bpayments/type/v1/type.proto\"\xb4\x01\n" +
 	"\vPaymentPlan\x12\x17\n" +
 	"\aplan_id\x18\x01 \x01(\tR\x06planId\x12:\n" +
 	"\ftotal_amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\vtotalAmount\x123\n" +
-	"\x05steps\x18\x03 \x03(\v2\x1d.payments.plan.v1.PaymentStepR\x05steps\"\xb6\x01\n" +
+	"\x05steps\x18\x03 \x03(\v2\x1d.payments.plan.v1.PaymentStepR\x05steps\x12\x1b\n" +
+	"\tplan_hash\x18\x14 \x01(\tR\bplanHash\"\xb6\x01\n" +
 	"\vPaymentStep\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x126\n" +
 	"\n" +

@@ -64,6 +64,9 @@ class MerchantConfig(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CAPTURE_FIELD_NUMBER: _builtins.int
     PROCESSORS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    FEES_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """The merchant, an id of the tenant's own."""
     version: _builtins.int
@@ -98,6 +101,20 @@ class MerchantConfig(_message.Message):
         names is allowed.
         """
 
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingRule]:
+        """Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
+        does, the method's own processors and strategy. Rules that could never decide are refused.
+        """
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Region]:
+        """Names for sets of countries, for the conditions of rules."""
+
+    @_builtins.property
+    def fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessorFee]:
+        """What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds."""
+
     def __init__(
         self,
         *,
@@ -111,10 +128,13 @@ class MerchantConfig(_message.Message):
         created_by: _builtins.str = ...,
         capture: Global___Capture.ValueType = ...,
         processors: _abc.Iterable[Global___ProcessorConfig] | None = ...,
+        rules: _abc.Iterable[Global___RoutingRule] | None = ...,
+        regions: _abc.Iterable[Global___Region] | None = ...,
+        fees: _abc.Iterable[Global___ProcessorFee] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "retry_policy", b"retry_policy", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "retry_policy", b"retry_policy", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,6 +216,7 @@ class MethodConfig(_message.Message):
     MAX_AMOUNT_FIELD_NUMBER: _builtins.int
     PROCESSOR_ID_FIELD_NUMBER: _builtins.int
     FALLBACK_PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, … Each appears at most once."""
     processor_id: _builtins.str
@@ -210,6 +231,10 @@ class MethodConfig(_message.Message):
     def fallback_processor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Processors that are asked after it, in this order, once it is certain that the one before did not charge."""
 
+    @_builtins.property
+    def strategy(self) -> Global___Strategy:
+        """In which order these processors are asked; absent: in the order in which they are listed."""
+
     def __init__(
         self,
         *,
@@ -217,14 +242,409 @@ class MethodConfig(_message.Message):
         max_amount: _type_pb2.Money | None = ...,
         processor_id: _builtins.str = ...,
         fallback_processor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        strategy: Global___Strategy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_amount", b"max_amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_amount", b"max_amount", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_processor_ids", b"fallback_processor_ids", "max_amount", b"max_amount", "method", b"method", "processor_id", b"processor_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_processor_ids", b"fallback_processor_ids", "max_amount", b"max_amount", "method", b"method", "processor_id", b"processor_id", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodConfig: _TypeAlias = MethodConfig  # noqa: Y015
+
+@_typing.final
+class Strategy(_message.Message):
+    """Strategy is how the order of processors is found. Those that are not the first choice stay behind it as fallbacks, and
+    those whose circuit breaker is open come last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_SPLIT_FIELD_NUMBER: _builtins.int
+    LEAST_COST_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume_split(self) -> Global___VolumeSplit:
+        """Shares of the payments."""
+
+    @_builtins.property
+    def least_cost(self) -> Global___LeastCost:
+        """The lowest fee first."""
+
+    @_builtins.property
+    def success_rate(self) -> Global___SuccessRate:
+        """The best recent success rate first."""
+
+    def __init__(
+        self,
+        *,
+        volume_split: Global___VolumeSplit | None = ...,
+        least_cost: Global___LeastCost | None = ...,
+        success_rate: Global___SuccessRate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "least_cost", b"least_cost", "success_rate", b"success_rate", "volume_split", b"volume_split"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "least_cost", b"least_cost", "success_rate", b"success_rate", "volume_split", b"volume_split"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["volume_split", "least_cost", "success_rate"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
+
+@_typing.final
+class VolumeSplit(_message.Message):
+    """VolumeSplit gives each processor its share of the payments. Which one a payment gets follows from the payment and the
+    version of the configuration alone, so that the same request gets the same one again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]:
+        """Shares; each processor at most once."""
+
+    def __init__(
+        self,
+        *,
+        shares: _abc.Iterable[Global___Share] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VolumeSplit: _TypeAlias = VolumeSplit  # noqa: Y015
+
+@_typing.final
+class Share(_message.Message):
+    """Share is what one processor gets of the payments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """One of the processors that the strategy orders."""
+    weight: _builtins.int
+    """Its part of the sum of all weights."""
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_id", b"processor_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
+class LeastCost(_message.Message):
+    """LeastCost asks the processor first that takes the lowest fee for the amount of the step; the fees are those of the
+    configuration.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeastCost: _TypeAlias = LeastCost  # noqa: Y015
+
+@_typing.final
+class SuccessRate(_message.Message):
+    """SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
+    funds, a wrong or expired card) counts neither for nor against a processor.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    SAMPLES_MIN_FIELD_NUMBER: _builtins.int
+    OUTAGE_BELOW_PERCENT_FIELD_NUMBER: _builtins.int
+    samples_min: _builtins.int
+    """So many outcomes are needed before a rate says anything; 0 means 20."""
+    outage_below_percent: _builtins.int
+    """A processor with a rate below this, in percent, is taken to be out and asked last; 0 means 20."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back it looks; absent: 15 minutes."""
+
+    def __init__(
+        self,
+        *,
+        window: _duration_pb2.Duration | None = ...,
+        samples_min: _builtins.int = ...,
+        outage_below_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outage_below_percent", b"outage_below_percent", "samples_min", b"samples_min", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuccessRate: _TypeAlias = SuccessRate  # noqa: Y015
+
+@_typing.final
+class RoutingRule(_message.Message):
+    """RoutingRule decides for the methods it names, and for the payments for which its condition holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, unique within the configuration; decisions and errors tell it."""
+    @_builtins.property
+    def methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Methods that it decides for, all of them methods of this configuration."""
+
+    @_builtins.property
+    def when(self) -> Global___Condition:
+        """When it holds; absent: always."""
+
+    @_builtins.property
+    def route(self) -> Global___Route:
+        """Which processors are asked."""
+
+    @_builtins.property
+    def skip(self) -> Global___Skip:
+        """The method is left out."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        methods: _abc.Iterable[_builtins.str] | None = ...,
+        when: Global___Condition | None = ...,
+        route: Global___Route | None = ...,
+        skip: Global___Skip | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "route", b"route", "skip", b"skip", "when", b"when"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "methods", b"methods", "name", b"name", "route", b"route", "skip", b"skip", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["route", "skip"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___RoutingRule: _TypeAlias = RoutingRule  # noqa: Y015
+
+@_typing.final
+class Condition(_message.Message):
+    """Condition holds when every part of it that is given holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_MIN_FIELD_NUMBER: _builtins.int
+    AMOUNT_MAX_FIELD_NUMBER: _builtins.int
+    CURRENCIES_FIELD_NUMBER: _builtins.int
+    COUNTRIES_FIELD_NUMBER: _builtins.int
+    REGIONS_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def amount_min(self) -> _type_pb2.Money:
+        """Least amount of the whole payment; it holds for payments in its currency only."""
+
+    @_builtins.property
+    def amount_max(self) -> _type_pb2.Money:
+        """Most that the whole payment may be, itself included; it holds for payments in its currency only."""
+
+    @_builtins.property
+    def currencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 4217 codes, one of which the payment has."""
+
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 3166-1 codes of two letters, one of which the request names as the payer's country."""
+
+    @_builtins.property
+    def regions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Regions of this configuration, to one of which the payer's country belongs. Beside countries both hold."""
+
+    @_builtins.property
+    def bins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Beginnings of card numbers, with one of which the request's `bin` begins."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataCondition]:
+        """What the request's metadata says; each entry holds."""
+
+    def __init__(
+        self,
+        *,
+        amount_min: _type_pb2.Money | None = ...,
+        amount_max: _type_pb2.Money | None = ...,
+        currencies: _abc.Iterable[_builtins.str] | None = ...,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
+        regions: _abc.Iterable[_builtins.str] | None = ...,
+        bins: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Iterable[Global___MetadataCondition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_max", b"amount_max", "amount_min", b"amount_min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_max", b"amount_max", "amount_min", b"amount_min", "bins", b"bins", "countries", b"countries", "currencies", b"currencies", "metadata", b"metadata", "regions", b"regions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class MetadataCondition(_message.Message):
+    """MetadataCondition holds for requests whose metadata has one of the values under a key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Key of the metadata."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Values, one of which it has."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataCondition: _TypeAlias = MetadataCondition  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """Route names the processors that are asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def processor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Processors, in order."""
+
+    @_builtins.property
+    def strategy(self) -> Global___Strategy:
+        """In which order they are asked; absent: in the order in which they are listed."""
+
+    def __init__(
+        self,
+        *,
+        processor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        strategy: Global___Strategy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_ids", b"processor_ids", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class Skip(_message.Message):
+    """Skip leaves a method out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Skip: _TypeAlias = Skip  # noqa: Y015
+
+@_typing.final
+class Region(_message.Message):
+    """Region is a name for a set of countries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNTRIES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, unique within the configuration."""
+    @_builtins.property
+    def countries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ISO 3166-1 codes of two letters."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        countries: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["countries", b"countries", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Region: _TypeAlias = Region  # noqa: Y015
+
+@_typing.final
+class ProcessorFee(_message.Message):
+    """ProcessorFee is what a processor takes for a payment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    FIXED_MINOR_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """Processor."""
+    method: _builtins.str
+    """Method that it is for; empty: every method."""
+    currency_code: _builtins.str
+    """Currency that it is for; empty: every currency, then without a fixed part."""
+    percent: _builtins.str
+    """Part of the amount, in percent: a decimal such as "2.9"."""
+    fixed_minor: _builtins.int
+    """Fixed part, in minor units of the currency."""
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        method: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        percent: _builtins.str = ...,
+        fixed_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "fixed_minor", b"fixed_minor", "method", b"method", "percent", b"percent", "processor_id", b"processor_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessorFee: _TypeAlias = ProcessorFee  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):

@@ -780,6 +780,36 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
     """
+    ERROR_REASON_RULE_UNREACHABLE: _ErrorReason.ValueType  # 620
+    """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
+    before it. Move it up, narrow those before it, or leave it out.
+
+    Metadata: `rule`, `method`, `decided_by`.
+
+        {"reason": "RULE_UNREACHABLE", "domain": "tollmesh.dev", "metadata": {"rule": "large", "method": "card", "decided_by": "all"}}
+    """
+    ERROR_REASON_RULE_CONTRADICTORY: _ErrorReason.ValueType  # 621
+    """The condition of a routing rule holds for no payment: its parts contradict each other.
+
+    Metadata: `rule`, `part`.
+
+        {"reason": "RULE_CONTRADICTORY", "domain": "tollmesh.dev", "metadata": {"rule": "large", "part": "amount"}}
+    """
+    ERROR_REASON_METHOD_NOT_COVERED: _ErrorReason.ValueType  # 622
+    """A method is not covered: a routing rule names one that the configuration does not have, or its rules leave it out of
+    every payment. Add the method, or let a rule through.
+
+    Metadata: `method`, `rule` (optional).
+
+        {"reason": "METHOD_NOT_COVERED", "domain": "tollmesh.dev", "metadata": {"method": "wallet", "rule": "large"}}
+    """
+    ERROR_REASON_FEE_MISSING: _ErrorReason.ValueType  # 623
+    """The strategy least_cost is to compare processors, one of which has no entry in the fees for that method.
+
+    Metadata: `processor_id`, `method`.
+
+        {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+    """
     ERROR_REASON_PAYOUT_EXCEEDS_BALANCE: _ErrorReason.ValueType  # 750
     """---- Settlement: 750 to 799.
 
@@ -1790,6 +1820,36 @@ not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_
 Metadata: `processor_id`, `credential_ref`.
 
     {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+"""
+ERROR_REASON_RULE_UNREACHABLE: ErrorReason.ValueType  # 620
+"""A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
+before it. Move it up, narrow those before it, or leave it out.
+
+Metadata: `rule`, `method`, `decided_by`.
+
+    {"reason": "RULE_UNREACHABLE", "domain": "tollmesh.dev", "metadata": {"rule": "large", "method": "card", "decided_by": "all"}}
+"""
+ERROR_REASON_RULE_CONTRADICTORY: ErrorReason.ValueType  # 621
+"""The condition of a routing rule holds for no payment: its parts contradict each other.
+
+Metadata: `rule`, `part`.
+
+    {"reason": "RULE_CONTRADICTORY", "domain": "tollmesh.dev", "metadata": {"rule": "large", "part": "amount"}}
+"""
+ERROR_REASON_METHOD_NOT_COVERED: ErrorReason.ValueType  # 622
+"""A method is not covered: a routing rule names one that the configuration does not have, or its rules leave it out of
+every payment. Add the method, or let a rule through.
+
+Metadata: `method`, `rule` (optional).
+
+    {"reason": "METHOD_NOT_COVERED", "domain": "tollmesh.dev", "metadata": {"method": "wallet", "rule": "large"}}
+"""
+ERROR_REASON_FEE_MISSING: ErrorReason.ValueType  # 623
+"""The strategy least_cost is to compare processors, one of which has no entry in the fees for that method.
+
+Metadata: `processor_id`, `method`.
+
+    {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
 """
 ERROR_REASON_PAYOUT_EXCEEDS_BALANCE: ErrorReason.ValueType  # 750
 """---- Settlement: 750 to 799.

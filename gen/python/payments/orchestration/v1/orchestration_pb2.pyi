@@ -460,6 +460,8 @@ class CoreRequestContext(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ORG_ID_FIELD_NUMBER: _builtins.int
     CAPTURE_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    BIN_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """Merchant who is paid."""
     amount_cents: _builtins.int
@@ -480,6 +482,10 @@ class CoreRequestContext(_message.Message):
     """Organisation whose debt is paid."""
     capture: _config_pb2.Capture.ValueType
     """When the amount is to be taken; unspecified: as the merchant's configuration says."""
+    country: _builtins.str
+    """Country of the payer, two letters of ISO 3166-1; empty when the request named none."""
+    bin: _builtins.str
+    """First digits of the card number, 4 to 8 of them; empty when the request named none."""
     @_builtins.property
     def validation_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValidationIssue]:
         """Everything that was odd about the request, in the order of the fields; at most 50."""
@@ -507,10 +513,12 @@ class CoreRequestContext(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         org_id: _builtins.str = ...,
         capture: _config_pb2.Capture.ValueType = ...,
+        country: _builtins.str = ...,
+        bin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "capture", b"capture", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_cents", b"amount_cents", "bin", b"bin", "capture", b"capture", "country", b"country", "currency", b"currency", "idempotency_key", b"idempotency_key", "merchant_id", b"merchant_id", "metadata", b"metadata", "order_id", b"order_id", "org_id", b"org_id", "payment_method", b"payment_method", "payment_methods", b"payment_methods", "person_id", b"person_id", "validation_errors", b"validation_errors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,10 +533,13 @@ class MethodPreference(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     MAX_AMOUNT_FIELD_NUMBER: _builtins.int
     HAS_TOKEN_FIELD_NUMBER: _builtins.int
+    BIN_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method, e.g. `card`."""
     has_token: _builtins.bool
     """True when the request named an instrument by its token. The token itself is never shown."""
+    bin: _builtins.str
+    """First digits of this card's number, where the request named them."""
     @_builtins.property
     def max_amount(self) -> _type_pb2.Money:
         """Most that may be taken from it; absent: no limit of the payer's."""
@@ -539,10 +550,11 @@ class MethodPreference(_message.Message):
         method: _builtins.str = ...,
         max_amount: _type_pb2.Money | None = ...,
         has_token: _builtins.bool = ...,
+        bin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_amount", b"max_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_token", b"has_token", "max_amount", b"max_amount", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin", b"bin", "has_token", b"has_token", "max_amount", b"max_amount", "method", b"method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -593,6 +605,8 @@ class Decision(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method that it is about."""
     chosen: _builtins.bool
@@ -601,9 +615,15 @@ class Decision(_message.Message):
     """Why, a stable name, e.g. `CAPPED_BY_MERCHANT`, `NOT_CONFIGURED`."""
     message: _builtins.str
     """The decision for people."""
+    rule: _builtins.str
+    """Routing rule that decided; empty when none did."""
     @_builtins.property
     def processor_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Processors in the order in which they would be asked."""
+
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Each processor that was thought of, in the order in which they would be asked, and then those that would not."""
 
     def __init__(
         self,
@@ -613,14 +633,50 @@ class Decision(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         processor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "message", b"message", "method", b"method", "processor_ids", b"processor_ids", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "chosen", b"chosen", "message", b"message", "method", b"method", "processor_ids", b"processor_ids", "reason", b"reason", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    """Candidate is one processor that routing thought of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """Processor."""
+    chosen: _builtins.bool
+    """True when it would be asked, sooner or later."""
+    reason: _builtins.str
+    """Why it stands where it does, a stable name, e.g. `LISTED`, `SHARE`, `FEE`."""
+    message: _builtins.str
+    """The reason for people."""
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        chosen: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "message", b"message", "processor_id", b"processor_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):

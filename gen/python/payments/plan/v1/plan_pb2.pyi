@@ -22,8 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class PaymentPlan(_message.Message):
     """PaymentPlan is what a payment will try: steps that are worked on in order, the amounts of which sum to
-    the total. It is a pure function of the request's context and one version of the merchant's
-    configuration: the same two give the same plan, byte for byte.
+    the total. It is a pure function of the request's context, one version of the merchant's configuration and
+    what was known of the processors' health: the same three give the same plan, byte for byte.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -31,8 +31,13 @@ class PaymentPlan(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     TOTAL_AMOUNT_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    PLAN_HASH_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Id, derived from the context and the version of the configuration."""
+    plan_hash: _builtins.str
+    """SHA-256 of the plan and of the decisions that led to it, in hexadecimal; kept with the payment. Empty for plans of
+    earlier releases.
+    """
     @_builtins.property
     def total_amount(self) -> _type_pb2.Money:
         """Amount to be collected: the sum of the steps."""
@@ -47,10 +52,11 @@ class PaymentPlan(_message.Message):
         plan_id: _builtins.str = ...,
         total_amount: _type_pb2.Money | None = ...,
         steps: _abc.Iterable[Global___PaymentStep] | None = ...,
+        plan_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["total_amount", b"total_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id", "steps", b"steps", "total_amount", b"total_amount"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_hash", b"plan_hash", "plan_id", b"plan_id", "steps", b"steps", "total_amount", b"total_amount"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,11 +5,23 @@
 
 __all__ = (
     "Capture",
+    "Condition",
+    "LeastCost",
     "MerchantConfig",
+    "MetadataCondition",
     "MethodConfig",
     "ProcessorConfig",
+    "ProcessorFee",
+    "Region",
     "RetryPolicy",
+    "Route",
+    "RoutingRule",
+    "Share",
+    "Skip",
+    "Strategy",
+    "SuccessRate",
     "Timeouts",
+    "VolumeSplit",
 )
 
 import datetime
@@ -59,6 +71,70 @@ class Capture(betterproto2.Enum):
             "CAPTURE_AUTOMATIC": 1,
             "CAPTURE_MANUAL": 2,
         }
+
+
+@dataclass(eq=False, repr=False)
+class Condition(CheckedMessage):
+    """
+    Condition holds when every part of it that is given holds.
+    """
+
+    amount_min: "__type__v1__.Money | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Least amount of the whole payment; it holds for payments in its currency only.
+    """
+
+    amount_max: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Most that the whole payment may be, itself included; it holds for payments in its currency only.
+    """
+
+    currencies: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+    """
+    ISO 4217 codes, one of which the payment has.
+    """
+
+    countries: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    ISO 3166-1 codes of two letters, one of which the request names as the payer's country.
+    """
+
+    regions: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Regions of this configuration, to one of which the payer's country belongs. Beside countries both hold.
+    """
+
+    bins: "list[str]" = betterproto2.field(6, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Beginnings of card numbers, with one of which the request's `bin` begins.
+    """
+
+    metadata: "list[MetadataCondition]" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    What the request's metadata says; each entry holds.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Condition", Condition)
+
+
+@dataclass(eq=False, repr=False)
+class LeastCost(CheckedMessage):
+    """
+    LeastCost asks the processor first that takes the lowest fee for the amount of the step; the fees are those of the
+    configuration.
+    """
+
+    pass
+
+
+default_message_pool.register_message("payments.config.v1", "LeastCost", LeastCost)
 
 
 @dataclass(eq=False, repr=False)
@@ -128,8 +204,44 @@ class MerchantConfig(CheckedMessage):
     names is allowed.
     """
 
+    rules: "list[RoutingRule]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
+    does, the method's own processors and strategy. Rules that could never decide are refused.
+    """
+
+    regions: "list[Region]" = betterproto2.field(21, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Names for sets of countries, for the conditions of rules.
+    """
+
+    fees: "list[ProcessorFee]" = betterproto2.field(22, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
+    """
+
 
 default_message_pool.register_message("payments.config.v1", "MerchantConfig", MerchantConfig)
+
+
+@dataclass(eq=False, repr=False)
+class MetadataCondition(CheckedMessage):
+    """
+    MetadataCondition holds for requests whose metadata has one of the values under a key.
+    """
+
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of the metadata.
+    """
+
+    values: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Values, one of which it has.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "MetadataCondition", MetadataCondition)
 
 
 @dataclass(eq=False, repr=False)
@@ -161,6 +273,11 @@ class MethodConfig(CheckedMessage):
     )
     """
     Processors that are asked after it, in this order, once it is certain that the one before did not charge.
+    """
+
+    strategy: "Strategy | None" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    In which order these processors are asked; absent: in the order in which they are listed.
     """
 
 
@@ -210,6 +327,61 @@ default_message_pool.register_message("payments.config.v1", "ProcessorConfig", P
 
 
 @dataclass(eq=False, repr=False)
+class ProcessorFee(CheckedMessage):
+    """
+    ProcessorFee is what a processor takes for a payment.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Processor.
+    """
+
+    method: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Method that it is for; empty: every method.
+    """
+
+    currency_code: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Currency that it is for; empty: every currency, then without a fixed part.
+    """
+
+    percent: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Part of the amount, in percent: a decimal such as "2.9".
+    """
+
+    fixed_minor: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    Fixed part, in minor units of the currency.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "ProcessorFee", ProcessorFee)
+
+
+@dataclass(eq=False, repr=False)
+class Region(CheckedMessage):
+    """
+    Region is a name for a set of countries.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Name, unique within the configuration.
+    """
+
+    countries: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    ISO 3166-1 codes of two letters.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Region", Region)
+
+
+@dataclass(eq=False, repr=False)
 class RetryPolicy(CheckedMessage):
     """
     RetryPolicy bounds the attempts of one step.
@@ -223,6 +395,163 @@ class RetryPolicy(CheckedMessage):
 
 
 default_message_pool.register_message("payments.config.v1", "RetryPolicy", RetryPolicy)
+
+
+@dataclass(eq=False, repr=False)
+class Route(CheckedMessage):
+    """
+    Route names the processors that are asked.
+    """
+
+    processor_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Processors, in order.
+    """
+
+    strategy: "Strategy | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    In which order they are asked; absent: in the order in which they are listed.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Route", Route)
+
+
+@dataclass(eq=False, repr=False)
+class RoutingRule(CheckedMessage):
+    """
+    RoutingRule decides for the methods it names, and for the payments for which its condition holds.
+
+    Oneofs:
+        - action: What it decides.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Name, unique within the configuration; decisions and errors tell it.
+    """
+
+    methods: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Methods that it decides for, all of them methods of this configuration.
+    """
+
+    when: "Condition | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    When it holds; absent: always.
+    """
+
+    route: "Route | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True, group="action"
+    )
+    """
+    Which processors are asked.
+    """
+
+    skip: "Skip | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True, group="action"
+    )
+    """
+    The method is left out.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "RoutingRule", RoutingRule)
+
+
+@dataclass(eq=False, repr=False)
+class Share(CheckedMessage):
+    """
+    Share is what one processor gets of the payments.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    One of the processors that the strategy orders.
+    """
+
+    weight: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Its part of the sum of all weights.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Share", Share)
+
+
+@dataclass(eq=False, repr=False)
+class Skip(CheckedMessage):
+    """
+    Skip leaves a method out.
+    """
+
+    pass
+
+
+default_message_pool.register_message("payments.config.v1", "Skip", Skip)
+
+
+@dataclass(eq=False, repr=False)
+class Strategy(CheckedMessage):
+    """
+    Strategy is how the order of processors is found. Those that are not the first choice stay behind it as fallbacks, and
+    those whose circuit breaker is open come last.
+
+    Oneofs:
+        - kind: One of them; none: the order of the list.
+    """
+
+    volume_split: "VolumeSplit | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    Shares of the payments.
+    """
+
+    least_cost: "LeastCost | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    The lowest fee first.
+    """
+
+    success_rate: "SuccessRate | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True, group="kind"
+    )
+    """
+    The best recent success rate first.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Strategy", Strategy)
+
+
+@dataclass(eq=False, repr=False)
+class SuccessRate(CheckedMessage):
+    """
+    SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
+    funds, a wrong or expired card) counts neither for nor against a processor.
+    """
+
+    window: "datetime.timedelta | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How far back it looks; absent: 15 minutes.
+    """
+
+    samples_min: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    So many outcomes are needed before a rate says anything; 0 means 20.
+    """
+
+    outage_below_percent: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    A processor with a rate below this, in percent, is taken to be out and asked last; 0 means 20.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "SuccessRate", SuccessRate)
 
 
 @dataclass(eq=False, repr=False)
@@ -240,6 +569,22 @@ class Timeouts(CheckedMessage):
 
 
 default_message_pool.register_message("payments.config.v1", "Timeouts", Timeouts)
+
+
+@dataclass(eq=False, repr=False)
+class VolumeSplit(CheckedMessage):
+    """
+    VolumeSplit gives each processor its share of the payments. Which one a payment gets follows from the payment and the
+    version of the configuration alone, so that the same request gets the same one again.
+    """
+
+    shares: "list[Share]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Shares; each processor at most once.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "VolumeSplit", VolumeSplit)
 
 
 from ....google import protobuf as ___google__protobuf__

@@ -967,6 +967,44 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
     """
 
+    RULE_UNREACHABLE = 620
+    """
+    A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
+    before it. Move it up, narrow those before it, or leave it out.
+
+    Metadata: `rule`, `method`, `decided_by`.
+
+        {"reason": "RULE_UNREACHABLE", "domain": "tollmesh.dev", "metadata": {"rule": "large", "method": "card", "decided_by": "all"}}
+    """
+
+    RULE_CONTRADICTORY = 621
+    """
+    The condition of a routing rule holds for no payment: its parts contradict each other.
+
+    Metadata: `rule`, `part`.
+
+        {"reason": "RULE_CONTRADICTORY", "domain": "tollmesh.dev", "metadata": {"rule": "large", "part": "amount"}}
+    """
+
+    METHOD_NOT_COVERED = 622
+    """
+    A method is not covered: a routing rule names one that the configuration does not have, or its rules leave it out of
+    every payment. Add the method, or let a rule through.
+
+    Metadata: `method`, `rule` (optional).
+
+        {"reason": "METHOD_NOT_COVERED", "domain": "tollmesh.dev", "metadata": {"method": "wallet", "rule": "large"}}
+    """
+
+    FEE_MISSING = 623
+    """
+    The strategy least_cost is to compare processors, one of which has no entry in the fees for that method.
+
+    Metadata: `processor_id`, `method`.
+
+        {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+    """
+
     PAYOUT_EXCEEDS_BALANCE = 750
     """
     ---- Monitoring: 700 to 749.
@@ -1391,6 +1429,10 @@ class ErrorReason(betterproto2.Enum):
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
             610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+            620: "ERROR_REASON_RULE_UNREACHABLE",
+            621: "ERROR_REASON_RULE_CONTRADICTORY",
+            622: "ERROR_REASON_METHOD_NOT_COVERED",
+            623: "ERROR_REASON_FEE_MISSING",
             750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
             751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
             752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1528,6 +1570,10 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
             "ERROR_REASON_CREDENTIAL_UNUSABLE": 610,
+            "ERROR_REASON_RULE_UNREACHABLE": 620,
+            "ERROR_REASON_RULE_CONTRADICTORY": 621,
+            "ERROR_REASON_METHOD_NOT_COVERED": 622,
+            "ERROR_REASON_FEE_MISSING": 623,
             "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE": 750,
             "ERROR_REASON_PAYOUT_STATUS_CONFLICT": 751,
             "ERROR_REASON_PAYOUT_NOT_BOOKABLE": 752,

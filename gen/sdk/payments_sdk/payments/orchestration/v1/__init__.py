@@ -6,6 +6,7 @@
 __all__ = (
     "Attempt",
     "AttemptStatus",
+    "Candidate",
     "CapturePaymentRequest",
     "CapturePaymentResponse",
     "CoreRequestContext",
@@ -500,6 +501,36 @@ default_message_pool.register_message("payments.orchestration.v1", "Attempt", At
 
 
 @dataclass(eq=False, repr=False)
+class Candidate(CheckedMessage):
+    """
+    Candidate is one processor that routing thought of.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Processor.
+    """
+
+    chosen: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    True when it would be asked, sooner or later.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why it stands where it does, a stable name, e.g. `LISTED`, `SHARE`, `FEE`.
+    """
+
+    message: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The reason for people.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "Candidate", Candidate)
+
+
+@dataclass(eq=False, repr=False)
 class CapturePaymentRequest(CheckedMessage):
     """
     CapturePaymentRequest asks for a capture.
@@ -639,6 +670,16 @@ class CoreRequestContext(CheckedMessage):
     When the amount is to be taken; unspecified: as the merchant's configuration says.
     """
 
+    country: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    Country of the payer, two letters of ISO 3166-1; empty when the request named none.
+    """
+
+    bin: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    First digits of the card number, 4 to 8 of them; empty when the request named none.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "CoreRequestContext", CoreRequestContext
@@ -738,6 +779,16 @@ class Decision(CheckedMessage):
     processor_ids: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
     """
     Processors in the order in which they would be asked.
+    """
+
+    candidates: "list[Candidate]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Each processor that was thought of, in the order in which they would be asked, and then those that would not.
+    """
+
+    rule: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    Routing rule that decided; empty when none did.
     """
 
 
@@ -1062,6 +1113,11 @@ class MethodPreference(CheckedMessage):
     has_token: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
     True when the request named an instrument by its token. The token itself is never shown.
+    """
+
+    bin: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    First digits of this card's number, where the request named them.
     """
 
 

@@ -23,8 +23,8 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 class PaymentPlan(CheckedMessage):
     """
     PaymentPlan is what a payment will try: steps that are worked on in order, the amounts of which sum to
-    the total. It is a pure function of the request's context and one version of the merchant's
-    configuration: the same two give the same plan, byte for byte.
+    the total. It is a pure function of the request's context, one version of the merchant's configuration and
+    what was known of the processors' health: the same three give the same plan, byte for byte.
     """
 
     plan_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -42,6 +42,12 @@ class PaymentPlan(CheckedMessage):
     steps: "list[PaymentStep]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Steps in the order in which they are worked on; at least one.
+    """
+
+    plan_hash: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    SHA-256 of the plan and of the decisions that led to it, in hexadecimal; kept with the payment. Empty for plans of
+    earlier releases.
     """
 
 

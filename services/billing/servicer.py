@@ -14,6 +14,7 @@ from services.billing.app.corrections import Corrections
 from services.billing.domain.charges import ChargeFilter, Order, Place
 from services.billing.domain.corrections import Adjustment, Reversal
 from services.billing.messages import charges as messages
+from services.runtime.cards import remark
 from services.runtime.commands import Commands, SteppedUseCase
 from services.runtime.edge.paging import Page, fitting
 from services.runtime.turns import in_slices
@@ -80,7 +81,7 @@ class ChargeServicer(charge_service_pb2_grpc.ChargeServiceServicer):
         self, request: service_pb.ReverseChargeRequest, context: _Context
     ) -> service_pb.ReverseChargeResponse:
         """Take a charge back."""
-        order = Reversal(request.request_id, request.charge_id, request.reason)
+        order = Reversal(request.request_id, request.charge_id, remark(request.reason))
         return await self._commands.run_steps(self._reverse, order, request)
 
     async def GetCharge(

@@ -36,6 +36,7 @@ from services.ledger.messages import reads
 from services.ledger.messages import recipes as recipe_messages
 from services.ledger.messages import scheduled as scheduled_messages
 from services.ledger.messages.plain import BATCH_ITEMS_MAX
+from services.runtime.cards import remark
 from services.runtime.commands import Commands, UseCase
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database
@@ -190,7 +191,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: service_pb.ReverseTransferRequest, context: _Context
     ) -> service_pb.ReverseTransferResponse:
         """Post the opposite of a transfer, once."""
-        reversal = Reversal(UUID(request.transfer_id), request.reason)
+        reversal = Reversal(UUID(request.transfer_id), remark(request.reason))
         return await self._commands.run(_REVERSE, reversal, request)
 
     async def PostRecipe(
@@ -258,7 +259,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         self, request: scheduled_pb2.CancelScheduledTransferRequest, context: _Context
     ) -> scheduled_pb2.CancelScheduledTransferResponse:
         """Take a scheduled transfer back."""
-        command = Cancellation(UUID(request.transfer_id), request.reason)
+        command = Cancellation(UUID(request.transfer_id), remark(request.reason))
         return await self._commands.run(_CANCEL, command, request)
 
     async def ListScheduledTransfers(

@@ -117,10 +117,10 @@ class Tenure:
 
 
 def _occupied(database: str, holder: tuple[Any, ...] | None) -> str:
-    # None: it ended just now.
-    who = (
-        ""
-        if holder is None
-        else f" ({holder[0]}, from {holder[1]}, since {holder[2]:%Y-%m-%d %H:%M:%S %Z})"
-    )
+    who = ""
+    if holder is not None:  # else it ended just now
+        name, address, since = holder
+        # Of another login's session the server may show no more than its name.
+        at = "" if since is None else f", from {address}, since {since:%Y-%m-%d %H:%M:%S %Z}"
+        who = f" ({name or 'of another login'}{at})"
     return f"another `tollmesh up` works on database {database}{who}: stop it first"

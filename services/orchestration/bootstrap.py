@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import NamedTuple
 
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
@@ -14,9 +15,11 @@ from services.orchestration.adapters.wire import Wire
 from services.orchestration.app.bookings import Bookings
 from services.orchestration.app.configs import MerchantConfigs
 from services.orchestration.app.engine import Engine
+from services.orchestration.app.findings import ApplyFinding, ResolveAttempt, Seizing
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import Payments
 from services.orchestration.app.processors import MerchantProcessors
+from services.orchestration.app.settling import Settling
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
@@ -30,7 +33,7 @@ from services.runtime.work import Claim, Worker
 
 def build(runtime: Runtime) -> Service:
     """Build both gRPC services, the sweeper that continues what nobody works on, and what books payments."""
-    return assemble(runtime)[0]
+    return assemble(runtime).service
 
 
 def adapters() -> list[Adapter]:
@@ -38,7 +41,22 @@ def adapters() -> list[Adapter]:
     return [StripeAdapter()]
 
 
-def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Runs, Worker[Claim]]:
+class Parts(NamedTuple):
+    """The service and what works in it.
+
+    Attributes:
+        runs: works on payments.
+        booker: books them.
+        findings: takes what processors tell by themselves.
+    """
+
+    service: Service
+    runs: Runs
+    booker: Worker[Claim]
+    findings: ApplyFinding
+
+
+def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
     """Build the service and its background work; who injects the clock also wants to say when it sweeps.
 
     Args:
@@ -60,17 +78,19 @@ def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Run
     processors = MerchantProcessors(runtime.database, registry)
     bookings = Bookings(runtime.database, books or LedgerClient(runtime.channels))
     booker = booking(runtime.database, bookings, runtime.telemetry)
+    settling = Settling(bookings, booker.wake)
     engine = Engine(
         runtime.database,
         processors,
         runtime.clock,
         secrets.token_bytes(32),
-        bookings,
-        booker.wake,
+        settling,
     )
     runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
     payments = Payments(runtime.database, runtime.commands, runs, processors)
     instructions = Instructions(payments, runtime.commands, runs)
+    seizing = Seizing(settling, payments, runs)
+    resolve = ResolveAttempt(seizing, payments, runtime.commands)
     configs = MerchantConfigServicer(MerchantConfigs(runtime.database, registry), runtime.commands)
     background = Background([runs.worker, booker])
 
@@ -82,7 +102,7 @@ def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Run
         [
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
-                PaymentServicer(payments, instructions),
+                PaymentServicer(payments, instructions, resolve),
                 "payments.orchestration.v1.PaymentService",
             ),
             Servicer(
@@ -94,4 +114,4 @@ def assemble(runtime: Runtime, books: Books | None = None) -> tuple[Service, Run
         start=background.start,
         stop=stop,
     )
-    return service, runs, booker
+    return Parts(service, runs, booker, ApplyFinding(seizing))

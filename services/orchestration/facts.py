@@ -26,7 +26,7 @@ def of_attempt(payment: Payment, attempt: Attempt) -> Message | None:
     if attempt.operation is Operation.VOID:
         return None
     method = payment.work.steps[attempt.step_index].method
-    if attempt.done:
+    if attempt.done or attempt.is_late:
         if not is_booked(attempt):
             return None
         return events.StepSucceeded(

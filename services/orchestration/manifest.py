@@ -32,6 +32,22 @@ CONTRACTS = (
         "harmless and refused where an amount would have been a guess.",
     ),
     Contract(
+        "orchestration/late-charge",
+        "A processor does nothing that it had not done",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "A processor did what had counted as refused or as proved not to have happened. What was taken "
+        "goes back by itself, and more may have been given back than was taken.",
+    ),
+    Contract(
+        "orchestration/manual-outcome",
+        "No outcome is left to people",
+        "CRITICAL",
+        ContractKind.OBJECTIVE,
+        "Nothing can prove the outcome of an attempt any more: somebody has to find it out in the "
+        "processor's books. Until then no other processor is asked, and its payment waits.",
+    ),
+    Contract(
         "orchestration/payments-in-books",
         "The ledger agrees with what was kept of a payment",
         "CRITICAL",
@@ -53,6 +69,13 @@ CONTRACTS = (
         ContractKind.OBJECTIVE,
         "A processor could not tell the outcome of an attempt, however often it was asked. An "
         "operator has to find out.",
+    ),
+    Contract(
+        "orchestration/verdict-contradicted",
+        "Processors confirm what operators found out",
+        "CRITICAL",
+        ContractKind.INVARIANT,
+        "A processor says that it refused what an operator had found to be done.",
     ),
     Contract(
         "plan/coverage",

@@ -53,7 +53,7 @@ SELECT payment_id, method, amount_minor, processors, token FROM orchestration.st
 SELECT payment_id, attempt_id,
        step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
        error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
-       not_found_count, verify_after, instruction_id, closes
+       not_found_count, verify_after, instruction_id, closes, replayed_at, resolved_by, evidence
   FROM orchestration.attempt
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
 
@@ -62,11 +62,13 @@ SELECT payment_id, attempt_id,
 INSERT INTO orchestration.attempt
       (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
        idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
-       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes)
+       latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes,
+       replayed_at, resolved_by, evidence)
 VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
         %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
         %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
-        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s);
+        %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s,
+        %(replayed_at)s, %(resolved_by)s, %(evidence)s);
 
 -- @load_instructions
 SELECT payment_id, instruction_id, operation, amount_minor, created_at, created_by, keep_open, reason
@@ -89,6 +91,22 @@ UPDATE orchestration.payment
    AND status IN ('AUTHORIZED', 'SUCCEEDED', 'PARTIALLY_PAID')
 RETURNING epoch;
 
+-- @lock_by_attempt
+SELECT p.payment_id, p.due_at IS NOT NULL AND p.lease_until IS NOT NULL AND p.lease_until >= clock_timestamp() AS leased
+  FROM orchestration.attempt AS a
+  JOIN orchestration.payment AS p ON p.tenant_id = a.tenant_id AND p.payment_id = a.payment_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.attempt_id = %(attempt_id)s
+   FOR NO KEY UPDATE OF p;
+
+-- @seize
+-- For who has locked it and found that nobody holds it; a worker whose lease has run out writes nothing any more.
+UPDATE orchestration.payment
+   SET due_at = %(now)s, lease_owner = %(lease_owner)s,
+       lease_until = clock_timestamp() + make_interval(secs => %(lease_ms)s / 1000.0), epoch = epoch + 1, tries = 0,
+       correlation_id = %(correlation_id)s, causation_id = %(causation_id)s, traceparent = %(traceparent)s
+ WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s
+RETURNING epoch;
+
 -- @update_attempt
 UPDATE orchestration.attempt
    SET step_index = %(step_index)s, number = %(number)s, operation = %(operation)s, processor_id = %(processor_id)s,
@@ -96,7 +114,8 @@ UPDATE orchestration.attempt
        created_at = %(created_at)s, parent_id = %(parent_id)s, error_code = %(error_code)s,
        failure_code = %(failure_code)s, retryable = %(retryable)s, provider_ref = %(provider_ref)s,
        message = %(message)s, latency_ms = %(latency_ms)s, sent_at = %(sent_at)s, settled_at = %(settled_at)s,
-       verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s
+       verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s,
+       replayed_at = %(replayed_at)s, resolved_by = %(resolved_by)s, evidence = %(evidence)s
  WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
 
 -- @claim_due
@@ -106,6 +125,9 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 
 -- @due_lag
 SELECT due, oldest_at FROM orchestration.due_lag(%(now)s);
+
+-- @manual_outcomes
+SELECT manual FROM orchestration.manual_outcomes();
 
 -- @unknown_outcomes
 SELECT unknown, oldest_at FROM orchestration.unknown_outcomes();
@@ -167,8 +189,9 @@ SELECT p.status, sums.kept_minor, sums.booked_minor, sums.waiting
                 count(*) FILTER (WHERE b.due_at IS NOT NULL) AS waiting
            FROM (SELECT t.tenant_id, t.attempt_id, t.amount_minor, CASE t.operation WHEN 'REFUND' THEN -1 ELSE 1 END AS sign
                    FROM orchestration.attempt AS t
-                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id AND t.status = 'SUCCEEDED'
-                    AND t.operation IN ('CHARGE', 'CAPTURE', 'REFUND')) AS a
+                  WHERE t.tenant_id = p.tenant_id AND t.payment_id = p.payment_id
+                    AND (t.status = 'SUCCEEDED' AND t.operation IN ('CHARGE', 'CAPTURE', 'REFUND')
+                         OR t.status IN ('LATE_CHARGE', 'REVERSED') AND t.operation IN ('CHARGE', 'CAPTURE'))) AS a
            LEFT JOIN orchestration.booking AS b ON b.tenant_id = a.tenant_id AND b.attempt_id = a.attempt_id) AS sums
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = %(payment_id)s;
 

@@ -9,6 +9,7 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
 from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.findings import ResolveAttempt
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
 from services.orchestration.domain.instructions import Instruct
@@ -31,7 +32,10 @@ def _parts(request: service_pb.CreatePaymentRequest | service_pb.PlanPaymentRequ
 class PaymentServicer(service_grpc.PaymentServiceServicer):
     """Answers PaymentService."""
 
-    def __init__(self, payments: Payments, instructions: Instructions) -> None:
+    def __init__(
+        self, payments: Payments, instructions: Instructions, resolve: ResolveAttempt
+    ) -> None:
+        self._resolve = resolve
         self._payments = payments
         self._instructions = instructions
 
@@ -89,6 +93,17 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         return service_pb.RefundPaymentResponse(
             payment=messages.payment_message(given[0]),
             instruction=messages.instruction_message(*given),
+        )
+
+    async def ResolveAttempt(
+        self, request: service_pb.ResolveAttemptRequest, context: Any
+    ) -> service_pb.ResolveAttemptResponse:
+        """Take an operator's verdict."""
+        command = messages.resolve_of(request)
+        payment, attempt = await self._resolve(command, request.request_id, fingerprint(request))
+        return service_pb.ResolveAttemptResponse(
+            payment=messages.payment_message(payment),
+            attempt=messages.attempt_message(payment, attempt),
         )
 
     async def PlanPayment(

@@ -19,6 +19,7 @@ KINDS = frozenset(
         "org_business_model",
         "partner",
         "partner_of_record",
+        "payment_attempt",
         "plan",
         "plan_version",
         "recipe",

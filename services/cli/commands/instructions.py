@@ -1,4 +1,4 @@
-"""`tollmesh payment capture`, `void` and `refund`."""
+"""`tollmesh payment capture`, `void`, `refund` and `resolve`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from services.cli.output import Format, OutputOption, enum_name, money, note, pr
 from services.cli.payment_tables import show_payment
 from services.runtime.ids import derived_uuid
 
+_VERDICTS = {
+    "succeeded": orchestration_pb2.VERDICT_SUCCEEDED,
+    "not-charged": orchestration_pb2.VERDICT_NOT_CHARGED,
+}
 PaymentArgument = Annotated[str, typer.Argument(help="id of the payment, pay_…")]
 AmountOption = Annotated[
     str, typer.Option(help="in major units, e.g. 12.50; by default all that is left")
@@ -77,9 +81,38 @@ def refund(
     _give("RefundPayment", request, amount, request_id, again=again, output=output)
 
 
+def resolve(
+    attempt_id: Annotated[str, typer.Argument(help="id of the attempt, att_…")],
+    verdict: Annotated[
+        str, typer.Option(help="what was found out: succeeded or not-charged", show_default=False)
+    ],
+    evidence: Annotated[
+        str, typer.Option(help="where and how it was found out, for the record", show_default=False)
+    ],
+    request_id: RequestIdOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Tell the outcome of an attempt that no processor can prove any more, and let its payment go on."""
+    if verdict not in _VERDICTS:
+        raise CliError(f"--verdict {verdict}: say succeeded or not-charged", exit_code=EXIT_USAGE)
+    request = orchestration_service_pb2.ResolveAttemptRequest(
+        attempt_id=attempt_id, verdict=_VERDICTS[verdict], evidence=evidence
+    )
+    content = request.SerializeToString(deterministic=True).hex()
+    request.request_id = request_id or str(derived_uuid("ResolveAttemptRequest", content))
+    with Client(Session.find()) as client:
+        stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+        answer = client.call(stub.ResolveAttempt, request)
+    if output is Format.JSON:
+        print_json(answer)
+        return
+    say(f"{attempt_id}: {enum_name(answer.attempt, 'status')}")
+    show_payment(answer.payment)
+
+
 def register(group: typer.Typer) -> None:
     """Add the commands to those of a payment."""
-    for command in (capture, void, refund):
+    for command in (capture, void, refund, resolve):
         group.command()(command)
 
 

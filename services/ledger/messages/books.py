@@ -41,6 +41,7 @@ from services.ledger.domain.transfers import (
     TransferFlags,
 )
 from services.ledger.domain.trial_balance import CurrencySums, TypeSums
+from services.runtime.cards import remark
 from services.runtime.edge import validation
 from services.runtime.edge import values as edge
 from services.runtime.errors import InvalidField
@@ -536,7 +537,9 @@ def reopening_of(request: service_pb.ReopenPeriodRequest) -> Reopening:
     """Read what is to be reopened. Raises UnknownCurrency."""
     exponent(request.currency_code)
     return Reopening(
-        request.currency_code, edge.moment_or_none(request, "closed_through"), request.reason
+        request.currency_code,
+        edge.moment_or_none(request, "closed_through"),
+        remark(request.reason),
     )
 
 

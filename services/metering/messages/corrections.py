@@ -16,6 +16,7 @@ from services.metering.domain.events import EventContent, Policy, digest
 from services.metering.domain.receipts import Problem, Receipt, Verdict
 from services.metering.messages import intake
 from services.metering.messages.usage import problem_of
+from services.runtime.cards import remark
 from services.runtime.edge.validation import violations
 from services.runtime.errors import InvalidField
 from services.runtime.money import format_decimal
@@ -44,7 +45,7 @@ async def judge(
         if len(reason) > REASON_CHARS_MAX or "\0" in reason:
             problems.append(_unfit(index, request_id))
         else:
-            items.append(Correction(index, request_id, key, row, reason))
+            items.append(Correction(index, request_id, key, row, remark(reason)))
     return CorrectionBatch(len(amendments), items, problems)
 
 
@@ -60,6 +61,7 @@ def cancellations(request: corrections_pb2.CancelEventsRequest) -> CorrectionBat
     """Read which events are to be cancelled."""
     problems: list[Problem] = []
     items: dict[str, Correction] = {}
+    reason = remark(request.reason)
     for index, request_id in enumerate(request.request_ids):
         broken = violations(corrections_pb2.GetEventRequest(event_id=request_id))
         if broken:
@@ -70,7 +72,7 @@ def cancellations(request: corrections_pb2.CancelEventsRequest) -> CorrectionBat
             problems.append(named_twice(index, request_id))
         else:
             key = digest(request_id)
-            items[request_id] = Correction(index, request_id, key, None, request.reason)
+            items[request_id] = Correction(index, request_id, key, None, reason)
     return CorrectionBatch(len(request.request_ids), list(items.values()), problems)
 
 

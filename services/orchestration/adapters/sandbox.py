@@ -115,6 +115,7 @@ FOLLOWING_TOKENS: Mapping[Operation, Mapping[str, Behaviour]] = {
 # They approve what a step begins with.
 _LATER = frozenset(token for tokens in FOLLOWING_TOKENS.values() for token in tokens)
 _UNKNOWN_TOKEN = Behaviour(error_code="invalid_card", failure_code="other", message="unknown token")
+_KEY_TTL = timedelta(hours=24)
 _SETTLE_WINDOW = timedelta(seconds=1)
 # Some books are written late, and still within the window after which their silence would be proof.
 BOOKS_LATE = timedelta(seconds=0.5)
@@ -128,17 +129,28 @@ class SandboxProcessor:
         processor_id: id that configurations name.
         database: where its books are.
         down: true refuses every connection, whatever the token.
+        holds: it can authorise without charging.
+        tells: it can be asked what became of an order.
+        replays: it knows a key again for a day.
     """
 
     processor_id: str
     database: Database
     down: bool = False
     holds: bool = True
+    tells: bool = True
+    replays: bool = True
 
     @property
     def capabilities(self) -> Capabilities:
         """Books are complete one second after an order arrived."""
-        return Capabilities(_SETTLE_WINDOW, self.holds)
+        return Capabilities(
+            _SETTLE_WINDOW,
+            self.holds,
+            lookup_by_ref=self.tells,
+            replay_key=self.replays,
+            key_ttl=_KEY_TTL,
+        )
 
     async def ask(self, operation: Operation, order: Order) -> Verdict:
         """Carry an operation out."""
@@ -265,6 +277,8 @@ def sandbox(database: Database) -> dict[str, Processor]:
         SandboxProcessor("sandbox-card", database),
         SandboxProcessor("sandbox-card-second", database),
         SandboxProcessor("sandbox-ach", database, holds=False),
+        SandboxProcessor("sandbox-card-keyed", database, tells=False),
+        SandboxProcessor("sandbox-card-mute", database, tells=False, replays=False),
         SandboxProcessor("sandbox-card-down", database, down=True),
     ]
     return {processor.processor_id: processor for processor in processors}

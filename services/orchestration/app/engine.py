@@ -10,16 +10,24 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
 
-from services.orchestration import facts
-from services.orchestration.app.bookings import Bookings, compare
-from services.orchestration.domain import measures, outcome
-from services.orchestration.domain.booking import is_booked
+from services.orchestration.app.settling import Settling
+from services.orchestration.domain import outcome
+from services.orchestration.domain.findings import (
+    MANUAL_OUTCOME,
+    Breach,
+    Heard,
+    Word,
+    answers,
+    mismatch,
+    refused,
+    too_much,
+)
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
     AT_REST,
@@ -62,13 +70,15 @@ from services.runtime.work import Claim
 
 # A lease outlives what it covers by this much: one transaction, or the return from a processor.
 LEASE_MARGIN_MS = 3_000
+# For so long a processor that can be asked is asked, whatever it answers.
+LOOKED_UP_FOR = timedelta(hours=24)
+# An order that is sent again must arrive while the processor still knows its key.
+KEY_MARGIN = timedelta(minutes=10)
 # While the caller waits, an unknown outcome is asked after once more after this time.
 QUICK_QUESTION_SECONDS = 0.2
 
 ROUTER_TIMEOUT = "router/timeout"
 UNKNOWN_OUTCOME = "orchestration/unknown-outcome"
-PROCESSOR_INTEGRITY = "orchestration/processor-integrity"
-COMPENSATION_STUCK = "orchestration/compensation-stuck"
 
 ResultT = TypeVar("ResultT", Verdict, Finding)
 
@@ -78,8 +88,7 @@ class Engine:
 
     Args:
         key_secret: makes idempotency keys that nobody can guess; the keys are stored, so it may change.
-        bookings: told of every success.
-        wake: tells the worker of this process that something is to be booked.
+        settling: writes outcomes.
     """
 
     def __init__(
@@ -88,15 +97,13 @@ class Engine:
         processors: Processors,
         clock: Clock,
         key_secret: bytes,
-        bookings: Bookings,
-        wake: Callable[[], None],
+        settling: Settling,
     ) -> None:
         self._database = database
         self._processors = processors
         self._clock = clock
         self._key_secret = key_secret
-        self._bookings = bookings
-        self._wake = wake
+        self._settling = settling
 
     async def run(self, lease: Claim, *, waited_for: bool) -> None:
         """Work until the payment ends or nothing is due; `waited_for` allows one quick question more.
@@ -271,73 +278,79 @@ class Engine:
         self, lease: Claim, payment: Payment, attempt: Attempt, settled: Settled
     ) -> Payment:
         now = self._clock.now()
-        if not _answers(settled, payment, attempt):
-            return await self._distrust(lease, payment, attempt, settled)
-        if settled.done:
-            return await self._settle(
-                lease, payment, outcome.done(attempt, settled.provider_ref, now)
-            )
-        refused = outcome.declined(
-            attempt,
-            payment.work.steps[attempt.step_index].method,
-            now,
-            provider_ref=settled.provider_ref,
-            error_code=settled.error_code or "unknown",
-            failure_code=settled.failure_code or "other",
-            retryable=settled.retryable,
-            message=settled.message,
-        )
-        return await self._settle(lease, payment, refused)
+        heard = _heard(settled)
+        if not answers(payment, attempt, heard):
+            return await self._distrust(lease, payment, attempt, heard)
+        if heard.word is Word.REFUSED:
+            return await self._settle(lease, payment, refused(payment, attempt, heard, now))
+        done = outcome.done(payment.work, attempt, heard.provider_ref, now)
+        return await self._settle(lease, payment, done, breach=too_much(done))
 
     async def _distrust(
-        self, lease: Claim, payment: Payment, attempt: Attempt, settled: Settled
+        self, lease: Claim, payment: Payment, attempt: Attempt, heard: Heard
     ) -> Payment:
         """An answer about another amount or order is no answer: the outcome is unknown, and somebody is told."""
-        message = (
-            f"{attempt.processor_id} answered with {settled.amount_minor} {settled.currency} for"
-            f" {settled.merchant_ref}; requested were {attempt.amount_minor} {payment.currency}"
-        )
         now = self._clock.now()
+        breach = mismatch(payment, attempt, heard)
         if attempt.status is AttemptStatus.SENT:
             attempt = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "answer does not match", now)
-        open_ = outcome.after_inquiry(attempt, now, found=True, settle_window=timedelta(0))
-        violation = (PROCESSOR_INTEGRITY, "CRITICAL", message)
-        return await self._settle(lease, payment, open_, violation=violation)
+        provable = _provable(await self._processor(payment, attempt), payment, attempt)
+        open_ = outcome.after_inquiry(attempt, now, found=True, provable=provable)
+        return await self._settle(lease, payment, open_, breach=breach)
 
     async def _doubt(
         self, lease: Claim, payment: Payment, attempt: Attempt, reason: str
     ) -> Payment:
         unknown = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, reason, self._clock.now())
-        violation = (ROUTER_TIMEOUT, "MEDIUM", f"{attempt.processor_id}: outcome unknown, {reason}")
-        return await self._settle(lease, payment, unknown, violation=violation)
+        message = f"{attempt.processor_id}: outcome unknown, {reason}"
+        breach = Breach(ROUTER_TIMEOUT, "MEDIUM", message)
+        return await self._settle(lease, payment, unknown, breach=breach)
 
     async def _verify(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
-        """Ask the same processor what became of an attempt; never another one, whatever it answers."""
+        """Find out at the same processor what became of an attempt; never at another one, whatever it answers.
+
+        It is asked for the outcome. Where it cannot tell, the same order is sent again under the same key, as long as
+        the processor knows that key.
+        """
         processor = await self._processor(payment, attempt)
         finding: Finding = Unknown("no adapter for this processor")
+        provable = _provable(processor, payment, attempt)
         async with self._database.unit_of_work("orchestration.attempt.verify") as work:
             lease_ms = payment.work.policy.call_timeout_ms + LEASE_MARGIN_MS
             await self._hold(work, lease, payment, lease_ms=lease_ms)
         crashpoint("orchestration.payment.before_verify")
-        if processor is not None:
+        if processor is not None and provable.asks:
             finding = await _bounded(processor.lookup(self._inquiry(payment, attempt)), payment)
         crashpoint("orchestration.payment.after_verify")
+        now = self._clock.now()
+        if isinstance(finding, Unknown) and _may_replay(processor, attempt, now):
+            attempt, finding = await self._replay(lease, processor, payment, attempt)
+            now = self._clock.now()
         if isinstance(finding, Settled):
             return await self._conclude_settled(lease, payment, attempt, finding)
-        # An order may be on its way for as long as its call may take; only then its absence begins to count.
-        window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
-        window += processor.capabilities.settle_window if processor else VERIFY_SCHEDULE[-1]
-        open_ = outcome.after_inquiry(
-            attempt,
-            self._clock.now(),
-            found=not isinstance(finding, NotFound),
-            settle_window=window,
-        )
-        violation = None
-        if open_.verify_count == len(VERIFY_SCHEDULE) + 1 and open_.status in OPEN:
-            message = f"{attempt.processor_id} does not know the outcome of {attempt.attempt_id}"
-            violation = (UNKNOWN_OUTCOME, "HIGH", message)
-        return await self._settle(lease, payment, open_, violation=violation)
+        if isinstance(finding, Pending):
+            open_ = outcome.pending(attempt, finding.provider_ref, now)
+            return await self._settle(lease, payment, open_)
+        missing = isinstance(finding, NotFound)
+        open_ = outcome.after_inquiry(attempt, now, found=not missing, provable=provable)
+        return await self._settle(lease, payment, open_, breach=_unproved(open_))
+
+    async def _replay(
+        self, lease: Claim, processor: Processor | None, payment: Payment, attempt: Attempt
+    ) -> tuple[Attempt, Finding]:
+        """Send the same order again under the same key; marked first, since from here on it may act anew."""
+        attempt = replace(attempt, replayed_at=self._clock.now())
+        timeout_ms = payment.work.policy.call_timeout_ms
+        term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
+        async with self._database.unit_of_work("orchestration.attempt.replay") as work:
+            await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
+            store.update_attempt(work, attempt)
+        crashpoint("orchestration.attempt.replay.before_send")
+        if not term.covers(timeout_ms / 1000):
+            raise LeaseLost(payment.payment_id)
+        verdict = await self._ask_to_act(processor, payment, attempt)
+        crashpoint("orchestration.attempt.replay.after_send")
+        return attempt, Unknown(verdict.reason) if isinstance(verdict, NotSent) else verdict
 
     # ---- writing
 
@@ -347,53 +360,12 @@ class Engine:
         payment: Payment,
         attempt: Attempt,
         *,
-        violation: tuple[str, str, str] | None = None,
+        breach: Breach | None = None,
     ) -> Payment:
-        """Store an attempt's new state with its events; the last one ends the payment in the same transaction."""
-        before = {each.attempt_id: each.status for each in payment.work.attempts}
-        payment = payment.with_attempt(attempt)
+        """Store an attempt's new state, with all that follows from it."""
         async with self._database.unit_of_work("orchestration.attempt.settle") as work:
-            await self._hold(work, lease, payment)
-            if attempt.done and is_booked(attempt):
-                self._bookings.record(work, payment, attempt)
-                work.after_commit(self._wake)
-            store.update_attempt(work, attempt)
-            if before.get(attempt.attempt_id) is not attempt.status:
-                _count(work, payment, attempt)
-            self._publish_attempt(work, payment, attempt)
-            if violation is not None:
-                _report(work, payment, *violation)
-            action = decide(payment.work)
-            if isinstance(action, Finish):
-                payment = await self._end(work, lease, payment, action)
-                # What has just succeeded is not in the books yet: whoever books it compares.
-                if not (attempt.done and is_booked(attempt)):
-                    await compare(work, payment)
-        return payment
-
-    def _publish_attempt(self, work: UnitOfWork, payment: Payment, attempt: Attempt) -> None:
-        if attempt.status in OPEN:
-            return
-        event = facts.of_attempt(payment, attempt)
-        if event is not None:
-            work.publish(event)
-        # What is given back by itself, and not on somebody's instruction who sees the answer.
-        refused = attempt.status is AttemptStatus.DECLINED
-        if refused and not attempt.takes and not attempt.instruction_id:
-            asked = attempt.operation.value.lower()
-            message = f"{attempt.processor_id} refuses to {asked} {attempt.parent_id}"
-            _report(work, payment, COMPENSATION_STUCK, "CRITICAL", message)
-
-    async def _end(
-        self, work: UnitOfWork, lease: Claim, payment: Payment, action: Finish
-    ) -> Payment:
-        await store.release(work, lease, action.status, None)
-        status = action.status.value.lower()
-        work.count(measures.PAYMENTS, 1, status=status, currency=payment.currency)
-        ended = payment.with_status(action.status)
-        for event in facts.of_end(ended, work.now):
-            work.publish(event)
-        return ended
+            await self._hold(work, lease, payment.with_attempt(attempt))
+            return await self._settling.write(work, lease, payment, attempt, breach)
 
     async def _park(self, lease: Claim, payment: Payment, due: datetime | None) -> None:
         async with self._database.unit_of_work("orchestration.payment.park") as work:
@@ -405,11 +377,29 @@ class Engine:
         await store.hold(work, lease, status_of(payment.work), lease_ms)
 
 
-def _count(work: UnitOfWork, payment: Payment, attempt: Attempt) -> None:
-    by = {"processor": attempt.processor_id, "operation": attempt.operation.value.lower()}
-    work.count(measures.ATTEMPTS, 1, **by, outcome=attempt.status.value.lower())
-    if attempt.status is AttemptStatus.SUCCEEDED:
-        work.count(measures.PROCESSED, attempt.amount_minor, **by, currency=payment.currency)
+def _may_replay(processor: Processor | None, attempt: Attempt, now: datetime) -> bool:
+    """Say whether an order may be sent again: the processor must still know its key when it arrives."""
+    if processor is None or not processor.capabilities.replay_key or attempt.sent_at is None:
+        return False
+    until = attempt.sent_at + processor.capabilities.key_ttl - KEY_MARGIN
+    return attempt.status is AttemptStatus.UNKNOWN and now < until
+
+
+def _provable(processor: Processor | None, payment: Payment, attempt: Attempt) -> outcome.Provable:
+    """Say how an outcome can be proved, and for how long."""
+    # An order may be on its way for as long as its call may take; only then its absence begins to count.
+    window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
+    sent_at = attempt.sent_at or attempt.created_at
+    if processor is None:
+        # It may be configured again; nobody can say anything before.
+        window += VERIFY_SCHEDULE[-1]
+        return outcome.Provable(window, sent_at + LOOKED_UP_FOR)
+    capable = processor.capabilities
+    window += capable.settle_window
+    looked_up = LOOKED_UP_FOR if capable.lookup_by_ref else timedelta(0)
+    replayed = capable.key_ttl if capable.replay_key else timedelta(0)
+    until = sent_at + max(window, looked_up, replayed)
+    return outcome.Provable(window, until, capable.lookup_by_ref)
 
 
 async def _bounded(call: Awaitable[ResultT], payment: Payment) -> ResultT | Unknown:
@@ -423,22 +413,29 @@ async def _bounded(call: Awaitable[ResultT], payment: Payment) -> ResultT | Unkn
         return Unknown(f"{type(error).__name__} in the adapter")
 
 
-def _answers(settled: Settled, payment: Payment, attempt: Attempt) -> bool:
-    """True when an answer speaks about what was asked."""
-    return (
-        settled.merchant_ref == attempt.attempt_id
-        and settled.amount_minor == attempt.amount_minor
-        and settled.currency == payment.currency
-    )
+def _unproved(attempt: Attempt) -> Breach | None:
+    """Say so once when the schedule is over, and again when it is left to an operator."""
+    if attempt.is_manual:
+        message = (
+            f"nothing proves the outcome of {attempt.attempt_id} any more: find it out in the books of"
+            f" {attempt.processor_id}, and tell it with ResolveAttempt"
+        )
+        return Breach(MANUAL_OUTCOME, "CRITICAL", message)
+    if attempt.verify_count == len(VERIFY_SCHEDULE) + 1 and attempt.status in OPEN:
+        message = f"{attempt.processor_id} does not know the outcome of {attempt.attempt_id}"
+        return Breach(UNKNOWN_OUTCOME, "HIGH", message)
+    return None
 
 
-def _report(
-    work: UnitOfWork, payment: Payment, contract_id: str, severity: str, message: str
-) -> None:
-    work.violation(
-        contract_id,
-        severity,
-        message,
-        request_id=payment.request_key,
-        subject_id=payment.payment_id,
+def _heard(settled: Settled) -> Heard:
+    return Heard(
+        Word.DONE if settled.done else Word.REFUSED,
+        settled.merchant_ref,
+        settled.amount_minor,
+        settled.currency,
+        settled.provider_ref,
+        settled.error_code,
+        settled.failure_code,
+        settled.retryable,
+        settled.message,
     )

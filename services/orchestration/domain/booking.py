@@ -122,8 +122,13 @@ class Comparison:
 
 
 def is_booked(attempt: Attempt) -> bool:
-    """Say whether an operation moves money, and so comes into the books."""
-    return RULES[attempt.operation].moves != 0
+    """Say whether an attempt has moved money, and so comes into the books.
+
+    What was taken too late does; what was given back beyond what there was does not, for the books refuse it.
+    """
+    if attempt.is_late:
+        return RULES[attempt.operation].moves > 0
+    return attempt.done and RULES[attempt.operation].moves != 0
 
 
 def in_order(payment: Payment, bookings: Sequence[Booking], attempt_id: str) -> Iterator[Booking]:

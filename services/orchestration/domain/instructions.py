@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.orchestration.domain.findings import Verdict
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
     OPEN_TO_INSTRUCTIONS,
+    Attempt,
     PaymentStatus,
 )
 from services.orchestration.domain.record import Payment
@@ -55,6 +57,35 @@ class PaymentUnderWay(DomainError):
     status: str
 
 
+class PaymentAwaitsVerdict(DomainError):
+    """Somebody has to find out first what became of one of its attempts."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "PAYMENT_AWAITS_VERDICT"
+    state_dependent = True
+    payment_id: str
+    attempt_id: str
+
+
+class AttemptNotManual(DomainError):
+    """Its outcome is known, or is still being asked for."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ATTEMPT_NOT_MANUAL"
+    state_dependent = True
+    attempt_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """What an operator found out about an attempt, and where."""
+
+    attempt_id: str
+    verdict: Verdict
+    evidence: str
+
+
 @dataclass(frozen=True, slots=True)
 class Instruct:
     """A capture, a void or a refund, as it was asked for.
@@ -75,6 +106,7 @@ def amount_of(command: Instruct, payment: Payment) -> int:
     """Return how much is to be captured, let go or given back, in minor units.
 
     Raises:
+        PaymentAwaitsVerdict: nobody knows what one of its attempts has done.
         PaymentNotAuthorized, NothingToRefund: none of it is left.
         AmountExceedsLeft: less of it is left.
         InvalidField: the amount is none, or in another currency.
@@ -85,6 +117,13 @@ def amount_of(command: Instruct, payment: Payment) -> int:
     if amount is not None and amount.currency_code != payment.currency:
         raise InvalidField.one(
             "amount", f"is in {amount.currency_code}, and the payment in {payment.currency}"
+        )
+    if payment.progress is not None and (manual := payment.progress.manual()):
+        raise PaymentAwaitsVerdict(
+            f"nobody knows what became of {manual[0].attempt_id}: find it out in the books of {manual[0].processor_id},"
+            " tell it with ResolveAttempt, and ask again",
+            payment_id=payment.payment_id,
+            attempt_id=manual[0].attempt_id,
         )
     left = _left(command.operation, payment)
     if not left:
@@ -111,6 +150,16 @@ def under_way(payment: Payment) -> PaymentUnderWay:
         status=payment.status.value,
         retry_after_ms=500,
     )
+
+
+def check_manual(attempt: Attempt) -> None:
+    """Refuse a verdict that nobody waits for. Raises AttemptNotManual."""
+    if not attempt.is_manual:
+        raise AttemptNotManual(
+            f"attempt {attempt.attempt_id} is {attempt.status.value}: only one that is MANUAL waits for a verdict",
+            attempt_id=attempt.attempt_id,
+            status=attempt.status.value,
+        )
 
 
 def is_under_way(payment: Payment) -> bool:

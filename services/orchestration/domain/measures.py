@@ -32,4 +32,9 @@ UNKNOWN = gauge(
 UNKNOWN_OLDEST = gauge(
     "tollmesh.payments.unknown_oldest_s", "s", "Age of the oldest of them; 0 while there is none."
 )
-ALL = (PAYMENTS, ATTEMPTS, PROCESSED, UNKNOWN, UNKNOWN_OLDEST)
+MANUAL = gauge(
+    "tollmesh.payments.manual",
+    "{attempt}",
+    "Attempts whose outcome an operator has to find out.",
+)
+ALL = (PAYMENTS, ATTEMPTS, PROCESSED, UNKNOWN, UNKNOWN_OLDEST, MANUAL)

@@ -46,3 +46,10 @@ RULES: Mapping[Operation, Rule] = {
     Operation.VOID: Rule(frozenset({Operation.AUTHORIZE}), 0),
     Operation.REFUND: Rule(frozenset({Operation.CHARGE, Operation.CAPTURE}), -1),
 }
+
+# By what each is undone that takes or holds money.
+UNDONE_BY: Mapping[Operation, Operation] = {
+    Operation.AUTHORIZE: Operation.VOID,
+    Operation.CHARGE: Operation.REFUND,
+    Operation.CAPTURE: Operation.REFUND,
+}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from services.orchestration.domain.operations import RULES, Operation
+from services.orchestration.domain.operations import RULES, UNDONE_BY, Operation
 from services.orchestration.domain.plan import Step
 
 
@@ -54,17 +54,22 @@ class AttemptStatus(StrEnum):
     NOT_CHARGED = "NOT_CHARGED"
     NOT_SENT = "NOT_SENT"
     VOIDED_UNSENT = "VOIDED_UNSENT"
+    MANUAL = "MANUAL"
+    LATE_CHARGE = "LATE_CHARGE"
+    REVERSED = "REVERSED"
 
 
 OPEN = frozenset(
     {AttemptStatus.CREATED, AttemptStatus.SENT, AttemptStatus.UNKNOWN, AttemptStatus.PENDING}
 )
 # What counts against what is left: it was done, or may have been.
-LIVE = OPEN | {AttemptStatus.SUCCEEDED}
+LIVE = OPEN | {AttemptStatus.SUCCEEDED, AttemptStatus.MANUAL}
+# Done after it had counted as not done: nothing is built on it any more.
+LATE = frozenset({AttemptStatus.LATE_CHARGE, AttemptStatus.REVERSED})
 # Outcomes that prove that nothing was charged and that a processor may be asked again.
 RETRYABLE = frozenset({AttemptStatus.NOT_CHARGED, AttemptStatus.NOT_SENT})
 
-# Waits between questions about an unknown outcome; the last one repeats until there is proof.
+# Waits between questions about an unknown outcome; the last one repeats while there can be proof.
 VERIFY_SCHEDULE = tuple(timedelta(seconds=s) for s in (1, 5, 30, 300, 3600))
 # Waits between refunds that did not go through; after the last one the payment rests for its owner.
 REFUND_SCHEDULE = (*VERIFY_SCHEDULE, *[timedelta(hours=1)] * 23)
@@ -88,6 +93,9 @@ class Attempt:
         verify_after: when the next question is due.
         instruction_id: that asked for it; empty for what the payment does by itself.
         closes: true for a capture after which nothing of its authorisation is left.
+        replayed_at: when it was last sent again under its key; None when it was sent once.
+        resolved_by: who told the outcome that no processor proved; empty when nobody had to.
+        evidence: what that person saw.
     """
 
     attempt_id: str
@@ -113,6 +121,9 @@ class Attempt:
     verify_after: datetime | None = None
     instruction_id: str = ""
     closes: bool = False
+    replayed_at: datetime | None = None
+    resolved_by: str = ""
+    evidence: str = ""
 
     @property
     def takes(self) -> bool:
@@ -123,6 +134,16 @@ class Attempt:
     def done(self) -> bool:
         """True when the processor did what it was asked for."""
         return self.status is AttemptStatus.SUCCEEDED
+
+    @property
+    def is_late(self) -> bool:
+        """True when it was done after it had counted as not done."""
+        return self.status in LATE
+
+    @property
+    def is_manual(self) -> bool:
+        """True while somebody has to find out what became of it."""
+        return self.status is AttemptStatus.MANUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +202,8 @@ class Progress:
 
     @property
     def processed_minor(self) -> int:
-        """What was taken and not given back."""
-        return sum(RULES[a.operation].moves * a.amount_minor for a in self.attempts if a.done)
+        """What was taken and not given back; what was taken too late, and goes back, is left out."""
+        return self.captured_minor - self.refunded_minor
 
     @property
     def captured_minor(self) -> int:
@@ -214,17 +235,34 @@ class Progress:
         return sum(map(self.left_of, self.taken()))
 
     def done(self, operation: Operation) -> list[Attempt]:
-        """Return the successes of an operation."""
-        return [a for a in self.attempts if a.operation is operation and a.done]
+        """Return the successes of an operation, save those that undo what was done too late."""
+        return [
+            a for a in self.attempts if a.operation is operation and a.done and not self.undoes(a)
+        ]
+
+    def undoes(self, attempt: Attempt) -> bool:
+        """Say whether an attempt gives back what was done too late."""
+        return any(a.is_late for a in self.attempts if a.attempt_id == attempt.parent_id)
+
+    def back(self) -> list[Attempt]:
+        """Return what followed a success, whatever became of it."""
+        return [a for a in self.attempts if not a.takes and not self.undoes(a)]
+
+    def manual(self) -> list[Attempt]:
+        """Return the attempts whose outcome somebody has to find out."""
+        return [a for a in self.attempts if a.is_manual]
 
     def left_of(self, attempt: Attempt) -> int:
         """Return how much may still follow a success: what is in flight counts as if it had come about."""
         followed = [
-            a for a in self.attempts if a.parent_id == attempt.attempt_id and a.status in LIVE
+            a
+            for a in self.attempts
+            if a.parent_id == attempt.attempt_id and a.status in LIVE | LATE
         ]
-        if not attempt.done or any(a.closes for a in followed):
+        acted = attempt.done or attempt.status is AttemptStatus.LATE_CHARGE
+        if not acted or any(a.closes for a in followed):
             return 0
-        return attempt.amount_minor - sum(a.amount_minor for a in followed)
+        return max(0, attempt.amount_minor - sum(a.amount_minor for a in followed))
 
     def taken(self) -> list[Attempt]:
         """Return the charges and captures, in the order of the steps."""
@@ -310,10 +348,27 @@ def decide(progress: Progress) -> Action:
     for attempt in progress.attempts:
         if attempt.status in OPEN:
             return _settle(attempt)
+    own, late = _own(progress), _reversal(progress)
+    if late is None:
+        return own
+    if late.not_before is None or isinstance(own, Rest):
+        return late
+    due = due_at(own)
+    return late if due is not None and due > late.not_before else own
+
+
+def _own(progress: Progress) -> Action:
+    """Return what comes next but for what was done too late."""
     if progress.status in OPEN_TO_INSTRUCTIONS:
-        return _instructed(progress)
-    if progress.status in AT_REST:
+        return Rest() if progress.manual() else _instructed(progress)
+    # Never another processor while the first may have taken it.
+    if progress.status in AT_REST or any(a.takes for a in progress.manual()):
         return Rest()
+    action = _carry_on(progress)
+    return Rest() if isinstance(action, Finish) and progress.manual() else action
+
+
+def _carry_on(progress: Progress) -> Action:
     for index, step in enumerate(progress.steps):
         taking = progress.taking(index)
         if any(attempt.done for attempt in taking):
@@ -331,9 +386,11 @@ def next_processor(step: Step, taking: list[Attempt], attempts_max: int) -> str 
     Only called when every earlier attempt is settled as not charged. A processor that declined is not asked
     again; a refusal that another processor would repeat ends the step.
     """
-    if any(a.status is AttemptStatus.DECLINED and not a.retryable for a in taking):
+    # What an operator had to find out ends the step as well: its payer has long gone, and is not charged by surprise.
+    refused = [a for a in taking if a.status is AttemptStatus.DECLINED or a.is_late]
+    if any(not a.retryable for a in refused) or any(a.resolved_by for a in taking):
         return None
-    declined = {a.processor_id for a in taking if a.status is AttemptStatus.DECLINED}
+    declined = {a.processor_id for a in refused}
     asked = Counter(a.processor_id for a in taking if a.status is not AttemptStatus.VOIDED_UNSENT)
     candidates = [
         (asked[processor_id], position, processor_id)
@@ -350,9 +407,13 @@ def status_of(progress: Progress) -> PaymentStatus:
     action = decide(progress)
     if isinstance(action, Verify) and action.attempt.takes:
         return PaymentStatus.RESOLVING
-    back = [a for a in progress.attempts if not a.takes]
+    if any(a.takes for a in progress.manual()):
+        return PaymentStatus.RESOLVING
+    if _is_about_late(progress, action):
+        action = _own(progress)
+    back = progress.back()
     waits = isinstance(action, Rest) or (isinstance(action, Follow) and action.not_before)
-    if waits and any(a.status is AttemptStatus.DECLINED for a in back):
+    if waits and any(a.status is AttemptStatus.DECLINED or a.is_manual for a in back):
         return PaymentStatus.COMPENSATION_STUCK
     if back or isinstance(action, Follow | Rest):
         return PaymentStatus.COMPENSATING
@@ -362,7 +423,7 @@ def status_of(progress: Progress) -> PaymentStatus:
 def status_of_instruction(progress: Progress, instruction: Instruction) -> InstructionStatus:
     """Return what came of an instruction."""
     mine = [a for a in progress.attempts if a.instruction_id == instruction.instruction_id]
-    under_way = any(a.status in OPEN for a in mine)
+    under_way = any(a.status in OPEN or a.is_manual for a in mine)
     if under_way or (
         instruction is progress.instructions[-1] and _next_of(progress, instruction) is not None
     ):
@@ -416,19 +477,44 @@ def _settle(attempt: Attempt) -> Action:
 
 def _give_up(progress: Progress) -> Action:
     """A step failed for good: keep the part that the policy allows, or give it back, the last step first."""
-    taken = [a for a in progress.attempts if a.takes and progress.left_of(a) > 0]
+    taken = [a for a in progress.attempts if a.takes and a.done and progress.left_of(a) > 0]
     if not taken:
         return Finish(PaymentStatus.FAILED)
-    back = [a for a in progress.attempts if not a.takes]
+    back = progress.back()
     if progress.policy.partial_allowed and not back:
         return Finish(PaymentStatus.AUTHORIZED if progress.holds else PaymentStatus.PARTIALLY_PAID)
     # One that a processor refuses to give back does not keep the other steps from it.
     in_order = sorted(taken, key=lambda attempt: attempt.step_index, reverse=True)
-    due = [found for a in in_order if (found := _back(progress, a, back)) is not None]
-    waiting = {found.not_before: found for found in reversed(due) if found.not_before is not None}
-    if len(waiting) < len(due):
-        return next(found for found in due if found.not_before is None)
-    return waiting[min(waiting)] if waiting else Rest()
+    return _soonest([_back(progress, a, back) for a in in_order]) or Rest()
+
+
+def _reversal(progress: Progress) -> Follow | None:
+    """Return the next try to give back what was taken too late; None when nothing was, or it was tried for a day."""
+    late = [
+        a
+        for a in progress.attempts
+        if a.status is AttemptStatus.LATE_CHARGE
+        and a.operation in UNDONE_BY
+        and progress.left_of(a) > 0
+    ]
+    undoing = [a for a in progress.attempts if progress.undoes(a)]
+    return _soonest([_back(progress, a, undoing) for a in late])
+
+
+def _is_about_late(progress: Progress, action: Action) -> bool:
+    if isinstance(action, Follow):
+        return action.parent.is_late
+    return isinstance(action, Doubt | Verify | Discard) and progress.undoes(action.attempt)
+
+
+def _soonest(follows: list[Follow | None]) -> Follow | None:
+    """Return the first that is due, else the one that is due next."""
+    due = [each for each in follows if each is not None]
+    for each in due:
+        if each.not_before is None:
+            return each
+    waiting = {each.not_before: each for each in reversed(due) if each.not_before is not None}
+    return waiting[min(waiting)] if waiting else None
 
 
 def _back(progress: Progress, parent: Attempt, back: list[Attempt]) -> Follow | None:
@@ -440,10 +526,8 @@ def _back(progress: Progress, parent: Attempt, back: list[Attempt]) -> Follow | 
     not_before = None
     if failed and failed[-1].settled_at is not None:
         not_before = failed[-1].settled_at + REFUND_SCHEDULE[len(failed) - 1]
-    held = parent.operation is Operation.AUTHORIZE
-    operation = Operation.VOID if held else Operation.REFUND
     left = progress.left_of(parent)
-    return Follow(operation, parent, left, len(tries) + 1, not_before)
+    return Follow(UNDONE_BY[parent.operation], parent, left, len(tries) + 1, not_before)
 
 
 # ---- instructions
@@ -533,7 +617,8 @@ def _asked(
         and a.status is not AttemptStatus.VOIDED_UNSENT
         and not a.done
     ]
-    if any(a.status is AttemptStatus.DECLINED for a in mine) or len(mine) >= INSTRUCTED_TRIES_MAX:
+    refused = any(a.status is AttemptStatus.DECLINED or a.resolved_by for a in mine)
+    if refused or len(mine) >= INSTRUCTED_TRIES_MAX:
         return None
     not_before = None
     if mine and mine[-1].settled_at is not None:

@@ -55,10 +55,10 @@ class Capabilities:
         settle_window: so long after a call can last have arrived, its books are complete: two answers "not
             found" later than that prove that nothing was charged.
         holds: it can authorise an amount, and capture or void it later.
-        replay_key: the same idempotency key again gives the first answer.
-        key_ttl: for so long after the first call; without `replay_key` it says nothing.
+        replay_key: the same order under the same key gets the outcome of the first, and moves no more money.
+        key_ttl: for so long after it was first sent, at least, it knows a key.
         two_phase: an order is made first and carried out by a second call, so that it can be called off between.
-        lookup_by_ref: it finds an order by our reference, without an id of its own.
+        lookup_by_ref: it can be asked what became of an order, by our reference.
         partial_capture: less than what is authorised can be captured.
         captures_many: an authorisation stays open after a capture that does not close it.
         refunds_max: how many refunds one charge may have; None without a limit.
@@ -68,8 +68,8 @@ class Capabilities:
 
     settle_window: timedelta
     holds: bool = False
-    replay_key: bool = True
-    key_ttl: timedelta = timedelta(days=1)
+    replay_key: bool = False
+    key_ttl: timedelta = timedelta(0)
     two_phase: bool = False
     lookup_by_ref: bool = True
     partial_capture: bool = True

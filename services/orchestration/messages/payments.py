@@ -8,6 +8,8 @@ from payments.plan.v1 import plan_pb2
 from payments.result.v1 import result_pb2
 from payments.type.v1 import type_pb2
 
+from services.orchestration.domain.findings import Verdict
+from services.orchestration.domain.instructions import Resolve
 from services.orchestration.domain.issues import Severity
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
@@ -30,6 +32,7 @@ from services.runtime.edge import values as edge
 _STATUSES = edge.Names(PaymentStatus, pb.PaymentStatus, "PAYMENT_STATUS_")
 _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
 _ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
+_VERDICTS = edge.Names(Verdict, pb.Verdict, "VERDICT_")
 _INSTRUCTION_STATUSES = edge.Names(InstructionStatus, pb.InstructionStatus, "INSTRUCTION_STATUS_")
 _SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
 _GIVEN_UP = frozenset(
@@ -80,7 +83,7 @@ def payment_message(payment: Payment) -> pb.Payment:
         message.instructions.extend(
             instruction_message(payment, each) for each in payment.progress.instructions
         )
-        message.attempts.extend(_attempt(payment, a) for a in payment.progress.attempts)
+        message.attempts.extend(attempt_message(payment, a) for a in payment.progress.attempts)
     return message
 
 
@@ -211,7 +214,15 @@ def _step_result(currency: str, attempt: Attempt, kept_minor: int) -> result_pb2
     )
 
 
-def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
+def resolve_of(request: service_pb.ResolveAttemptRequest) -> Resolve:
+    """Read an operator's verdict."""
+    verdict = _VERDICTS.read(request.verdict)
+    assert verdict is not None, "the edge lets none pass without"
+    return Resolve(request.attempt_id, verdict, request.evidence)
+
+
+def attempt_message(payment: Payment, attempt: Attempt) -> pb.Attempt:
+    """Write an attempt."""
     message = pb.Attempt(
         attempt_id=attempt.attempt_id,
         step_index=attempt.step_index,
@@ -230,6 +241,8 @@ def _attempt(payment: Payment, attempt: Attempt) -> pb.Attempt:
         latency_ms=attempt.latency_ms,
         created_at=edge.stamp(attempt.created_at),
         instruction_id=attempt.instruction_id,
+        resolved_by=attempt.resolved_by,
+        evidence=attempt.evidence,
     )
     if attempt.sent_at is not None:
         message.sent_at.FromDatetime(attempt.sent_at)

@@ -222,7 +222,13 @@ def _instruction(row: Any) -> Instruction:
 
 async def reopen(work: UnitOfWork, payment_id: str, leasing: Leasing) -> int | None:
     """Lease a payment at rest to who gives it an instruction; returns the epoch, None when it is not at rest."""
-    asked = {
+    asked = _leased(work, payment_id, leasing)
+    epoch: int | None = (await work.execute(_SQL["reopen"], asked)).scalar()
+    return epoch
+
+
+def _leased(work: UnitOfWork, payment_id: str, leasing: Leasing) -> dict[str, Any]:
+    return {
         "tenant_id": work.tenant_id,
         "payment_id": payment_id,
         "lease_owner": leasing.owner,
@@ -232,8 +238,6 @@ async def reopen(work: UnitOfWork, payment_id: str, leasing: Leasing) -> int | N
         "traceparent": leasing.call.traceparent,
         "now": work.now,
     }
-    epoch: int | None = (await work.execute(_SQL["reopen"], asked)).scalar()
-    return epoch
 
 
 def insert_instruction(
@@ -252,6 +256,28 @@ async def claim_due(work: UnitOfWork, owner: str, lease_ms: int, limit: int) -> 
 async def due_lag(database: Database) -> Lag:
     """Tell how many payments are due and held by nobody."""
     return await lag(database, _SQL["due_lag"])
+
+
+async def lock_by_attempt(work: UnitOfWork, attempt_id: str) -> tuple[str, bool] | None:
+    """Lock the payment of an attempt; returns its id, and whether a worker holds it. None: there is no such attempt."""
+    asked = {"tenant_id": work.tenant_id, "attempt_id": attempt_id}
+    row = (await work.execute(_SQL["lock_by_attempt"], asked)).first()
+    return None if row is None else (row.payment_id, row.leased)
+
+
+async def seize(work: UnitOfWork, payment_id: str, leasing: Leasing) -> int:
+    """Lease a payment that is locked and that no worker holds; returns the epoch."""
+    epoch: int = (
+        await work.execute(_SQL["seize"], _leased(work, payment_id, leasing))
+    ).scalar_one()
+    return epoch
+
+
+async def manual_outcomes(database: Database) -> int:
+    """Tell how many attempts of all tenants wait for an operator."""
+    with acting(NOBODY):
+        manual: int = (await database.ask(_SQL["manual_outcomes"], {})).one().manual
+    return manual
 
 
 async def unknown_outcomes(database: Database) -> tuple[int, float]:

@@ -64,6 +64,7 @@ class DuePayments:
         unknown, oldest_s = await store.unknown_outcomes(self._database)
         self._telemetry.gauge(measures.UNKNOWN.name, unknown)
         self._telemetry.gauge(measures.UNKNOWN_OLDEST.name, oldest_s)
+        self._telemetry.gauge(measures.MANUAL.name, await store.manual_outcomes(self._database))
         return await store.due_lag(self._database)
 
 

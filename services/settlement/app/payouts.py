@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.runtime.cards import remark
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
@@ -28,7 +29,6 @@ from services.settlement.domain.payouts import (
     check_moment,
     check_status,
     exceeds_balance,
-    noted,
 )
 from services.settlement.ports import Books
 from services.settlement.store import earnings
@@ -110,7 +110,7 @@ class Payouts:
         """
         paid_at = payment.paid_at or work.now
         check_moment("paid_at", paid_at, work.now)
-        reference = noted(payment.payment_reference)
+        reference = remark(payment.payment_reference)
         payout = _existing(await store.lock(work, payment.payout_id), payment.payout_id)
         check_status(payout, PayoutStatus.CLAIMED)
         key = await _held(work, payout)
@@ -140,7 +140,7 @@ class Payouts:
         """
         at = given.returned_at or work.now
         check_moment("returned_at", at, work.now)
-        return_code = noted(given.return_code)
+        return_code = remark(given.return_code)
         payout = _existing(await store.lock(work, given.payout_id), given.payout_id)
         check_status(payout, PayoutStatus.CLAIMED, PayoutStatus.PAID)
         key = await _held(work, payout)

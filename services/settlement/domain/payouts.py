@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from services.runtime.cards import holds_card_number, without_card_numbers
+from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 from services.settlement.domain.earnings import Earning
@@ -154,11 +154,6 @@ def check_destination(destination: str) -> None:
             "destination",
             "holds the number of a card, which is never stored: name the account by a token or an id of those who pay",
         )
-
-
-def noted(text: str) -> str:
-    """Return a remark of somebody else's as it is stored: without card numbers."""
-    return without_card_numbers(text)
 
 
 def check_moment(field: str, moment: datetime, now: datetime) -> None:

@@ -43,6 +43,7 @@ CHARGED = (
     " WHERE tenant_id = %s AND done AND operation = 'CHARGE'"
 )
 WAITING = "SELECT count(*) FROM orchestration.booking WHERE tenant_id = %s AND due_at IS NOT NULL"
+VERDICTS = "SELECT count(*) FROM mesh.audit WHERE tenant_id = %s AND entity = 'payment_attempt'"
 ENDED = (
     "SELECT count(*) FROM mesh.event"
     " WHERE tenant_id = %s AND subject IN ('payment.received', 'payment.failed')"
@@ -70,6 +71,8 @@ class Shop:
             fallback_processor_ids=["sandbox-card"],
         )
         config.methods.add(method="ach", processor_id="sandbox-ach")
+        config.methods.add(method="keyed", processor_id="sandbox-card-keyed")
+        config.methods.add(method="mute", processor_id="sandbox-card-mute")
         config.timeouts.call_timeout.FromMilliseconds(1000)
         request = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
         await self._configs.PutMerchantConfig(request, metadata=self._headers)
@@ -77,6 +80,12 @@ class Shop:
     async def pay(self, request: service_pb.CreatePaymentRequest) -> pb.Payment:
         """Create a payment."""
         answer = await self._payments.CreatePayment(request, metadata=self._headers, timeout=20)
+        payment: pb.Payment = answer.payment
+        return payment
+
+    async def resolve(self, request: service_pb.ResolveAttemptRequest) -> pb.Payment:
+        """Tell an outcome."""
+        answer = await self._payments.ResolveAttempt(request, metadata=self._headers, timeout=20)
         payment: pb.Payment = answer.payment
         return payment
 
@@ -300,3 +309,65 @@ async def test_what_could_not_be_booked_is_booked_when_the_ledger_is_there(
                 await until_ended(shop)
                 await until_booked(database, tenant)
     assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 2)
+
+
+# Its answer is lost, and the processor cannot be asked: the same order is sent again under its key.
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.attempt.replay.before_commit",
+        "orchestration.attempt.replay.after_commit",
+        "orchestration.attempt.replay.before_send",
+        "orchestration.attempt.replay.after_send",
+    ],
+)
+async def test_an_order_that_is_sent_again_is_charged_once(
+    database: DatabaseUrls, point: str
+) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    request = payment_request(method="keyed", token="tok_timeout")
+    await die(database, tenant, point, request)
+    let_the_lease_run_out(database, tenant)
+    payment = await live_on(database, tenant, request)
+    assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
+    assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 1)
+
+
+@pytest.mark.parametrize(
+    "point", ["orchestration.resolve.before_commit", "orchestration.resolve.after_commit"]
+)
+async def test_a_verdict_is_taken_once(database: DatabaseUrls, point: str) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    with service(database, "services.orchestration", crashpoint=point) as (address, process):
+        async with shop_at(address, tenant) as shop:
+            await shop.configure()
+            await shop.pay(payment_request(method="mute", token="tok_timeout"))
+            verdict = service_pb.ResolveAttemptRequest(
+                request_id=str(uuid.uuid4()),
+                attempt_id=await until_manual(shop),
+                verdict=pb.VERDICT_SUCCEEDED,
+                evidence="their books",
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await shop.resolve(verdict)
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await asyncio.to_thread(process.wait, 20) == -signal.SIGKILL
+    let_the_lease_run_out(database, tenant)
+    with service(database, "services.orchestration") as (address, _):
+        async with shop_at(address, tenant) as shop:
+            await shop.resolve(verdict)
+            payment = await until_ended(shop)
+    assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
+    assert (count(database, NET, tenant), count(database, ENDED, tenant)) == (3000, 1)
+    assert count(database, VERDICTS, tenant) == 1
+
+
+async def until_manual(shop: Shop) -> str:
+    """Wait until the only attempt is for an operator; returns its id."""
+    deadline = time.monotonic() + END_WITHIN_S
+    while True:
+        ((attempt,),) = (payment.attempts for payment in await shop.list())
+        if attempt.status == pb.ATTEMPT_STATUS_MANUAL:
+            return str(attempt.attempt_id)
+        assert time.monotonic() < deadline, attempt
+        await asyncio.sleep(0.2)

@@ -313,3 +313,14 @@ async def test_a_correction_proves_every_part_of_its_period(tenant: Tenant) -> N
     back = await get(tenant, await reverse(tenant, charge))
     (line,) = back.lines
     assert [part.unrounded for part in line.proof.earlier_parts] == ["7.00"]
+
+
+async def test_the_reason_of_a_reversal_is_kept_without_card_numbers(tenant: Tenant) -> None:
+    charge = await tenant.charge()
+    request = service_pb.ReverseChargeRequest(
+        request_id=str(uuid4()), charge_id=charge.charge_id, reason="paid by 4111 1111 1111 1111"
+    )
+    for _ in range(2):
+        made = (await tenant.charges.ReverseCharge(request)).charge
+        assert made.reason == "paid by [card number]"
+    assert (await get(tenant, made)).reason == "paid by [card number]"

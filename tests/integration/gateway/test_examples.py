@@ -356,8 +356,14 @@ async def receipts(recorder: Recorder, tenant: str, database: DatabaseUrls) -> N
 
 async def payments(play: Any) -> None:
     """A merchant's configuration and a payment."""
-    methods = [{"method": "card", "processor_id": "sandbox-card"}]
-    config = {"request_id": new_id(), "config": {"methods": methods}}
+    methods = [
+        {"method": "card", "processor_id": "sandbox-card"},
+        {"method": "other", "processor_id": "sandbox-card-mute"},
+    ]
+    config = {
+        "request_id": new_id(),
+        "config": {"methods": methods, "timeouts": {"call_timeout": "1s"}},
+    }
     await play("PUT", "/v1/merchant-configs/shop", config)
     await play("GET", "/v1/merchant-configs/shop")
     await play("GET", "/v1/merchant-configs")
@@ -387,6 +393,22 @@ async def payments(play: Any) -> None:
         "POST", f"/v1/payments/{made['payment_id']}:capture", part, {"Idempotency-Key": "c-2"}
     )
     await play("POST", f"/v1/payments/{made['payment_id']}:void", {}, {"Idempotency-Key": "v-2"})
+    unknown = {name: wanted[name] for name in ("merchant_id", "amount", "currency")} | {
+        "order_id": "o-3",
+        "method": "other",
+        "token": "tok_timeout",
+    }
+    made = await play("POST", "/v1/payments", unknown, {"Idempotency-Key": "order o-3"})
+    (attempt,) = made["attempts"]
+    while attempt["status"] != "ATTEMPT_STATUS_MANUAL":
+        await asyncio.sleep(0.2)
+        found = await play("GET", f"/v1/payments/{made['payment_id']}")
+        (attempt,) = found["attempts"]
+    verdict = {"verdict": "VERDICT_SUCCEEDED", "evidence": "charge ch_1 in their books"}
+    found = await play(
+        "POST", f"/v1/attempts/{attempt['attempt_id']}:resolve", verdict, {"Idempotency-Key": "a-3"}
+    )
+    assert found["payment"]["status"] == "PAYMENT_STATUS_SUCCEEDED", found
 
 
 async def commissions(recorder: Recorder) -> None:

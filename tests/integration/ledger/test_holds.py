@@ -487,3 +487,15 @@ async def test_fields_that_make_no_sense_are_named(books: Books) -> None:
         request = service_pb.CreateAccountsRequest(accounts=[account])
         (answer,) = (await books.stub.CreateAccounts(request)).results
         assert answer.result == service_pb.ACCOUNT_RESULT_INVALID_ACCOUNT, answer
+
+
+async def test_the_reason_of_a_reversal_is_kept_without_card_numbers(books: Books) -> None:
+    await books.open("a")
+    await books.open("b")
+    sent = move("a", "b", 10)
+    await books.post(sent)
+    request = reverse(sent.transfer_id)
+    request.reason = "to 4111 1111 1111 1111"
+    for _ in range(2):
+        made = (await books.stub.ReverseTransfer(request)).transfer.transfer
+        assert dict(made.metadata) == {"reason": "to [card number]"}

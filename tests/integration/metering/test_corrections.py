@@ -151,3 +151,16 @@ async def test_only_what_was_stored_has_versions(stub: Any) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await stub.GetEvent(corrections_pb2.GetEventRequest(event_id="none"))
     assert RemoteError.of(failed.value, "metering").reason == "NOT_FOUND"
+
+
+async def test_reasons_are_kept_without_card_numbers(stub: Any) -> None:
+    await stub.IngestEvents(batch(event("a"), event("b")))
+    said = "of 4111 1111 1111 1111"
+    await stub.AmendEvents(amendments(event("a", quantity="4"), reason=said))
+    request = cancellation("b")
+    request.reason = said
+    await stub.CancelEvents(request)
+    for event_id in ("a", "b"):
+        asked = corrections_pb2.GetEventRequest(event_id=event_id)
+        (_, corrected) = (await stub.GetEvent(asked)).versions
+        assert corrected.reason == "of [card number]"

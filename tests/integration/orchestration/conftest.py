@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ from payments.orchestration.v1.orchestration_service_pb2_grpc import (
 from psycopg.rows import dict_row
 
 from services.orchestration import bootstrap, manifest
+from services.orchestration.domain.findings import Heard, Told
 from services.orchestration.ports import Books
 from services.orchestration.work.payments import Runs
 from services.runtime.clock import ManualClock
@@ -39,7 +40,8 @@ from tests.support.mesh.serving import Mesh, running
 # Later than any real clock: another suite's mesh on the same database sweeps what is due by the machine's time, and
 # must find nothing of ours.
 START = datetime(2126, 11, 1, tzinfo=UTC)
-Served = tuple[Mesh, Runs, Worker[Claim], ManualClock]
+Apply = Callable[[Heard], Awaitable[Told]]
+Served = tuple[Mesh, Runs, Worker[Claim], ManualClock, Apply]
 EVENTS: dict[str, type[Message]] = {
     "payment.step.succeeded": events.StepSucceeded,
     "payment.step.failed": events.StepFailed,
@@ -68,6 +70,7 @@ class Bench:
     Attributes:
         runs: the service's background work; its own sweeper sleeps, tests sweep by hand.
         booker: what books payments; it sleeps too.
+        apply: takes what processors tell by themselves.
         tenant_id: fresh for each test.
     """
 
@@ -77,6 +80,7 @@ class Bench:
     clock: ManualClock
     urls: DatabaseUrls
     tenant_id: str
+    apply: Apply | None = None
 
     def __post_init__(self) -> None:
         channel = self.mesh.channel(self.tenant_id)
@@ -196,8 +200,9 @@ async def served(database_url: DatabaseUrls) -> AsyncIterator[Served]:
 @pytest.fixture
 def bench(served: Served, database_url: DatabaseUrls) -> Bench:
     """A fresh tenant."""
-    mesh, runs, booker, clock = served
-    return Bench(mesh, runs, booker, clock, database_url, f"t-{uuid.uuid4().hex[:12]}")
+    mesh, runs, booker, clock, apply = served
+    tenant_id = f"t-{uuid.uuid4().hex[:12]}"
+    return Bench(mesh, runs, booker, clock, database_url, tenant_id, apply)
 
 
 @asynccontextmanager
@@ -205,15 +210,20 @@ async def serving(
     urls: DatabaseUrls, others: Sequence[Manifest], books: Books | None = None, **settings: Any
 ) -> AsyncIterator[Served]:
     """Serve payments, whose sweepers are worked by hand, beside other services."""
-    built: list[tuple[Runs, Worker[Claim]]] = []
+    built: list[tuple[bootstrap.Parts, Apply]] = []
 
     def build(runtime: Runtime) -> Service:
-        service, runs, booker = bootstrap.assemble(runtime, books)
-        built.append((runs, booker))
-        return Service(service.servicers, stop=service.stop)
+        parts = bootstrap.assemble(runtime, books)
+
+        async def apply(heard: Heard) -> Told:
+            async with runtime.database.unit_of_work("test.finding") as work:
+                return await parts.findings(heard, work)
+
+        built.append((parts, apply))
+        return Service(parts.service.servicers, stop=parts.service.stop)
 
     clock = ManualClock(START)
     payments = Manifest("orchestration", needs=manifest.SERVICE.needs, builder=build)
     async with running(urls, [payments, *others], clock=clock, **settings) as mesh:
-        ((runs, booker),) = built
-        yield mesh, runs, booker, clock
+        ((parts, apply),) = built
+        yield mesh, parts.runs, parts.booker, clock, apply

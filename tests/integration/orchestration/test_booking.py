@@ -364,7 +364,7 @@ async def test_nothing_is_posted_while_the_ledger_may_still_book_by_itself(
         raise DependencyUnavailable("service ledger failed (UNIMPLEMENTED)", service="ledger")
 
     async with serving(database_url, [ledger.SERVICE, monitoring.SERVICE]) as served:
-        mesh, runs, booker, clock = served
+        mesh, runs, booker, clock, _ = served
         shop = Bench(mesh, runs, booker, clock, database_url, f"t-{uuid4().hex[:12]}")
         books = Books(shop)
         await shop.configure(WALLET, CARD)

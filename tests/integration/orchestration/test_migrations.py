@@ -111,7 +111,7 @@ async def test_what_is_booked_is_booked_once_however_often_the_releases_change(
     new_database: Callable[..., DatabaseUrls],
 ) -> None:
     urls = new_database()
-    async with serving(urls, [ledger.SERVICE]) as (mesh, runs, booker, clock):
+    async with serving(urls, [ledger.SERVICE]) as (mesh, runs, booker, clock, _):
         shop = Bench(mesh, runs, booker, clock, urls, "t")
         await shop.configure(WALLET, CARD)
         payment = await shop.pay()
@@ -136,7 +136,7 @@ async def test_what_is_booked_is_booked_once_however_often_the_releases_change(
         assert left == (0,)
         waiting = owner.execute(_WAITING).fetchall()
         assert waiting == [(attempt_id, True, payment.payment_id) for attempt_id in charged]
-    async with serving(urls, [ledger.SERVICE]) as (_, _, booker, _):
+    async with serving(urls, [ledger.SERVICE]) as (_, _, booker, _, _):
         await booker.sweep()
     with psycopg.connect(urls.owner_admin) as owner:
         assert owner.execute(_WAITING).fetchall() == []
@@ -147,7 +147,7 @@ async def test_what_a_process_of_the_release_before_settles_waits_to_be_booked(
     new_database: Callable[..., DatabaseUrls],
 ) -> None:
     urls = new_database()
-    async with serving(urls, []) as (mesh, runs, booker, clock):
+    async with serving(urls, []) as (mesh, runs, booker, clock, _):
         shop = Bench(mesh, runs, booker, clock, urls, "t")
         await shop.configure(WALLET)
         payment = await shop.pay(amount="5.00")

@@ -20,6 +20,7 @@ from payments.result.v1 import result_pb2
 
 from services.orchestration.adapters.sandbox import SandboxProcessor
 from services.orchestration.domain.operations import Operation
+from services.orchestration.domain.processors import Capabilities
 from services.orchestration.ports import Inquiry, Order, Settled, Unknown, Verdict
 from services.orchestration.store import payments as store
 from services.runtime.context import CallContext, acting
@@ -760,6 +761,8 @@ async def test_a_processor_that_never_tells_is_reported_and_asked_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(SandboxProcessor, "lookup", silent)
+        no_replay = Capabilities(timedelta(seconds=1))
+        patched.setattr(SandboxProcessor, "capabilities", property(lambda self: no_replay))
         payment = await bench.pay(method="card", token="tok_timeout")
         for _ in range(10):
             await bench.later(4000)

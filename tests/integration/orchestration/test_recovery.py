@@ -274,7 +274,7 @@ async def test_the_sweeper_survives_what_it_meets(
     built: list[tuple[Runs, Worker[Claim]]] = []
 
     def build(runtime: Runtime) -> Service:
-        service, runs, booker = bootstrap.assemble(runtime)
+        service, runs, booker, _ = bootstrap.assemble(runtime)
         built.append((runs, booker))
         return service
 
@@ -350,7 +350,7 @@ async def test_the_database_refuses_a_second_live_attempt(bench: Bench) -> None:
         " amount_minor, %(id)s, %(status)s, '', '', false, '', '', 0, created_at, 0, 0, now()"
         " FROM orchestration.attempt WHERE tenant_id = %(tenant)s"
     )
-    for live in ("CREATED", "SENT", "UNKNOWN", "PENDING", "SUCCEEDED"):
+    for live in ("CREATED", "SENT", "UNKNOWN", "PENDING", "MANUAL", "SUCCEEDED"):
         with pytest.raises(psycopg.errors.UniqueViolation, match="one_live_taking"):
             bench.execute(copy, id=f"att_{uuid.uuid4()}", status=live)
     bench.execute(copy, id=f"att_{uuid.uuid4()}", status="DECLINED")

@@ -441,6 +441,7 @@ class Estate:
         payment = create_payment(client, body, str(uuid4())).payment
         assert payment.status == orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
         self.ids["payment"] = payment.payment_id
+        self.ids["attempt"] = payment.attempts[0].attempt_id
         # One that is only authorised, and let go: the books do not move.
         held = {
             "merchant_id": self.name("shop"),

@@ -80,6 +80,7 @@ OWNERS_FUNCTIONS = {
     "settlement.intake_lag": "counts charges to be taken in, of all tenants, and says since when",
     "settlement.posting_lag": "counts steps of payouts to be posted, of all tenants, and says since when",
     "settlement.sweep_lag": "counts sweeps that are due, of all tenants, and says since when",
+    "orchestration.manual_outcomes": "counts attempts of all tenants that wait for an operator",
     "orchestration.unknown_outcomes": "counts attempts of all tenants, and says since when the oldest is",
 }
 

@@ -41,7 +41,7 @@ from payments.metering.v1 import (
     rollups_pb2,
     spool_pb2,
 )
-from payments.orchestration.v1 import orchestration_service_pb2
+from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
@@ -973,6 +973,14 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             request_id=str(uuid4()), payment_id=other.ids["payment"]
         )
     ),
+    "orchestration.v1.PaymentService.ResolveAttempt": lambda other: (
+        orchestration_service_pb2.ResolveAttemptRequest(
+            request_id=str(uuid4()),
+            attempt_id=other.ids["attempt"],
+            verdict=orchestration_pb2.VERDICT_NOT_CHARGED,
+            evidence="a guess",
+        )
+    ),
 }
 # Says which transactions had ended when the usage was read.
 USAGE_SNAPSHOT = re.compile(r'usage_snapshot: "[^"]*"')
@@ -991,6 +999,7 @@ REFUSED = {
     "orchestration.v1.PaymentService.CapturePayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.VoidPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
+    "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
     "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",

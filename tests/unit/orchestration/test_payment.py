@@ -46,9 +46,10 @@ from services.orchestration.domain.plan import Step
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+PROVABLE = outcome.Provable(SECOND, NOW + timedelta(days=9))
 STEPS = (Step("wallet", 5000, ("w",)), Step("card", 684, ("down", "c")))
 POLICY = Policy(2, 5000, partial_allowed=False)
-SETTLED = sorted(set(AttemptStatus) - OPEN)
+SETTLED = sorted(set(AttemptStatus) - OPEN - {AttemptStatus.MANUAL})
 
 
 def progress(
@@ -85,16 +86,14 @@ ANSWERS = st.lists(
 )
 
 
-def answered(attempt: Attempt, answer: str, now: datetime) -> Attempt:
+def answered(state: Progress, attempt: Attempt, answer: str, now: datetime) -> Attempt:
     """What an attempt in any open state becomes by an answer."""
     if attempt.status in (AttemptStatus.UNKNOWN, AttemptStatus.PENDING):
         if answer in ("done", "found_done"):
-            return outcome.done(attempt, "ref", now)
-        return outcome.after_inquiry(
-            attempt, now, found=answer != "not_found", settle_window=SECOND
-        )
+            return outcome.done(state, attempt, "ref", now)
+        return outcome.after_inquiry(attempt, now, found=answer != "not_found", provable=PROVABLE)
     if answer == "done":
-        return outcome.done(attempt, "ref", now)
+        return outcome.done(state, attempt, "ref", now)
     if answer in ("hard", "soft"):
         return outcome.declined(
             attempt,
@@ -232,7 +231,7 @@ def step_on(
         sent = replace(fresh, status=AttemptStatus.SENT, sent_at=now)
         if answer == "not_found":
             return (*state.attempts, sent)
-        return (*state.attempts, answered(sent, answer, now))
+        return (*state.attempts, answered(state, sent, answer, now))
     assert isinstance(action, Discard | Doubt | Verify)
     old = action.attempt
     if isinstance(action, Discard):
@@ -240,7 +239,7 @@ def step_on(
     elif isinstance(action, Doubt):
         new = outcome.in_doubt(old, AttemptStatus.UNKNOWN, "interrupted", now)
     else:
-        new = answered(old, answer, now)
+        new = answered(state, old, answer, now)
     return tuple(new if a.attempt_id == old.attempt_id else a for a in state.attempts)
 
 
@@ -337,7 +336,10 @@ def test_no_state_asks_for_a_second_charge_where_one_may_live(status: AttemptSta
     action = decide(state)
     if status is AttemptStatus.SUCCEEDED:
         assert action == Take(1, "down")
-    elif status is AttemptStatus.DECLINED:
+    elif status is AttemptStatus.LATE_CHARGE:
+        assert isinstance(action, Follow)
+        assert action.operation is Operation.REFUND
+    elif status in (AttemptStatus.REVERSED, AttemptStatus.DECLINED):
         assert action == Finish(PaymentStatus.FAILED)
     else:
         assert action == Take(0, "w")
@@ -419,28 +421,57 @@ def test_a_refused_refund_does_not_keep_the_other_steps() -> None:
     assert isinstance(decide(after(*tries, given_back)), Rest)
 
 
-def test_questions_follow_the_schedule_and_never_stop() -> None:
+def test_questions_follow_the_schedule_while_there_can_be_proof() -> None:
     waits = [next_question(n, NOW) - NOW for n in range(8)]
     assert waits == [*VERIFY_SCHEDULE, *[timedelta(hours=1)] * 3]
     attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
     now = NOW
     for _ in range(20):
-        attempt = outcome.after_inquiry(attempt, now, found=True, settle_window=SECOND)
+        attempt = outcome.after_inquiry(attempt, now, found=True, provable=PROVABLE)
         assert attempt.status is AttemptStatus.UNKNOWN
         assert attempt.verify_after is not None
         wait = attempt.verify_after - now
         assert SECOND <= wait <= timedelta(hours=1, minutes=6)
         now = attempt.verify_after
+    attempt = outcome.after_inquiry(attempt, PROVABLE.until, found=True, provable=PROVABLE)
+    assert (attempt.status, attempt.verify_after) == (AttemptStatus.MANUAL, None)
+
+
+def test_a_processor_that_cannot_be_asked_is_left_to_an_operator_at_once() -> None:
+    attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
+    mute = outcome.Provable(SECOND, NOW + SECOND, asks=False)
+    early = outcome.after_inquiry(attempt, NOW + SECOND / 2, found=True, provable=mute)
+    assert early.status is AttemptStatus.UNKNOWN
+    over = outcome.after_inquiry(early, NOW + SECOND, found=True, provable=mute)
+    assert over.status is AttemptStatus.MANUAL
+    state = progress(over)
+    assert (decide(state), status_of(state)) == (Rest(), PaymentStatus.RESOLVING)
+
+
+def test_a_schedule_that_was_not_asked_is_not_over() -> None:
+    attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
+    late = outcome.after_inquiry(attempt, PROVABLE.until, found=True, provable=PROVABLE)
+    assert late.status is AttemptStatus.UNKNOWN
+
+
+def test_a_replay_counts_as_sending() -> None:
+    attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN, replayed_at=NOW + SECOND * 9)
+    asked = NOW + SECOND * 9.5
+    for _ in range(2):
+        attempt = outcome.after_inquiry(attempt, asked, found=False, provable=PROVABLE)
+    assert attempt.status is AttemptStatus.UNKNOWN, "the repeat may still be on its way"
+    attempt = outcome.after_inquiry(attempt, NOW + SECOND * 10, found=False, provable=PROVABLE)
+    assert attempt.status is AttemptStatus.NOT_CHARGED
 
 
 def test_absence_is_proof_only_twice_and_late() -> None:
     attempt = charge(0, 1, "w", AttemptStatus.UNKNOWN)
-    early = outcome.after_inquiry(attempt, NOW, found=False, settle_window=SECOND)
-    early = outcome.after_inquiry(early, NOW + SECOND / 2, found=False, settle_window=SECOND)
+    early = outcome.after_inquiry(attempt, NOW, found=False, provable=PROVABLE)
+    early = outcome.after_inquiry(early, NOW + SECOND / 2, found=False, provable=PROVABLE)
     assert early.status is AttemptStatus.UNKNOWN, "twice, but too early"
-    late = outcome.after_inquiry(attempt, NOW + SECOND * 9, found=False, settle_window=SECOND)
+    late = outcome.after_inquiry(attempt, NOW + SECOND * 9, found=False, provable=PROVABLE)
     assert late.status is AttemptStatus.UNKNOWN, "late, but once"
-    proven = outcome.after_inquiry(early, NOW + SECOND, found=False, settle_window=SECOND)
+    proven = outcome.after_inquiry(early, NOW + SECOND, found=False, provable=PROVABLE)
     assert proven.status is AttemptStatus.NOT_CHARGED
     assert (proven.error_code, proven.retryable, proven.latency_ms) == ("timeout", True, 1000)
 

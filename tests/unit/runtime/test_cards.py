@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.runtime.cards import MASK, SPAN_MAX, holds_card_number, without_card_numbers
+from services.runtime.cards import (
+    MASK,
+    SPAN_MAX,
+    holds_card_number,
+    remark,
+    without_card_numbers,
+)
 
 VISA = "4242424242424242"
 # One number at least for each range and length that occurs in the field.
@@ -290,3 +296,12 @@ def test_a_search_ends_soon() -> None:
 def test_the_check_digit_counts() -> None:
     for last in "013456789":
         assert not holds_card_number(VISA[:-1] + last)
+
+
+def test_a_remark_is_no_longer_than_it_was() -> None:
+    assert remark("refund to 4111-1111-1111-1111, twice") == "refund to [card number], twice"
+    # The shortest number there is has a digit less than the mask has characters.
+    shortest = "501800000009"
+    assert holds_card_number(shortest)
+    assert remark(shortest) == "[card number"
+    assert remark("order 4711") == "order 4711"

@@ -40,6 +40,13 @@ _REFUND_PAYMENT = Method(
     repeatable=True,
     has_request_id=True,
 )
+_RESOLVE_ATTEMPT = Method(
+    "/payments.orchestration.v1.PaymentService/ResolveAttempt",
+    orchestration_v1.ResolveAttemptRequest,
+    orchestration_v1.ResolveAttemptResponse,
+    repeatable=True,
+    has_request_id=True,
+)
 _PLAN_PAYMENT = Method(
     "/payments.orchestration.v1.PaymentService/PlanPayment",
     orchestration_v1.PlanPaymentRequest,
@@ -92,7 +99,7 @@ class PaymentService:
         instruction's status. One instruction is carried out at a time.
 
         Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
-        moment).
+        moment), PAYMENT_AWAITS_VERDICT.
         """
         return self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
 
@@ -116,6 +123,18 @@ class PaymentService:
         Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
         """
         return self._caller.unary(_REFUND_PAYMENT, request, timeout)
+
+    def resolve_attempt(
+        self, request: orchestration_v1.ResolveAttemptRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ResolveAttemptResponse:
+        """ResolveAttempt tells the outcome of an attempt that no processor can prove any more
+        (MANUAL), audited, and lets its payment go on. It answers as CapturePayment does. A verdict
+        that the processor contradicts later is handled as any word that comes late: what was
+        charged after all is given back.
+
+        Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
+        """
+        return self._caller.unary(_RESOLVE_ATTEMPT, request, timeout)
 
     def plan_payment(
         self, request: orchestration_v1.PlanPaymentRequest, *, timeout: float | None = None
@@ -180,7 +199,7 @@ class AsyncPaymentService:
         instruction's status. One instruction is carried out at a time.
 
         Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
-        moment).
+        moment), PAYMENT_AWAITS_VERDICT.
         """
         return await self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
 
@@ -204,6 +223,18 @@ class AsyncPaymentService:
         Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
         """
         return await self._caller.unary(_REFUND_PAYMENT, request, timeout)
+
+    async def resolve_attempt(
+        self, request: orchestration_v1.ResolveAttemptRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ResolveAttemptResponse:
+        """ResolveAttempt tells the outcome of an attempt that no processor can prove any more
+        (MANUAL), audited, and lets its payment go on. It answers as CapturePayment does. A verdict
+        that the processor contradicts later is handled as any word that comes late: what was
+        charged after all is given back.
+
+        Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
+        """
+        return await self._caller.unary(_RESOLVE_ATTEMPT, request, timeout)
 
     async def plan_payment(
         self, request: orchestration_v1.PlanPaymentRequest, *, timeout: float | None = None

@@ -130,7 +130,7 @@ async def ground(
 
     def build(runtime: Runtime) -> Service:
         taken.append(runtime)
-        service, _, _ = bootstrap.assemble(runtime)
+        service = bootstrap.assemble(runtime).service
         return Service(service.servicers, stop=service.stop)
 
     served = Manifest("orchestration", needs=manifest.SERVICE.needs, builder=build)

@@ -60,9 +60,9 @@ async def served_peer(
     async with (
         localstripe() as peer,
         cutting(peer.port, stall_seconds=2.2) as (cutter, port),
-        serving(database_url, [], **settings) as (mesh, runs, booker, clock),
+        serving(database_url, [], **settings) as (mesh, runs, booker, clock, apply),
     ):
-        bench = Bench(mesh, runs, booker, clock, database_url, "nobody")
+        bench = Bench(mesh, runs, booker, clock, database_url, "nobody", apply)
         yield Shop(bench, peer, cutter, f"http://127.0.0.1:{port}", folder)
 
 
@@ -71,7 +71,7 @@ def shop(served_peer: Shop) -> Shop:
     """A fresh tenant."""
     of = served_peer.bench
     tenant_id = f"t-{uuid.uuid4().hex[:12]}"
-    bench = Bench(of.mesh, of.runs, of.booker, of.clock, of.urls, tenant_id)
+    bench = Bench(of.mesh, of.runs, of.booker, of.clock, of.urls, tenant_id, of.apply)
     served_peer.cutter.fault = lambda request: Fault.NONE
     return Shop(
         bench, served_peer.peer, served_peer.cutter, served_peer.base_url, served_peer.folder

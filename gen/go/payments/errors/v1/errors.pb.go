@@ -697,6 +697,18 @@ const (
 	//
 	//	{"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
 	ErrorReason_ERROR_REASON_FEE_MISSING ErrorReason = 623
+	// No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+	//
+	// Metadata: `attempt_id`, `status`.
+	//
+	//	{"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+	ErrorReason_ERROR_REASON_ATTEMPT_NOT_MANUAL ErrorReason = 606
+	// An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+	//
+	// Metadata: `payment_id`, `attempt_id`.
+	//
+	//	{"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
+	ErrorReason_ERROR_REASON_PAYMENT_AWAITS_VERDICT ErrorReason = 607
 	// A payout is greater than what the party is owed in its currency. `carried_minor` says how much that is, in minor units.
 	//
 	// Metadata: `party`, `currency_code`, `carried_minor`.
@@ -1017,6 +1029,8 @@ var (
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
 		623: "ERROR_REASON_FEE_MISSING",
+		606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
+		607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
 		750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
 		751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
 		752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1155,6 +1169,8 @@ var (
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
 		"ERROR_REASON_FEE_MISSING":                  623,
+		"ERROR_REASON_ATTEMPT_NOT_MANUAL":           606,
+		"ERROR_REASON_PAYMENT_AWAITS_VERDICT":       607,
 		"ERROR_REASON_PAYOUT_EXCEEDS_BALANCE":       750,
 		"ERROR_REASON_PAYOUT_STATUS_CONFLICT":       751,
 		"ERROR_REASON_PAYOUT_NOT_BOOKABLE":          752,
@@ -1223,7 +1239,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xde'\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xae(\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1327,7 +1343,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +
-	"\x18ERROR_REASON_FEE_MISSING\x10\xef\x04\x12(\n" +
+	"\x18ERROR_REASON_FEE_MISSING\x10\xef\x04\x12$\n" +
+	"\x1fERROR_REASON_ATTEMPT_NOT_MANUAL\x10\xde\x04\x12(\n" +
+	"#ERROR_REASON_PAYMENT_AWAITS_VERDICT\x10\xdf\x04\x12(\n" +
 	"#ERROR_REASON_PAYOUT_EXCEEDS_BALANCE\x10\xee\x05\x12(\n" +
 	"#ERROR_REASON_PAYOUT_STATUS_CONFLICT\x10\xef\x05\x12%\n" +
 	" ERROR_REASON_PAYOUT_NOT_BOOKABLE\x10\xf0\x05\x12!\n" +

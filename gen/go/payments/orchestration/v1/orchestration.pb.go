@@ -228,6 +228,59 @@ func (IssueSeverity) EnumDescriptor() ([]byte, []int) {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{2}
 }
 
+// Verdict is what an operator found out about an attempt.
+type Verdict int32
+
+const (
+	// Not known to this reader.
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	// The processor did what it was asked for.
+	Verdict_VERDICT_SUCCEEDED Verdict = 1
+	// The processor did not act. What a step begins with is not tried again: the step has failed.
+	Verdict_VERDICT_NOT_CHARGED Verdict = 2
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "VERDICT_SUCCEEDED",
+		2: "VERDICT_NOT_CHARGED",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"VERDICT_SUCCEEDED":   1,
+		"VERDICT_NOT_CHARGED": 2,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[3].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[3]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
+}
+
 // Operation is what a processor is asked for.
 type Operation int32
 
@@ -277,11 +330,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[3].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[4].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[3]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[4]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -290,7 +343,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
 }
 
 // AttemptStatus is where an attempt stands.
@@ -317,21 +370,31 @@ const (
 	AttemptStatus_ATTEMPT_STATUS_NOT_SENT AttemptStatus = 8
 	// Work was interrupted before the attempt was sent; it never will be.
 	AttemptStatus_ATTEMPT_STATUS_VOIDED_UNSENT AttemptStatus = 9
+	// Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+	// if it had.
+	AttemptStatus_ATTEMPT_STATUS_MANUAL AttemptStatus = 10
+	// The processor did after all what had counted as not done. What it took is given back by itself.
+	AttemptStatus_ATTEMPT_STATUS_LATE_CHARGE AttemptStatus = 11
+	// What was done too late is given back, or let go.
+	AttemptStatus_ATTEMPT_STATUS_REVERSED AttemptStatus = 12
 )
 
 // Enum value maps for AttemptStatus.
 var (
 	AttemptStatus_name = map[int32]string{
-		0: "ATTEMPT_STATUS_UNSPECIFIED",
-		1: "ATTEMPT_STATUS_CREATED",
-		2: "ATTEMPT_STATUS_SENT",
-		3: "ATTEMPT_STATUS_SUCCEEDED",
-		4: "ATTEMPT_STATUS_DECLINED",
-		5: "ATTEMPT_STATUS_PENDING",
-		6: "ATTEMPT_STATUS_UNKNOWN",
-		7: "ATTEMPT_STATUS_NOT_CHARGED",
-		8: "ATTEMPT_STATUS_NOT_SENT",
-		9: "ATTEMPT_STATUS_VOIDED_UNSENT",
+		0:  "ATTEMPT_STATUS_UNSPECIFIED",
+		1:  "ATTEMPT_STATUS_CREATED",
+		2:  "ATTEMPT_STATUS_SENT",
+		3:  "ATTEMPT_STATUS_SUCCEEDED",
+		4:  "ATTEMPT_STATUS_DECLINED",
+		5:  "ATTEMPT_STATUS_PENDING",
+		6:  "ATTEMPT_STATUS_UNKNOWN",
+		7:  "ATTEMPT_STATUS_NOT_CHARGED",
+		8:  "ATTEMPT_STATUS_NOT_SENT",
+		9:  "ATTEMPT_STATUS_VOIDED_UNSENT",
+		10: "ATTEMPT_STATUS_MANUAL",
+		11: "ATTEMPT_STATUS_LATE_CHARGE",
+		12: "ATTEMPT_STATUS_REVERSED",
 	}
 	AttemptStatus_value = map[string]int32{
 		"ATTEMPT_STATUS_UNSPECIFIED":   0,
@@ -344,6 +407,9 @@ var (
 		"ATTEMPT_STATUS_NOT_CHARGED":   7,
 		"ATTEMPT_STATUS_NOT_SENT":      8,
 		"ATTEMPT_STATUS_VOIDED_UNSENT": 9,
+		"ATTEMPT_STATUS_MANUAL":        10,
+		"ATTEMPT_STATUS_LATE_CHARGE":   11,
+		"ATTEMPT_STATUS_REVERSED":      12,
 	}
 )
 
@@ -358,11 +424,11 @@ func (x AttemptStatus) String() string {
 }
 
 func (AttemptStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[4].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[5].Descriptor()
 }
 
 func (AttemptStatus) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[4]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[5]
 }
 
 func (x AttemptStatus) Number() protoreflect.EnumNumber {
@@ -371,7 +437,7 @@ func (x AttemptStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AttemptStatus.Descriptor instead.
 func (AttemptStatus) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
 }
 
 // Payment collects one amount, in one step or more, and knows of each step whether it was charged.
@@ -1262,6 +1328,10 @@ type Attempt struct {
 	SettledAt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=settled_at,json=settledAt,proto3" json:"settled_at,omitempty"`
 	// Instruction that asked for it; empty for what the payment does by itself.
 	InstructionId string `protobuf:"bytes,19,opt,name=instruction_id,json=instructionId,proto3" json:"instruction_id,omitempty"`
+	// Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to.
+	ResolvedBy string `protobuf:"bytes,20,opt,name=resolved_by,json=resolvedBy,proto3" json:"resolved_by,omitempty"`
+	// What that person saw.
+	Evidence      string `protobuf:"bytes,21,opt,name=evidence,proto3" json:"evidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1429,6 +1499,20 @@ func (x *Attempt) GetInstructionId() string {
 	return ""
 }
 
+func (x *Attempt) GetResolvedBy() string {
+	if x != nil {
+		return x.ResolvedBy
+	}
+	return ""
+}
+
+func (x *Attempt) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
+}
+
 var File_payments_orchestration_v1_orchestration_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
@@ -1522,7 +1606,7 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x12\x16\n" +
 	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xc8\x06\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\x85\a\n" +
 	"\aAttempt\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1d\n" +
@@ -1549,7 +1633,10 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\asent_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x129\n" +
 	"\n" +
 	"settled_at\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tsettledAt\x12%\n" +
-	"\x0einstruction_id\x18\x13 \x01(\tR\rinstructionId*\x98\x01\n" +
+	"\x0einstruction_id\x18\x13 \x01(\tR\rinstructionId\x12\x1f\n" +
+	"\vresolved_by\x18\x14 \x01(\tR\n" +
+	"resolvedBy\x12\x1a\n" +
+	"\bevidence\x18\x15 \x01(\tR\bevidence*\x98\x01\n" +
 	"\x11InstructionStatus\x12\"\n" +
 	"\x1eINSTRUCTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aINSTRUCTION_STATUS_PENDING\x10\x01\x12 \n" +
@@ -1572,14 +1659,18 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x1aISSUE_SEVERITY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ISSUE_SEVERITY_INFO\x10\x01\x12\x1a\n" +
 	"\x16ISSUE_SEVERITY_WARNING\x10\x02\x12\x18\n" +
-	"\x14ISSUE_SEVERITY_ERROR\x10\x03*\x96\x01\n" +
+	"\x14ISSUE_SEVERITY_ERROR\x10\x03*R\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11VERDICT_SUCCEEDED\x10\x01\x12\x17\n" +
+	"\x13VERDICT_NOT_CHARGED\x10\x02*\x96\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_CHARGE\x10\x01\x12\x14\n" +
 	"\x10OPERATION_REFUND\x10\x02\x12\x17\n" +
 	"\x13OPERATION_AUTHORIZE\x10\x03\x12\x15\n" +
 	"\x11OPERATION_CAPTURE\x10\x04\x12\x12\n" +
-	"\x0eOPERATION_VOID\x10\x05*\xb6\x02\n" +
+	"\x0eOPERATION_VOID\x10\x05*\x8e\x03\n" +
 	"\rAttemptStatus\x12\x1e\n" +
 	"\x1aATTEMPT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ATTEMPT_STATUS_CREATED\x10\x01\x12\x17\n" +
@@ -1590,7 +1681,11 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x16ATTEMPT_STATUS_UNKNOWN\x10\x06\x12\x1e\n" +
 	"\x1aATTEMPT_STATUS_NOT_CHARGED\x10\a\x12\x1b\n" +
 	"\x17ATTEMPT_STATUS_NOT_SENT\x10\b\x12 \n" +
-	"\x1cATTEMPT_STATUS_VOIDED_UNSENT\x10\tB\xf8\x01\n" +
+	"\x1cATTEMPT_STATUS_VOIDED_UNSENT\x10\t\x12\x19\n" +
+	"\x15ATTEMPT_STATUS_MANUAL\x10\n" +
+	"\x12\x1e\n" +
+	"\x1aATTEMPT_STATUS_LATE_CHARGE\x10\v\x12\x1b\n" +
+	"\x17ATTEMPT_STATUS_REVERSED\x10\fB\xf8\x01\n" +
 	"\x1dcom.payments.orchestration.v1B\x12OrchestrationProtoP\x01Z=tollmesh.dev/gen/go/payments/orchestration/v1;orchestrationv1\xa2\x02\x03POX\xaa\x02\x19Payments.Orchestration.V1\xca\x02\x19Payments\\Orchestration\\V1\xe2\x02%Payments\\Orchestration\\V1\\GPBMetadata\xea\x02\x1bPayments::Orchestration::V1b\x06proto3"
 
 var (
@@ -1605,65 +1700,66 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
 	(PaymentStatus)(0),            // 1: payments.orchestration.v1.PaymentStatus
 	(IssueSeverity)(0),            // 2: payments.orchestration.v1.IssueSeverity
-	(Operation)(0),                // 3: payments.orchestration.v1.Operation
-	(AttemptStatus)(0),            // 4: payments.orchestration.v1.AttemptStatus
-	(*Payment)(nil),               // 5: payments.orchestration.v1.Payment
-	(*PaymentAmounts)(nil),        // 6: payments.orchestration.v1.PaymentAmounts
-	(*Instruction)(nil),           // 7: payments.orchestration.v1.Instruction
-	(*CoreRequestContext)(nil),    // 8: payments.orchestration.v1.CoreRequestContext
-	(*MethodPreference)(nil),      // 9: payments.orchestration.v1.MethodPreference
-	(*ValidationIssue)(nil),       // 10: payments.orchestration.v1.ValidationIssue
-	(*Decision)(nil),              // 11: payments.orchestration.v1.Decision
-	(*Candidate)(nil),             // 12: payments.orchestration.v1.Candidate
-	(*Attempt)(nil),               // 13: payments.orchestration.v1.Attempt
-	nil,                           // 14: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 15: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 16: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(v12.Capture)(0),              // 18: payments.config.v1.Capture
-	(*v13.Money)(nil),             // 19: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 20: payments.result.v1.ErrorCode
+	(Verdict)(0),                  // 3: payments.orchestration.v1.Verdict
+	(Operation)(0),                // 4: payments.orchestration.v1.Operation
+	(AttemptStatus)(0),            // 5: payments.orchestration.v1.AttemptStatus
+	(*Payment)(nil),               // 6: payments.orchestration.v1.Payment
+	(*PaymentAmounts)(nil),        // 7: payments.orchestration.v1.PaymentAmounts
+	(*Instruction)(nil),           // 8: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),    // 9: payments.orchestration.v1.CoreRequestContext
+	(*MethodPreference)(nil),      // 10: payments.orchestration.v1.MethodPreference
+	(*ValidationIssue)(nil),       // 11: payments.orchestration.v1.ValidationIssue
+	(*Decision)(nil),              // 12: payments.orchestration.v1.Decision
+	(*Candidate)(nil),             // 13: payments.orchestration.v1.Candidate
+	(*Attempt)(nil),               // 14: payments.orchestration.v1.Attempt
+	nil,                           // 15: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 16: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 17: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 19: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 20: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 21: payments.result.v1.ErrorCode
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
-	8,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	15, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	9,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	16, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
 	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	16, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	13, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	17, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	17, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	18, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
-	6,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
-	7,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
-	19, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
-	19, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
-	19, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
-	19, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
-	3,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
-	19, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
-	19, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	17, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	14, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	18, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	18, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	19, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	7,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
+	8,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
+	20, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	20, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	20, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	20, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	4,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
+	20, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	20, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
 	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
-	17, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
-	10, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
-	9,  // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	14, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	18, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
-	19, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	18, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	11, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
+	10, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
+	15, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	19, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	20, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
 	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	12, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
-	3,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	19, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
-	4,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	20, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	17, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	17, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	17, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	13, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
+	4,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
+	20, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	5,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
+	21, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	18, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	18, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	18, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
 	33, // [33:33] is the sub-list for method output_type
 	33, // [33:33] is the sub-list for method input_type
 	33, // [33:33] is the sub-list for extension type_name
@@ -1681,7 +1777,7 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,

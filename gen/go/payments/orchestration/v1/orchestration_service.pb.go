@@ -573,6 +573,134 @@ func (x *RefundPaymentResponse) GetInstruction() *Instruction {
 	return nil
 }
 
+// ResolveAttemptRequest carries an operator's verdict.
+type ResolveAttemptRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the request: the same again changes nothing more.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The attempt.
+	AttemptId string `protobuf:"bytes,2,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
+	// What was found out.
+	Verdict Verdict `protobuf:"varint,3,opt,name=verdict,proto3,enum=payments.orchestration.v1.Verdict" json:"verdict,omitempty"`
+	// Where and how it was found out, e.g. the processor's id of the charge; kept, without card numbers.
+	Evidence      string `protobuf:"bytes,4,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveAttemptRequest) Reset() {
+	*x = ResolveAttemptRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveAttemptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveAttemptRequest) ProtoMessage() {}
+
+func (x *ResolveAttemptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveAttemptRequest.ProtoReflect.Descriptor instead.
+func (*ResolveAttemptRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResolveAttemptRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ResolveAttemptRequest) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
+}
+
+func (x *ResolveAttemptRequest) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *ResolveAttemptRequest) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
+}
+
+// ResolveAttemptResponse answers ResolveAttempt.
+type ResolveAttemptResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	Payment *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	// The attempt.
+	Attempt       *Attempt `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveAttemptResponse) Reset() {
+	*x = ResolveAttemptResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveAttemptResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveAttemptResponse) ProtoMessage() {}
+
+func (x *ResolveAttemptResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveAttemptResponse.ProtoReflect.Descriptor instead.
+func (*ResolveAttemptResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ResolveAttemptResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *ResolveAttemptResponse) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
 // PlanPaymentRequest carries a request that is only to be planned.
 type PlanPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -589,7 +717,7 @@ type PlanPaymentRequest struct {
 
 func (x *PlanPaymentRequest) Reset() {
 	*x = PlanPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +729,7 @@ func (x *PlanPaymentRequest) String() string {
 func (*PlanPaymentRequest) ProtoMessage() {}
 
 func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +742,7 @@ func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentRequest.ProtoReflect.Descriptor instead.
 func (*PlanPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{8}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanPaymentRequest) GetRequest() isPlanPaymentRequest_Request {
@@ -677,7 +805,7 @@ type PlanPaymentResponse struct {
 
 func (x *PlanPaymentResponse) Reset() {
 	*x = PlanPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +817,7 @@ func (x *PlanPaymentResponse) String() string {
 func (*PlanPaymentResponse) ProtoMessage() {}
 
 func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[9]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +830,7 @@ func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentResponse.ProtoReflect.Descriptor instead.
 func (*PlanPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{9}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanPaymentResponse) GetContext() *CoreRequestContext {
@@ -744,7 +872,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +884,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +897,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetPaymentRequest) GetPaymentId() string {
@@ -790,7 +918,7 @@ type GetPaymentResponse struct {
 
 func (x *GetPaymentResponse) Reset() {
 	*x = GetPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +930,7 @@ func (x *GetPaymentResponse) String() string {
 func (*GetPaymentResponse) ProtoMessage() {}
 
 func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +943,7 @@ func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentResponse.ProtoReflect.Descriptor instead.
 func (*GetPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetPaymentResponse) GetPayment() *Payment {
@@ -844,7 +972,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +984,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +997,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListPaymentsRequest) GetMerchantId() string {
@@ -920,7 +1048,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1060,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1073,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*Payment {
@@ -975,7 +1103,7 @@ type PutMerchantConfigRequest struct {
 
 func (x *PutMerchantConfigRequest) Reset() {
 	*x = PutMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1115,7 @@ func (x *PutMerchantConfigRequest) String() string {
 func (*PutMerchantConfigRequest) ProtoMessage() {}
 
 func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1128,7 @@ func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PutMerchantConfigRequest) GetRequestId() string {
@@ -1028,7 +1156,7 @@ type PutMerchantConfigResponse struct {
 
 func (x *PutMerchantConfigResponse) Reset() {
 	*x = PutMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1168,7 @@ func (x *PutMerchantConfigResponse) String() string {
 func (*PutMerchantConfigResponse) ProtoMessage() {}
 
 func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1181,7 @@ func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PutMerchantConfigResponse) GetVersion() int32 {
@@ -1076,7 +1204,7 @@ type GetMerchantConfigRequest struct {
 
 func (x *GetMerchantConfigRequest) Reset() {
 	*x = GetMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1216,7 @@ func (x *GetMerchantConfigRequest) String() string {
 func (*GetMerchantConfigRequest) ProtoMessage() {}
 
 func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1229,7 @@ func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetMerchantConfigRequest) GetMerchantId() string {
@@ -1129,7 +1257,7 @@ type GetMerchantConfigResponse struct {
 
 func (x *GetMerchantConfigResponse) Reset() {
 	*x = GetMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1269,7 @@ func (x *GetMerchantConfigResponse) String() string {
 func (*GetMerchantConfigResponse) ProtoMessage() {}
 
 func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1282,7 @@ func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetMerchantConfigResponse) GetConfig() *v12.MerchantConfig {
@@ -1179,7 +1307,7 @@ type ListMerchantConfigVersionsRequest struct {
 
 func (x *ListMerchantConfigVersionsRequest) Reset() {
 	*x = ListMerchantConfigVersionsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1319,7 @@ func (x *ListMerchantConfigVersionsRequest) String() string {
 func (*ListMerchantConfigVersionsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1332,7 @@ func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use ListMerchantConfigVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListMerchantConfigVersionsRequest) GetMerchantId() string {
@@ -1241,7 +1369,7 @@ type ListMerchantConfigVersionsResponse struct {
 
 func (x *ListMerchantConfigVersionsResponse) Reset() {
 	*x = ListMerchantConfigVersionsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1381,7 @@ func (x *ListMerchantConfigVersionsResponse) String() string {
 func (*ListMerchantConfigVersionsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1394,7 @@ func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ListMerchantConfigVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{19}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListMerchantConfigVersionsResponse) GetConfigs() []*v12.MerchantConfig {
@@ -1296,7 +1424,7 @@ type ListMerchantConfigsRequest struct {
 
 func (x *ListMerchantConfigsRequest) Reset() {
 	*x = ListMerchantConfigsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1436,7 @@ func (x *ListMerchantConfigsRequest) String() string {
 func (*ListMerchantConfigsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1449,7 @@ func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{20}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMerchantConfigsRequest) GetPageSize() int32 {
@@ -1351,7 +1479,7 @@ type ListMerchantConfigsResponse struct {
 
 func (x *ListMerchantConfigsResponse) Reset() {
 	*x = ListMerchantConfigsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1491,7 @@ func (x *ListMerchantConfigsResponse) String() string {
 func (*ListMerchantConfigsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1504,7 @@ func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{21}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMerchantConfigsResponse) GetConfigs() []*v12.MerchantConfig {
@@ -1442,7 +1570,20 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"\x9f\x01\n" +
 	"\x15RefundPaymentResponse\x12<\n" +
 	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12H\n" +
-	"\vinstruction\x18\x02 \x01(\v2&.payments.orchestration.v1.InstructionR\vinstruction\"\x9b\x01\n" +
+	"\vinstruction\x18\x02 \x01(\v2&.payments.orchestration.v1.InstructionR\vinstruction\"\xdd\x01\n" +
+	"\x15ResolveAttemptRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12)\n" +
+	"\n" +
+	"attempt_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\tattemptId\x12H\n" +
+	"\averdict\x18\x03 \x01(\x0e2\".payments.orchestration.v1.VerdictB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\averdict\x12&\n" +
+	"\bevidence\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\bevidence\"\x94\x01\n" +
+	"\x16ResolveAttemptResponse\x12<\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12<\n" +
+	"\aattempt\x18\x02 \x01(\v2\".payments.orchestration.v1.AttemptR\aattempt\"\x9b\x01\n" +
 	"\x12PlanPaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +
@@ -1500,7 +1641,7 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n" +
 	"\x1bListMerchantConfigsResponse\x12<\n" +
 	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xea\t\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xab\v\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
@@ -1509,7 +1650,9 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\vVoidPayment\x12-.payments.orchestration.v1.VoidPaymentRequest\x1a..payments.orchestration.v1.VoidPaymentResponse\"D\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02#:\x01*\"\x1e/v1/payments/{payment_id}:void\x12\xba\x01\n" +
 	"\rRefundPayment\x12/.payments.orchestration.v1.RefundPaymentRequest\x1a0.payments.orchestration.v1.RefundPaymentResponse\"F\x8a\xe7\x18\x17\n" +
-	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02%:\x01*\" /v1/payments/{payment_id}:refund\x12\xa2\x01\n" +
+	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02%:\x01*\" /v1/payments/{payment_id}:refund\x12\xbe\x01\n" +
+	"\x0eResolveAttempt\x120.payments.orchestration.v1.ResolveAttemptRequest\x1a1.payments.orchestration.v1.ResolveAttemptResponse\"G\x8a\xe7\x18\x17\n" +
+	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02&:\x01*\"!/v1/attempts/{attempt_id}:resolve\x12\xa2\x01\n" +
 	"\vPlanPayment\x12-.payments.orchestration.v1.PlanPaymentRequest\x1a..payments.orchestration.v1.PlanPaymentResponse\"4\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/payments:plan\x12\xad\x01\n" +
 	"\n" +
@@ -1540,7 +1683,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -1550,80 +1693,89 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*VoidPaymentResponse)(nil),                // 5: payments.orchestration.v1.VoidPaymentResponse
 	(*RefundPaymentRequest)(nil),               // 6: payments.orchestration.v1.RefundPaymentRequest
 	(*RefundPaymentResponse)(nil),              // 7: payments.orchestration.v1.RefundPaymentResponse
-	(*PlanPaymentRequest)(nil),                 // 8: payments.orchestration.v1.PlanPaymentRequest
-	(*PlanPaymentResponse)(nil),                // 9: payments.orchestration.v1.PlanPaymentResponse
-	(*GetPaymentRequest)(nil),                  // 10: payments.orchestration.v1.GetPaymentRequest
-	(*GetPaymentResponse)(nil),                 // 11: payments.orchestration.v1.GetPaymentResponse
-	(*ListPaymentsRequest)(nil),                // 12: payments.orchestration.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),               // 13: payments.orchestration.v1.ListPaymentsResponse
-	(*PutMerchantConfigRequest)(nil),           // 14: payments.orchestration.v1.PutMerchantConfigRequest
-	(*PutMerchantConfigResponse)(nil),          // 15: payments.orchestration.v1.PutMerchantConfigResponse
-	(*GetMerchantConfigRequest)(nil),           // 16: payments.orchestration.v1.GetMerchantConfigRequest
-	(*GetMerchantConfigResponse)(nil),          // 17: payments.orchestration.v1.GetMerchantConfigResponse
-	(*ListMerchantConfigVersionsRequest)(nil),  // 18: payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	(*ListMerchantConfigVersionsResponse)(nil), // 19: payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	(*ListMerchantConfigsRequest)(nil),         // 20: payments.orchestration.v1.ListMerchantConfigsRequest
-	(*ListMerchantConfigsResponse)(nil),        // 21: payments.orchestration.v1.ListMerchantConfigsResponse
-	(*structpb.Struct)(nil),                    // 22: google.protobuf.Struct
-	(*v1.Money)(nil),                           // 23: payments.type.v1.Money
-	(*Payment)(nil),                            // 24: payments.orchestration.v1.Payment
-	(*Instruction)(nil),                        // 25: payments.orchestration.v1.Instruction
-	(*CoreRequestContext)(nil),                 // 26: payments.orchestration.v1.CoreRequestContext
-	(*v11.PaymentPlan)(nil),                    // 27: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 28: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 29: payments.orchestration.v1.PaymentStatus
-	(*v12.MerchantConfig)(nil),                 // 30: payments.config.v1.MerchantConfig
+	(*ResolveAttemptRequest)(nil),              // 8: payments.orchestration.v1.ResolveAttemptRequest
+	(*ResolveAttemptResponse)(nil),             // 9: payments.orchestration.v1.ResolveAttemptResponse
+	(*PlanPaymentRequest)(nil),                 // 10: payments.orchestration.v1.PlanPaymentRequest
+	(*PlanPaymentResponse)(nil),                // 11: payments.orchestration.v1.PlanPaymentResponse
+	(*GetPaymentRequest)(nil),                  // 12: payments.orchestration.v1.GetPaymentRequest
+	(*GetPaymentResponse)(nil),                 // 13: payments.orchestration.v1.GetPaymentResponse
+	(*ListPaymentsRequest)(nil),                // 14: payments.orchestration.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),               // 15: payments.orchestration.v1.ListPaymentsResponse
+	(*PutMerchantConfigRequest)(nil),           // 16: payments.orchestration.v1.PutMerchantConfigRequest
+	(*PutMerchantConfigResponse)(nil),          // 17: payments.orchestration.v1.PutMerchantConfigResponse
+	(*GetMerchantConfigRequest)(nil),           // 18: payments.orchestration.v1.GetMerchantConfigRequest
+	(*GetMerchantConfigResponse)(nil),          // 19: payments.orchestration.v1.GetMerchantConfigResponse
+	(*ListMerchantConfigVersionsRequest)(nil),  // 20: payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	(*ListMerchantConfigVersionsResponse)(nil), // 21: payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	(*ListMerchantConfigsRequest)(nil),         // 22: payments.orchestration.v1.ListMerchantConfigsRequest
+	(*ListMerchantConfigsResponse)(nil),        // 23: payments.orchestration.v1.ListMerchantConfigsResponse
+	(*structpb.Struct)(nil),                    // 24: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 25: payments.type.v1.Money
+	(*Payment)(nil),                            // 26: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 27: payments.orchestration.v1.Instruction
+	(Verdict)(0),                               // 28: payments.orchestration.v1.Verdict
+	(*Attempt)(nil),                            // 29: payments.orchestration.v1.Attempt
+	(*CoreRequestContext)(nil),                 // 30: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 31: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 32: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 33: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 34: payments.config.v1.MerchantConfig
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	22, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	23, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
-	24, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	23, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
-	24, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	25, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	24, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	25, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	23, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
-	24, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	25, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	22, // 11: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	26, // 12: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	27, // 13: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	28, // 14: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	24, // 15: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	29, // 16: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	24, // 17: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	30, // 18: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	30, // 19: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	30, // 20: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	30, // 21: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	0,  // 22: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 23: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
-	4,  // 24: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
-	6,  // 25: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
-	8,  // 26: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	10, // 27: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	12, // 28: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	14, // 29: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	16, // 30: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	18, // 31: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	20, // 32: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 33: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 34: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
-	5,  // 35: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
-	7,  // 36: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
-	9,  // 37: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	11, // 38: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	13, // 39: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	15, // 40: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	17, // 41: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	19, // 42: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	21, // 43: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	33, // [33:44] is the sub-list for method output_type
-	22, // [22:33] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	24, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	25, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	26, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	25, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	26, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	27, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	26, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	27, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	25, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	26, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	27, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	28, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
+	26, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
+	29, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
+	24, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	30, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	31, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	32, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	26, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	33, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	26, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	34, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	34, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	34, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	34, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	0,  // 25: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 26: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 27: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 28: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 29: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
+	10, // 30: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	12, // 31: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	14, // 32: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	16, // 33: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	18, // 34: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	20, // 35: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	22, // 36: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 37: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 38: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 39: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 40: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 41: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
+	11, // 42: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	13, // 43: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	15, // 44: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	17, // 45: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	19, // 46: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	21, // 47: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	23, // 48: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	37, // [37:49] is the sub-list for method output_type
+	25, // [25:37] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -1636,7 +1788,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 		(*CreatePaymentRequest_ExternalRequest)(nil),
 		(*CreatePaymentRequest_RawRequest)(nil),
 	}
-	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[8].OneofWrappers = []any{
+	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10].OneofWrappers = []any{
 		(*PlanPaymentRequest_ExternalRequest)(nil),
 		(*PlanPaymentRequest_RawRequest)(nil),
 	}
@@ -1646,7 +1798,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

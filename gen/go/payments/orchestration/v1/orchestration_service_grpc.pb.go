@@ -23,6 +23,7 @@ const (
 	PaymentService_CapturePayment_FullMethodName = "/payments.orchestration.v1.PaymentService/CapturePayment"
 	PaymentService_VoidPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/VoidPayment"
 	PaymentService_RefundPayment_FullMethodName  = "/payments.orchestration.v1.PaymentService/RefundPayment"
+	PaymentService_ResolveAttempt_FullMethodName = "/payments.orchestration.v1.PaymentService/ResolveAttempt"
 	PaymentService_PlanPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/PlanPayment"
 	PaymentService_GetPayment_FullMethodName     = "/payments.orchestration.v1.PaymentService/GetPayment"
 	PaymentService_ListPayments_FullMethodName   = "/payments.orchestration.v1.PaymentService/ListPayments"
@@ -46,7 +47,7 @@ type PaymentServiceClient interface {
 	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
 	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
 	CapturePayment(ctx context.Context, in *CapturePaymentRequest, opts ...grpc.CallOption) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
@@ -57,6 +58,12 @@ type PaymentServiceClient interface {
 	//
 	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
 	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error)
+	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+	// comes late: what was charged after all is given back.
+	//
+	// Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
+	ResolveAttempt(ctx context.Context, in *ResolveAttemptRequest, opts ...grpc.CallOption) (*ResolveAttemptResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
@@ -114,6 +121,16 @@ func (c *paymentServiceClient) RefundPayment(ctx context.Context, in *RefundPaym
 	return out, nil
 }
 
+func (c *paymentServiceClient) ResolveAttempt(ctx context.Context, in *ResolveAttemptRequest, opts ...grpc.CallOption) (*ResolveAttemptResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveAttemptResponse)
+	err := c.cc.Invoke(ctx, PaymentService_ResolveAttempt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *paymentServiceClient) PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PlanPaymentResponse)
@@ -162,7 +179,7 @@ type PaymentServiceServer interface {
 	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
 	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
 	CapturePayment(context.Context, *CapturePaymentRequest) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
@@ -173,6 +190,12 @@ type PaymentServiceServer interface {
 	//
 	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
 	RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error)
+	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+	// comes late: what was charged after all is given back.
+	//
+	// Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
+	ResolveAttempt(context.Context, *ResolveAttemptRequest) (*ResolveAttemptResponse, error)
 	// PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged.
 	PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
@@ -201,6 +224,9 @@ func (UnimplementedPaymentServiceServer) VoidPayment(context.Context, *VoidPayme
 }
 func (UnimplementedPaymentServiceServer) RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RefundPayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) ResolveAttempt(context.Context, *ResolveAttemptRequest) (*ResolveAttemptResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveAttempt not implemented")
 }
 func (UnimplementedPaymentServiceServer) PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanPayment not implemented")
@@ -304,6 +330,24 @@ func _PaymentService_RefundPayment_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_ResolveAttempt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveAttemptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).ResolveAttempt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_ResolveAttempt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).ResolveAttempt(ctx, req.(*ResolveAttemptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PaymentService_PlanPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PlanPaymentRequest)
 	if err := dec(in); err != nil {
@@ -380,6 +424,10 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RefundPayment",
 			Handler:    _PaymentService_RefundPayment_Handler,
+		},
+		{
+			MethodName: "ResolveAttempt",
+			Handler:    _PaymentService_ResolveAttempt_Handler,
 		},
 		{
 			MethodName: "PlanPayment",

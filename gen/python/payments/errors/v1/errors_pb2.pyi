@@ -810,6 +810,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
     """
+    ERROR_REASON_ATTEMPT_NOT_MANUAL: _ErrorReason.ValueType  # 606
+    """No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+
+    Metadata: `attempt_id`, `status`.
+
+        {"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+    """
+    ERROR_REASON_PAYMENT_AWAITS_VERDICT: _ErrorReason.ValueType  # 607
+    """An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+
+    Metadata: `payment_id`, `attempt_id`.
+
+        {"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
+    """
     ERROR_REASON_PAYOUT_EXCEEDS_BALANCE: _ErrorReason.ValueType  # 750
     """---- Settlement: 750 to 799.
 
@@ -1850,6 +1864,20 @@ ERROR_REASON_FEE_MISSING: ErrorReason.ValueType  # 623
 Metadata: `processor_id`, `method`.
 
     {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+"""
+ERROR_REASON_ATTEMPT_NOT_MANUAL: ErrorReason.ValueType  # 606
+"""No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+
+Metadata: `attempt_id`, `status`.
+
+    {"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+"""
+ERROR_REASON_PAYMENT_AWAITS_VERDICT: ErrorReason.ValueType  # 607
+"""An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+
+Metadata: `payment_id`, `attempt_id`.
+
+    {"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
 """
 ERROR_REASON_PAYOUT_EXCEEDS_BALANCE: ErrorReason.ValueType  # 750
 """---- Settlement: 750 to 799.

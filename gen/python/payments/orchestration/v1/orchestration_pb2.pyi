@@ -138,6 +138,30 @@ ISSUE_SEVERITY_ERROR: IssueSeverity.ValueType  # 3
 """What is to be charged is in doubt: the payment is refused."""
 Global___IssueSeverity: _TypeAlias = IssueSeverity  # noqa: Y015
 
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """Not known to this reader."""
+    VERDICT_SUCCEEDED: _Verdict.ValueType  # 1
+    """The processor did what it was asked for."""
+    VERDICT_NOT_CHARGED: _Verdict.ValueType  # 2
+    """The processor did not act. What a step begins with is not tried again: the step has failed."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """Verdict is what an operator found out about an attempt."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""Not known to this reader."""
+VERDICT_SUCCEEDED: Verdict.ValueType  # 1
+"""The processor did what it was asked for."""
+VERDICT_NOT_CHARGED: Verdict.ValueType  # 2
+"""The processor did not act. What a step begins with is not tried again: the step has failed."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
 class _Operation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -200,6 +224,14 @@ class _AttemptStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attempt
     """The connection was refused before anything was sent."""
     ATTEMPT_STATUS_VOIDED_UNSENT: _AttemptStatus.ValueType  # 9
     """Work was interrupted before the attempt was sent; it never will be."""
+    ATTEMPT_STATUS_MANUAL: _AttemptStatus.ValueType  # 10
+    """Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+    if it had.
+    """
+    ATTEMPT_STATUS_LATE_CHARGE: _AttemptStatus.ValueType  # 11
+    """The processor did after all what had counted as not done. What it took is given back by itself."""
+    ATTEMPT_STATUS_REVERSED: _AttemptStatus.ValueType  # 12
+    """What was done too late is given back, or let go."""
 
 class AttemptStatus(_AttemptStatus, metaclass=_AttemptStatusEnumTypeWrapper):
     """AttemptStatus is where an attempt stands."""
@@ -224,6 +256,14 @@ ATTEMPT_STATUS_NOT_SENT: AttemptStatus.ValueType  # 8
 """The connection was refused before anything was sent."""
 ATTEMPT_STATUS_VOIDED_UNSENT: AttemptStatus.ValueType  # 9
 """Work was interrupted before the attempt was sent; it never will be."""
+ATTEMPT_STATUS_MANUAL: AttemptStatus.ValueType  # 10
+"""Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+if it had.
+"""
+ATTEMPT_STATUS_LATE_CHARGE: AttemptStatus.ValueType  # 11
+"""The processor did after all what had counted as not done. What it took is given back by itself."""
+ATTEMPT_STATUS_REVERSED: AttemptStatus.ValueType  # 12
+"""What was done too late is given back, or let go."""
 Global___AttemptStatus: _TypeAlias = AttemptStatus  # noqa: Y015
 
 @_typing.final
@@ -703,6 +743,8 @@ class Attempt(_message.Message):
     SENT_AT_FIELD_NUMBER: _builtins.int
     SETTLED_AT_FIELD_NUMBER: _builtins.int
     INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
+    RESOLVED_BY_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Id, `att_` and a UUIDv7; the processor gets it as our reference."""
     step_index: _builtins.int
@@ -735,6 +777,10 @@ class Attempt(_message.Message):
     """Time from sending to settling, in milliseconds."""
     instruction_id: _builtins.str
     """Instruction that asked for it; empty for what the payment does by itself."""
+    resolved_by: _builtins.str
+    """Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to."""
+    evidence: _builtins.str
+    """What that person saw."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """Amount asked for."""
@@ -773,10 +819,12 @@ class Attempt(_message.Message):
         sent_at: _timestamp_pb2.Timestamp | None = ...,
         settled_at: _timestamp_pb2.Timestamp | None = ...,
         instruction_id: _builtins.str = ...,
+        resolved_by: _builtins.str = ...,
+        evidence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "sent_at", b"sent_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "evidence", b"evidence", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "resolved_by", b"resolved_by", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -290,6 +290,70 @@ class RefundPaymentResponse(_message.Message):
 Global___RefundPaymentResponse: _TypeAlias = RefundPaymentResponse  # noqa: Y015
 
 @_typing.final
+class ResolveAttemptRequest(_message.Message):
+    """ResolveAttemptRequest carries an operator's verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of the request: the same again changes nothing more."""
+    attempt_id: _builtins.str
+    """The attempt."""
+    verdict: _orchestration_pb2.Verdict.ValueType
+    """What was found out."""
+    evidence: _builtins.str
+    """Where and how it was found out, e.g. the processor's id of the charge; kept, without card numbers."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        attempt_id: _builtins.str = ...,
+        verdict: _orchestration_pb2.Verdict.ValueType = ...,
+        evidence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "evidence", b"evidence", "request_id", b"request_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveAttemptRequest: _TypeAlias = ResolveAttemptRequest  # noqa: Y015
+
+@_typing.final
+class ResolveAttemptResponse(_message.Message):
+    """ResolveAttemptResponse answers ResolveAttempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> _orchestration_pb2.Payment:
+        """The payment."""
+
+    @_builtins.property
+    def attempt(self) -> _orchestration_pb2.Attempt:
+        """The attempt."""
+
+    def __init__(
+        self,
+        *,
+        payment: _orchestration_pb2.Payment | None = ...,
+        attempt: _orchestration_pb2.Attempt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveAttemptResponse: _TypeAlias = ResolveAttemptResponse  # noqa: Y015
+
+@_typing.final
 class PlanPaymentRequest(_message.Message):
     """PlanPaymentRequest carries a request that is only to be planned."""
 

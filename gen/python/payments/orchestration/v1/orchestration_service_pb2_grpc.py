@@ -55,6 +55,11 @@ class PaymentServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.FromString,
                 _registered_method=True)
+        self.ResolveAttempt = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/ResolveAttempt',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptResponse.FromString,
+                _registered_method=True)
         self.PlanPayment = channel.unary_unary(
                 '/payments.orchestration.v1.PaymentService/PlanPayment',
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PlanPaymentRequest.SerializeToString,
@@ -94,7 +99,7 @@ class PaymentServiceServicer:
         reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
         is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +119,17 @@ class PaymentServiceServicer:
         does. Refunds never exceed what was taken, however many come at once.
 
         Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveAttempt(self, request, context):
+        """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+        go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+        comes late: what was charged after all is given back.
+
+        Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,6 +179,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.RefundPayment,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.SerializeToString,
+            ),
+            'ResolveAttempt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveAttempt,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptResponse.SerializeToString,
             ),
             'PlanPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.PlanPayment,
@@ -289,6 +310,33 @@ class PaymentService:
             '/payments.orchestration.v1.PaymentService/RefundPayment',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.RefundPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveAttempt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/ResolveAttempt',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ResolveAttemptResponse.FromString,
             options,
             channel_credentials,
             insecure,

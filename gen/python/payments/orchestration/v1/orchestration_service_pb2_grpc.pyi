@@ -47,7 +47,7 @@ class PaymentServiceStub:
     reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
     is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
     """
     VoidPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
@@ -59,6 +59,13 @@ class PaymentServiceStub:
     does. Refunds never exceed what was taken, however many come at once.
 
     Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+    """
+    ResolveAttempt: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]
+    """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+    go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+    comes late: what was charged after all is given back.
+
+    Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
     """
     PlanPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -88,7 +95,7 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
     is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
     """
     VoidPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]  # type: ignore[assignment]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
@@ -100,6 +107,13 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     does. Refunds never exceed what was taken, however many come at once.
 
     Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+    """
+    ResolveAttempt: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]  # type: ignore[assignment]
+    """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+    go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+    comes late: what was charged after all is given back.
+
+    Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
     """
     PlanPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.PlanPaymentRequest, _orchestration_service_pb2.PlanPaymentResponse]  # type: ignore[assignment]
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
@@ -138,7 +152,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
         is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment).
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
         """
 
     @_abc_1.abstractmethod
@@ -162,6 +176,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         does. Refunds never exceed what was taken, however many come at once.
 
         Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveAttempt(
+        self,
+        request: _orchestration_service_pb2.ResolveAttemptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.ResolveAttemptResponse, _abc.Awaitable[_orchestration_service_pb2.ResolveAttemptResponse]]:
+        """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
+        go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
+        comes late: what was charged after all is given back.
+
+        Errors: ATTEMPT_NOT_MANUAL, NOT_FOUND, PAYMENT_UNDER_WAY.
         """
 
     @_abc_1.abstractmethod

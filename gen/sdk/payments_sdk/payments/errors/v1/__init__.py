@@ -1005,6 +1005,24 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
     """
 
+    ATTEMPT_NOT_MANUAL = 606
+    """
+    No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
+
+    Metadata: `attempt_id`, `status`.
+
+        {"reason": "ATTEMPT_NOT_MANUAL", "domain": "tollmesh.dev", "metadata": {"attempt_id": "att_01a2", "status": "SUCCEEDED"}}
+    """
+
+    PAYMENT_AWAITS_VERDICT = 607
+    """
+    An attempt of the payment has an outcome that somebody has to find out first: tell it with ResolveAttempt.
+
+    Metadata: `payment_id`, `attempt_id`.
+
+        {"reason": "PAYMENT_AWAITS_VERDICT", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "attempt_id": "att_01a2"}}
+    """
+
     PAYOUT_EXCEEDS_BALANCE = 750
     """
     ---- Monitoring: 700 to 749.
@@ -1433,6 +1451,8 @@ class ErrorReason(betterproto2.Enum):
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
             623: "ERROR_REASON_FEE_MISSING",
+            606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
+            607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
             750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
             751: "ERROR_REASON_PAYOUT_STATUS_CONFLICT",
             752: "ERROR_REASON_PAYOUT_NOT_BOOKABLE",
@@ -1574,6 +1594,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,
             "ERROR_REASON_FEE_MISSING": 623,
+            "ERROR_REASON_ATTEMPT_NOT_MANUAL": 606,
+            "ERROR_REASON_PAYMENT_AWAITS_VERDICT": 607,
             "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE": 750,
             "ERROR_REASON_PAYOUT_STATUS_CONFLICT": 751,
             "ERROR_REASON_PAYOUT_NOT_BOOKABLE": 752,

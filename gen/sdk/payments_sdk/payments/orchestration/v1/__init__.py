@@ -37,7 +37,10 @@ __all__ = (
     "PutMerchantConfigResponse",
     "RefundPaymentRequest",
     "RefundPaymentResponse",
+    "ResolveAttemptRequest",
+    "ResolveAttemptResponse",
     "ValidationIssue",
+    "Verdict",
     "VoidPaymentRequest",
     "VoidPaymentResponse",
 )
@@ -109,6 +112,22 @@ class AttemptStatus(betterproto2.Enum):
     Work was interrupted before the attempt was sent; it never will be.
     """
 
+    MANUAL = 10
+    """
+    Nothing can prove any more whether the processor acted: somebody has to find it out, see ResolveAttempt. It counts as
+    if it had.
+    """
+
+    LATE_CHARGE = 11
+    """
+    The processor did after all what had counted as not done. What it took is given back by itself.
+    """
+
+    REVERSED = 12
+    """
+    What was done too late is given back, or let go.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -122,6 +141,9 @@ class AttemptStatus(betterproto2.Enum):
             7: "ATTEMPT_STATUS_NOT_CHARGED",
             8: "ATTEMPT_STATUS_NOT_SENT",
             9: "ATTEMPT_STATUS_VOIDED_UNSENT",
+            10: "ATTEMPT_STATUS_MANUAL",
+            11: "ATTEMPT_STATUS_LATE_CHARGE",
+            12: "ATTEMPT_STATUS_REVERSED",
         }
 
     @classmethod
@@ -137,6 +159,9 @@ class AttemptStatus(betterproto2.Enum):
             "ATTEMPT_STATUS_NOT_CHARGED": 7,
             "ATTEMPT_STATUS_NOT_SENT": 8,
             "ATTEMPT_STATUS_VOIDED_UNSENT": 9,
+            "ATTEMPT_STATUS_MANUAL": 10,
+            "ATTEMPT_STATUS_LATE_CHARGE": 11,
+            "ATTEMPT_STATUS_REVERSED": 12,
         }
 
 
@@ -380,6 +405,43 @@ class PaymentStatus(betterproto2.Enum):
         }
 
 
+class Verdict(betterproto2.Enum):
+    """
+    Verdict is what an operator found out about an attempt.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    SUCCEEDED = 1
+    """
+    The processor did what it was asked for.
+    """
+
+    NOT_CHARGED = 2
+    """
+    The processor did not act. What a step begins with is not tried again: the step has failed.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "VERDICT_UNSPECIFIED",
+            1: "VERDICT_SUCCEEDED",
+            2: "VERDICT_NOT_CHARGED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "VERDICT_UNSPECIFIED": 0,
+            "VERDICT_SUCCEEDED": 1,
+            "VERDICT_NOT_CHARGED": 2,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class Attempt(CheckedMessage):
     """
@@ -494,6 +556,16 @@ class Attempt(CheckedMessage):
     instruction_id: "str" = betterproto2.field(19, betterproto2.TYPE_STRING)
     """
     Instruction that asked for it; empty for what the payment does by itself.
+    """
+
+    resolved_by: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to.
+    """
+
+    evidence: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
+    """
+    What that person saw.
     """
 
 
@@ -1433,6 +1505,62 @@ class RefundPaymentResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "RefundPaymentResponse", RefundPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResolveAttemptRequest(CheckedMessage):
+    """
+    ResolveAttemptRequest carries an operator's verdict.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    UUID of the request: the same again changes nothing more.
+    """
+
+    attempt_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The attempt.
+    """
+
+    verdict: "Verdict" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: Verdict(0)
+    )
+    """
+    What was found out.
+    """
+
+    evidence: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Where and how it was found out, e.g. the processor's id of the charge; kept, without card numbers.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ResolveAttemptRequest", ResolveAttemptRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ResolveAttemptResponse(CheckedMessage):
+    """
+    ResolveAttemptResponse answers ResolveAttempt.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment.
+    """
+
+    attempt: "Attempt | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The attempt.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ResolveAttemptResponse", ResolveAttemptResponse
 )
 
 

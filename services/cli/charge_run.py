@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from payments.billing.v1 import billing_pb2
+from payments.metering.v1 import metering_service_pb2, metering_service_pb2_grpc
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from payments.type.v1 import type_pb2
 
@@ -38,6 +39,9 @@ class Run:
         refusals: the first thousand of them, each with why.
         later: organisations that were put on a business model behind the period, and were not charged.
         later_ids: the first thousand of them.
+        planned: organisations that are on a plan, or are put on one behind the period.
+        unplanned: organisations that used something in the period and are on no plan.
+        unplanned_ids: the first thousand of them.
     """
 
     charged: int = 0
@@ -47,6 +51,9 @@ class Run:
     refusals: list[tuple[str, CliError]] = field(default_factory=list)
     later: int = 0
     later_ids: list[str] = field(default_factory=list)
+    planned: set[str] = field(default_factory=set)
+    unplanned: int = 0
+    unplanned_ids: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -61,9 +68,16 @@ class Run:
 
     def put_later(self, org_id: str) -> None:
         """Count an organisation that came onto its business model behind the period."""
+        self.planned.add(org_id)
         self.later += 1
         if len(self.later_ids) < REFUSALS_KEPT:
             self.later_ids.append(org_id)
+
+    def put_aside(self, org_id: str) -> None:
+        """Count an organisation whose usage nobody is charged for."""
+        self.unplanned += 1
+        if len(self.unplanned_ids) < REFUSALS_KEPT:
+            self.unplanned_ids.append(org_id)
 
 
 def organisations(client: Client, period: type_pb2.Period, run: Run) -> Iterator[str]:
@@ -92,12 +106,27 @@ def organisations(client: Client, period: type_pb2.Period, run: Run) -> Iterator
         if found.org_id != last and _nanos(found.effective_at) < end_at:
             last = found.org_id
             on_models.pop(last, None)
+            run.planned.add(last)
             yield last
     for org_id, assigned_at in on_models.items():
         if assigned_at < end_at:
+            run.planned.add(org_id)
             yield org_id
         else:
             run.put_later(org_id)
+
+
+def look_for_unplanned(client: Client, period: type_pb2.Period, run: Run) -> None:
+    """Count the organisations that used something in the period and are on no plan, once all on a plan are known.
+
+    Raises:
+        CliError: they cannot be listed.
+    """
+    stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
+    request = metering_service_pb2.ListUsageOrgsRequest(period=period)
+    for found in pages(client, stub.ListUsageOrgs, request, "usage_orgs"):
+        if found.org_id not in run.planned:
+            run.put_aside(found.org_id)
 
 
 def charged(

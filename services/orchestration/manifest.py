@@ -85,6 +85,14 @@ CONTRACTS = (
         "The steps that the merchant's configuration allows do not add up to the total of a payment.",
     ),
     Contract(
+        "plan/limits",
+        "Payments stay within the merchant's limits",
+        "MEDIUM",
+        ContractKind.POLICY,
+        "A payer, a merchant or an instrument paid too much or too often for a limit of the merchant's "
+        "configuration; the payment was refused before a processor was asked.",
+    ),
+    Contract(
         "router/timeout",
         "Processors answer in time",
         "MEDIUM",

@@ -262,3 +262,33 @@ SELECT p.processor_id,
             AND a.operation IN ('CHARGE', 'AUTHORIZE')
           ORDER BY a.created_at DESC LIMIT 1000) AS x
  GROUP BY p.processor_id;
+
+-- @lock_velocity
+-- Of payments that count together one at a time looks at what was counted.
+SELECT pg_advisory_xact_lock(hashtextextended('orchestration.velocity:' || %(tenant_id)s || ':' || %(key)s, 0));
+
+-- @velocity
+SELECT coalesce(sum(payments), 0)::bigint AS payments,
+       coalesce(sum(amount_minor) FILTER (WHERE currency = %(currency)s), 0)::numeric AS amount_minor
+  FROM orchestration.velocity
+ WHERE tenant_id = %(tenant_id)s AND merchant_id = %(merchant_id)s AND scope = %(scope)s AND subject = %(subject)s
+   AND slot_s = %(slot_s)s AND slot_at >= %(since_at)s;
+
+-- @count_velocity
+INSERT INTO orchestration.velocity AS v
+      (tenant_id, merchant_id, scope, subject, slot_s, slot_at, currency, payments, amount_minor, expires_at)
+VALUES (%(tenant_id)s, %(merchant_id)s, %(scope)s, %(subject)s, %(slot_s)s, %(slot_at)s, %(currency)s, 1,
+        %(amount_minor)s, %(expires_at)s)
+ON CONFLICT (tenant_id, merchant_id, scope, subject, slot_s, slot_at, currency) DO UPDATE
+   SET payments = v.payments + 1, amount_minor = v.amount_minor + EXCLUDED.amount_minor,
+       expires_at = greatest(v.expires_at, EXCLUDED.expires_at);
+
+-- @forget_velocity
+-- Each payment that counts removes more than it adds, so what is over does not pile up.
+DELETE FROM orchestration.velocity AS v
+ USING (SELECT o.tenant_id, o.merchant_id, o.scope, o.subject, o.slot_s, o.slot_at, o.currency
+          FROM orchestration.velocity AS o
+         WHERE o.tenant_id = %(tenant_id)s AND o.expires_at < %(now)s
+         ORDER BY o.expires_at LIMIT 50 FOR UPDATE SKIP LOCKED) AS over
+ WHERE v.tenant_id = over.tenant_id AND v.merchant_id = over.merchant_id AND v.scope = over.scope
+   AND v.subject = over.subject AND v.slot_s = over.slot_s AND v.slot_at = over.slot_at AND v.currency = over.currency;

@@ -21,6 +21,7 @@ MERCHANT_CONFIG = sa.Table(
     sa.Column("capture", sa.Text),
     sa.Column("processors", JSONB),
     sa.Column("routing", JSONB),
+    sa.Column("limits", JSONB),
     sa.Column("created_at", _TIME),
     sa.Column("created_by", sa.Text),
 )

@@ -64,6 +64,12 @@ def current() -> CallContext:
     return _CURRENT.get()
 
 
+def acting_tenant() -> str:
+    """Return the tenant of the running call; "" outside of one."""
+    call = _CURRENT.get(None)
+    return call.tenant_id if call else ""
+
+
 @contextmanager
 def acting(call: CallContext) -> Iterator[CallContext]:
     """Act as `call` inside the block."""

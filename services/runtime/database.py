@@ -22,7 +22,7 @@ from sqlalchemy import Executable
 
 from services.runtime.clock import Clock
 from services.runtime.conditions import Conditions
-from services.runtime.context import CallContext, acting, current
+from services.runtime.context import CallContext, acting, acting_tenant, current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.errors import (
     DatabaseUnavailable,
@@ -30,6 +30,7 @@ from services.runtime.errors import (
     InvalidField,
     StorageLow,
 )
+from services.runtime.fair_turns import FairTurns
 from services.runtime.ids import new_ulid, new_uuid
 from services.runtime.measures import Measure
 from services.runtime.outbox import facts, publish
@@ -369,7 +370,7 @@ class Database:
         self._wake = wake
         self._scheduled = scheduled
         # Who waits for a session waits here: the pool opens one for whoever asks.
-        self._free = asyncio.Semaphore(pool_size)
+        self._turns = FairTurns(pool_size)
         self.pool = pool.Pool(
             url,
             size=pool_size,
@@ -379,23 +380,27 @@ class Database:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """A session in no transaction. Raises DatabaseUnavailable."""
+        """A session in no transaction; of those that wait for one each tenant has its share.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached, or no session became free.
+        """
+        tenant_id = acting_tenant()
         with translated_errors():
-            await self._turn()
+            await self._turn(tenant_id)
             try:
                 async with self.pool.session() as session:
                     yield session
             finally:
-                self._free.release()
+                self._turns.give_back(tenant_id)
 
-    async def _turn(self) -> None:
-        """Wait until fewer sessions are in use than the pool has."""
-        if not self._free.locked():
-            await self._free.acquire()
+    async def _turn(self, tenant_id: str) -> None:
+        """Wait until fewer sessions are in use than the pool has, and it is the tenant's turn."""
+        if self._turns.take_free(tenant_id):
             return
         try:
             async with asyncio.timeout(POOL_WAIT_SECONDS):
-                await self._free.acquire()
+                await self._turns.take(tenant_id)
         except TimeoutError as error:
             raise DatabaseUnavailable(
                 f"no database connection became free in {POOL_WAIT_SECONDS:.0f} s; try again",

@@ -80,8 +80,12 @@ SELECT party, currency_code FROM settlement.balance
    FOR UPDATE;
 
 -- @owed
+-- What a later line was paid at once with has left what is carried as well, unless it came back.
 SELECT b.party, b.currency_code, b.earned_minor, b.claimed_minor, b.paid_minor,
-       (SELECT coalesce(sum(e.amount_minor), 0)::bigint FROM settlement.earning AS e
+       (SELECT coalesce(sum(e.amount_minor - coalesce(p.amount_minor, 0)), 0)::bigint
+          FROM settlement.earning AS e
+          LEFT JOIN settlement.payout AS p
+            ON e.payout_id <> '' AND p.tenant_id = e.tenant_id AND p.payout_id = e.payout_id AND p.status < 4
          WHERE e.tenant_id = b.tenant_id AND e.party = b.party AND e.currency_code = b.currency_code
            AND e.dispute_id = '' AND e.earned_at > %(through_at)s) AS later_minor
   FROM unnest(%(parties)s::text[], %(currency_codes)s::text[]) WITH ORDINALITY AS k (party, currency_code, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -123,6 +123,7 @@ def _charge_all(
             for made in charge_run.charged(found, one, run, jobs):
                 progress.update(task, organisations=run.done)
                 yield made
+            charge_run.look_for_unplanned(client, period, run)
 
         if quiet:
             for made in told():
@@ -133,6 +134,7 @@ def _charge_all(
                 document.add("refusals", list(map(charge_run.as_json, run.refusals)))
                 document.add("refused", dict(run.refused))
                 document.add("assigned_later", run.later_ids)
+                document.add("without_plan", run.unplanned_ids)
                 document.add("totals", _as_texts(run.totals))
                 document.add("totals_with_tax", _as_texts(run.totals_with_tax))
         else:
@@ -143,6 +145,8 @@ def _charge_all(
         say(f"{run.charged:,} charged: {_sums(run.totals) or 'nothing'}{taxed}")
     if run.later:
         _tell_later(run)
+    if run.unplanned:
+        _tell_unplanned(run)
     if run.refused:
         _tell_refused(run)
         raise typer.Exit(EXIT_INCOMPLETE)
@@ -160,12 +164,22 @@ def _as_texts(totals: Mapping[str, int]) -> dict[str, str]:
 
 
 def _tell_later(run: charge_run.Run) -> None:
-    shown = ", ".join(run.later_ids[:_REFUSALS_SHOWN])
-    more = f" and {run.later - _REFUSALS_SHOWN:,} more" if run.later > _REFUSALS_SHOWN else ""
     note(
         f"{run.later:,} not charged, put on a business model after the period; charge by name who is to pay for it:"
-        f" {shown}{more}"
+        f" {_first(run.later_ids, run.later)}"
     )
+
+
+def _tell_unplanned(run: charge_run.Run) -> None:
+    note(
+        f"{run.unplanned:,} not charged, used something in the period and on no plan:"
+        f" {_first(run.unplanned_ids, run.unplanned)}"
+    )
+
+
+def _first(org_ids: Sequence[str], count: int) -> str:
+    more = f" and {count - _REFUSALS_SHOWN:,} more" if count > _REFUSALS_SHOWN else ""
+    return ", ".join(org_ids[:_REFUSALS_SHOWN]) + more
 
 
 def _tell_refused(run: charge_run.Run) -> None:

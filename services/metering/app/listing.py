@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from services.metering.app import ordinals
-from services.metering.domain.listing import EventsAsked, Listed, ListPlace
+from services.metering.domain.listing import (
+    EventsAsked,
+    Listed,
+    ListedOrgs,
+    ListPlace,
+    OrgPlace,
+)
 from services.metering.store import listing as store
 from services.runtime.database import Database
 
@@ -27,3 +35,10 @@ class Listing:
         read = store.list_corrected if after.corrected else store.list_plain
         async with self._database.read() as work:
             return await read(work, asked, ordinal, after, limit)
+
+    async def orgs(
+        self, start_at: datetime, end_at: datetime, after: OrgPlace, limit: int
+    ) -> ListedOrgs:
+        """List the organisations with an event in a period: a page may end early, and goes on from its end."""
+        async with self._database.read() as work:
+            return await store.list_orgs(work, start_at, end_at, after, limit)

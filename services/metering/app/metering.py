@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
@@ -51,10 +50,11 @@ from services.metering.store import rejected as rejected_store
 from services.metering.store import settings as settings_store
 from services.runtime.clock import Clock
 from services.runtime.commands import Commands
-from services.runtime.context import current
+from services.runtime.context import acting_tenant, current
 from services.runtime.contracts import REQUEST_VALIDATION
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import Overloaded
+from services.runtime.fair_turns import FairTurns, PushedOut
 from services.runtime.groups import Groups
 from services.runtime.ids import new_id
 
@@ -74,12 +74,15 @@ Judge = Callable[[Policy], Awaitable[Batch]]
 
 
 class Turns:
-    """Lets a bounded number of batches work and a bounded number wait."""
+    """Lets a bounded number of batches work and a bounded number wait; each tenant has its share of both.
+
+    A place goes to the tenant that has fewest of those that wait. Where no more may wait, a tenant of which fewer do
+    takes the room of the last batch of the one of which most do.
+    """
 
     def __init__(self, working_max: int = BATCHES_MAX, waiting_max: int = WAITING_MAX) -> None:
-        self._working = asyncio.Semaphore(working_max)
+        self._places = FairTurns(working_max)
         self._waiting_max = waiting_max
-        self._waiting = 0
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -88,21 +91,24 @@ class Turns:
         Raises:
             Overloaded: too many wait already.
         """
-        if self._waiting >= self._waiting_max:
-            raise Overloaded(
-                f"{self._waiting_max} batches are already waiting; send this one again shortly",
-                retry_after_ms=500,
-                limit=self._waiting_max,
-            )
-        self._waiting += 1
+        tenant_id = acting_tenant()
+        if self._places.waiting >= self._waiting_max and not self._places.make_room(tenant_id):
+            raise self._overloaded()
         try:
-            await self._working.acquire()
-        finally:
-            self._waiting -= 1
+            await self._places.take(tenant_id)
+        except PushedOut as error:
+            raise self._overloaded() from error
         try:
             yield
         finally:
-            self._working.release()
+            self._places.give_back(tenant_id)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self._waiting_max} batches are already waiting; send this one again shortly",
+            retry_after_ms=500,
+            limit=self._waiting_max,
+        )
 
 
 class SettingsMemory:

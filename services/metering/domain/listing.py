@@ -78,3 +78,27 @@ class Listed:
 
     events: Sequence[ListedEvent]
     end: ListPlace | None
+
+
+LAST_SKU = "\U0010ffff"
+"""Comes behind every SKU."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrgPlace:
+    """Where a page of organisations ended: the last pair of organisation and SKU that was looked at."""
+
+    org_id: str = ""
+    sku: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedOrgs:
+    """Organisations of a page, which may be none although more follow.
+
+    Attributes:
+        end: place to go on from; None at the end of the list.
+    """
+
+    org_ids: Sequence[str]
+    end: OrgPlace | None

@@ -47,6 +47,27 @@ SELECT pair.org_id AS pair_org_id, pair.sku AS pair_sku, pair.looked, pair.total
                       LIMIT pair.taken) AS event ON true
  ORDER BY pair.looked, event.event_time, event.event_key;
 
+-- @list_orgs
+-- Organisations with an event in a period, by steps of the index from one pair of organisation and SKU to the next; what
+-- an organisation has behind its first such pair is passed over. The last SKU comes behind all.
+WITH RECURSIVE pair (org_id, sku, is_used, looked, found) AS (
+    SELECT %(after_org)s::text COLLATE "C", %(after_sku)s::text COLLATE "C", false, 0, 0
+    UNION ALL
+    SELECT next.org_id, next.sku, used.is_used, pair.looked + 1, pair.found + used.is_used::integer
+      FROM pair
+     CROSS JOIN LATERAL (SELECT event.org_id, event.sku FROM metering.usage_event AS event
+                          WHERE event.tenant_id = %(tenant_id)s
+                            AND (event.org_id, event.sku)
+                                > (pair.org_id, CASE WHEN pair.is_used THEN %(last_sku)s ELSE pair.sku END)
+                          ORDER BY event.org_id, event.sku LIMIT 1) AS next
+     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM metering.usage_event AS event
+                                         WHERE event.tenant_id = %(tenant_id)s AND event.org_id = next.org_id
+                                           AND event.sku = next.sku AND event.event_time >= %(start_at)s
+                                           AND event.event_time < %(end_at)s) AS is_used) AS used
+     WHERE pair.found < %(limit)s AND pair.looked < %(pairs_max)s
+)
+SELECT org_id, sku, is_used, looked FROM pair WHERE looked > 0 ORDER BY looked;
+
 -- @list_corrected
 -- Of events that were corrected, the newest version up to the ordinal.
 SELECT touched.event_key::text AS event_key, newest.version, newest.cancelled, event.request_id, newest.org_id,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ from services.metering.app.spooling import Spooling
 from services.metering.app.usage import Usages
 from services.metering.domain.corrections import CORRECTIONS_MAX
 from services.metering.domain.late import LatePlace
-from services.metering.domain.listing import ListPlace
+from services.metering.domain.listing import LAST_SKU, ListPlace, OrgPlace
 from services.metering.domain.rejected import RejectedId
 from services.metering.domain.rollups import VerifyPlace
 from services.metering.domain.spool import HeldCall
@@ -70,6 +70,7 @@ LIST_PLACE = {
     "at": datetime,
     "key": UUID,
 }
+ORG_PLACE = {"org_id": str, "sku": str}
 EVENT_PLACE = {"at": datetime, "key": UUID, "ordinal": int}
 EVENTS_ON_PAGE_MAX = 10_000
 SLICE_ROWS = 100
@@ -254,6 +255,21 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         return drift_pb2.ListStoredEventsResponse(
             events=events, next_page_token=token, usage_ordinal=ordinal
         )
+
+    async def ListUsageOrgs(
+        self, request: metering_service_pb2.ListUsageOrgsRequest, context: Any
+    ) -> metering_service_pb2.ListUsageOrgsResponse:
+        """List the organisations that sent events of a period."""
+        start_at, end_at = listing.bounds(request.period)
+        page = Page.of(request, f"orgs|{start_at}|{end_at}", ORG_PLACE)
+        after = OrgPlace(page.after["org_id"], page.after["sku"]) if page.after else OrgPlace()
+        found = await self._listing.orgs(start_at, end_at, after, page.size)
+        orgs = fitting(metering_service_pb2.UsageOrg(org_id=each) for each in found.org_ids)
+        end = found.end
+        if len(orgs) < len(found.org_ids):
+            end = OrgPlace(orgs[-1].org_id, LAST_SKU)
+        token = page.token([end], asdict, more=True) if end else ""
+        return metering_service_pb2.ListUsageOrgsResponse(usage_orgs=orgs, next_page_token=token)
 
     async def ReportUsageDrift(
         self, request: drift_pb2.ReportUsageDriftRequest, context: Any

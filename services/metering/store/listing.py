@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 from services.metering.domain.listing import (
     CORRECTED,
+    LAST_SKU,
     EventsAsked,
     Listed,
     ListedEvent,
+    ListedOrgs,
     ListPlace,
+    OrgPlace,
     behind,
 )
 from services.metering.store.rows import content_of, rows_of
@@ -85,3 +88,26 @@ async def list_corrected(
     ]
     end = ListPlace(corrected=True, key=rows[-1].event_key) if len(rows) == limit else None
     return Listed(events, end)
+
+
+async def list_orgs(
+    work: UnitOfWork, start_at: datetime, end_at: datetime, after: OrgPlace, limit: int
+) -> ListedOrgs:
+    """List organisations with an event in a period, behind a place."""
+    rows = await rows_of(
+        work,
+        _SQL,
+        "list_orgs",
+        start_at=start_at,
+        end_at=end_at,
+        after_org=after.org_id,
+        after_sku=after.sku,
+        last_sku=LAST_SKU,
+        limit=limit,
+        pairs_max=PAIRS_MAX,
+    )
+    org_ids = [row.org_id for row in rows if row.is_used]
+    if len(org_ids) < limit and len(rows) < PAIRS_MAX:
+        return ListedOrgs(org_ids, None)
+    last = rows[-1]
+    return ListedOrgs(org_ids, OrgPlace(last.org_id, LAST_SKU if last.is_used else last.sku))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
 from services.orchestration.domain import config as config_rules
-from services.orchestration.domain import measures, routing
+from services.orchestration.domain import limits, measures, routing
 from services.orchestration.domain import plan as planner
 from services.orchestration.domain.config import Capture
 from services.orchestration.domain.issues import Findings, Issue, Severity
+from services.orchestration.domain.limits import Bound
 from services.orchestration.domain.payment import PaymentStatus, Progress
 from services.orchestration.domain.payment import Policy as PaymentPolicy
 from services.orchestration.domain.record import (
@@ -21,9 +22,9 @@ from services.orchestration.domain.record import (
     Payment,
     Planned,
 )
-from services.orchestration.domain.request import Context, interpret, with_findings
+from services.orchestration.domain.request import ANONYMOUS, Context, interpret, with_findings
 from services.orchestration.ports import Processors, Runs
-from services.orchestration.store import configs, health
+from services.orchestration.store import configs, health, velocity
 from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
@@ -38,6 +39,7 @@ from services.runtime.work import Claim
 CREATE_PAYMENT = "orchestration.create_payment"
 EXTERNAL_REQUEST = "orchestration/external-request"
 PLAN_COVERAGE = "plan/coverage"
+PLAN_LIMITS = "plan/limits"
 _SEVERITIES = {Severity.INFO: "LOW", Severity.WARNING: "MEDIUM", Severity.ERROR: "HIGH"}
 # What is kept of a caller's deadline for reading and sending the answer.
 ANSWER_BUDGET_SECONDS = 0.1
@@ -100,7 +102,9 @@ class Payments:
     async def _take(self, command: _NewPayment, work: UnitOfWork) -> _AcceptedPayment:
         """Store a payment, or find the one that its request made before."""
         incoming, key = command.incoming, command.key
-        planned = await self._plan(work, command.context, incoming.findings.copy(), key)
+        planned = await self._plan(
+            work, command.context, incoming.findings.copy(), key, counting=True
+        )
         payment = _new_payment(work, planned, key)
         payment_id = await self._commands.claim_for(
             work,
@@ -127,6 +131,10 @@ class Payments:
             return _AcceptedPayment(payment_id)
         if incoming.order_limit is not None and payment.plan is not None:
             await _check_order(work, payment, incoming.order_limit)
+        if payment.plan is not None and planned.bounds:
+            amounts = {bound.slots: bound.amount_minor for bound in planned.bounds}
+            windows = limits.windows(planned.bounds)
+            velocity.add(work, payment.merchant_id, payment.currency, windows, amounts)
         _report(work, payment_id, key, planned.context)
         lease = Claim(
             call.tenant_id,
@@ -174,8 +182,15 @@ class Payments:
             return await store.load(work, ids)
 
     async def _plan(
-        self, work: UnitOfWork, context: Context, findings: Findings, key: str
+        self,
+        work: UnitOfWork,
+        context: Context,
+        findings: Findings,
+        key: str,
+        *,
+        counting: bool = False,
     ) -> Planned:
+        """Plan a request; `counting` keeps others from counting against the same limits meanwhile."""
         config = None
         if context.merchant_id:
             stored = await configs.find_configs(work, context.merchant_id)
@@ -186,7 +201,17 @@ class Payments:
         offered = self._processors.named_by(config)
         holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
         plan, decisions = planner.build(context, config, findings, holding, key, known)
-        return Planned(with_findings(context, findings), plan, decisions, config, key)
+        bounds: tuple[Bound, ...] = ()
+        if plan is not None and config is not None and config.limits:
+            bounds = limits.bounds(config.limits, _paid(context, plan))
+            if counting:
+                await velocity.lock(work, context.merchant_id, limits.windows(bounds))
+            for bound in bounds:
+                counted = await velocity.count(work, context.merchant_id, bound, plan.currency)
+                limits.check(bound, counted, plan.currency, findings)
+            if findings.refused:
+                plan = None
+        return Planned(with_findings(context, findings), plan, decisions, config, key, bounds)
 
     async def reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
@@ -336,6 +361,15 @@ def _planned_again(before: Payment, planned: Planned) -> Payment | None:
     return _with_plan(payment, planned)
 
 
+def _paid(context: Context, plan: planner.Plan) -> limits.Paid:
+    by_token: dict[str, int] = {}
+    for step in plan.steps:
+        if step.token:
+            by_token[step.token] = by_token.get(step.token, 0) + step.amount_minor
+    payer = "" if context.person_id == ANONYMOUS else context.person_id
+    return limits.Paid(payer, plan.total_minor, by_token)
+
+
 def _report(work: UnitOfWork, payment_id: str, key: str, context: Context) -> None:
     """Tell the contract monitor of every finding, in the transaction that stores the payment."""
     for issue in context.issues:
@@ -349,4 +383,6 @@ def _report(work: UnitOfWork, payment_id: str, key: str, context: Context) -> No
 
 
 def _contract_of(issue: Issue) -> str:
+    if issue.code == "LIMIT_EXCEEDED":
+        return PLAN_LIMITS
     return PLAN_COVERAGE if issue.code == "PLAN_NOT_COVERED" else EXTERNAL_REQUEST

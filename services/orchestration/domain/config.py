@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from services.orchestration.domain import analysis
 from services.orchestration.domain import processors as own_processors
+from services.orchestration.domain.limits import Limit
 from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.routing import (
     Condition,
@@ -115,6 +116,7 @@ class MerchantConfig:
         capture: of payments whose request says nothing of it.
         processors: the merchant's own, beside those of every merchant.
         routing: which payments go through which processors.
+        limits: what is refused before a processor is asked.
     """
 
     merchant_id: str
@@ -126,6 +128,7 @@ class MerchantConfig:
     capture: Capture = Capture.AUTOMATIC
     processors: tuple[ProcessorConfig, ...] = ()
     routing: Routing = field(default_factory=Routing)
+    limits: tuple[Limit, ...] = ()
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""
@@ -179,6 +182,7 @@ def check(
         _check_processors(path, rule.method, rule.processors, known)
         faults += _faults_of_strategy(f"{path}.strategy", rule.strategy, rule.processors)
     faults += _check_routing(config.routing, known)
+    faults += _faults_of_limits(config.limits)
     if faults:
         raise InvalidField.of(faults)
     _check_rules(config)
@@ -254,6 +258,23 @@ def _faults_of_condition(
     limits = (when.amount_min, when.amount_max)
     for code in (*when.currencies, *(limit.currency_code for limit in limits if limit)):
         exponent(code)
+
+
+def _faults_of_limits(limits: Sequence[Limit]) -> Iterator[FieldViolation]:
+    """Yield what is wrong with limits. Raises UnknownCurrency."""
+    names = [limit.name for limit in limits]
+    for index, limit in enumerate(limits):
+        path = f"config.limits[{index}]"
+        if limit.name in names[:index]:
+            yield FieldViolation(f"{path}.name", f"{limit.name} is listed twice")
+        if limit.amount_max is not None:
+            exponent(limit.amount_max.currency_code)
+        elif not limit.payments_max:
+            yield FieldViolation(path, "needs payments_max or amount_max: it bounds nothing")
+        if limit.payments_max and not limit.window_s:
+            yield FieldViolation(
+                f"{path}.payments_max", "needs a window: one payment is always one"
+            )
 
 
 def _check_rules(config: MerchantConfig) -> None:

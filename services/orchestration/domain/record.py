@@ -7,6 +7,7 @@ from datetime import datetime
 
 from services.orchestration.domain.config import MerchantConfig
 from services.orchestration.domain.issues import Findings
+from services.orchestration.domain.limits import Bound
 from services.orchestration.domain.payment import Attempt, PaymentStatus, Progress
 from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.request import Context
@@ -99,6 +100,7 @@ class Planned:
 
     Attributes:
         request_key: what recognises a repeat of it.
+        bounds: the limits that it counts against.
     """
 
     context: Context
@@ -106,6 +108,7 @@ class Planned:
     decisions: list[Decision]
     config: MerchantConfig | None
     request_key: str
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

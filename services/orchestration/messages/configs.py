@@ -15,6 +15,7 @@ from services.orchestration.domain.config import (
     MethodRule,
     StoredConfig,
 )
+from services.orchestration.domain.limits import Limit, Scope
 from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.routing import (
     OUTAGE_BELOW_PERCENT_DEFAULT,
@@ -32,6 +33,7 @@ from services.orchestration.domain.routing import (
 from services.runtime.edge import values as edge
 
 CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
+_SCOPES = edge.Names(Scope, config_pb2.LimitScope, "LIMIT_SCOPE_")
 
 
 def config_put(version: int) -> service_pb.PutMerchantConfigResponse:
@@ -75,6 +77,14 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
         for each in config.processors
     )
     _write_routing(message, config.routing)
+    for limit in config.limits:
+        written = message.limits.add(
+            name=limit.name, scope=_SCOPES.write(limit.scope), payments_max=limit.payments_max
+        )
+        if limit.window_s:
+            written.window.FromSeconds(limit.window_s)
+        if limit.amount_max is not None:
+            written.amount_max.CopyFrom(edge.money(limit.amount_max))
     return message
 
 
@@ -94,6 +104,16 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
         capture=CAPTURES.read(message.capture) or Capture.AUTOMATIC,
         processors=tuple(map(_processor, message.processors)),
         routing=_routing(message),
+        limits=tuple(
+            Limit(
+                each.name,
+                _SCOPES.read(each.scope) or Scope.MERCHANT,
+                each.window.seconds,
+                each.payments_max,
+                edge.money_of(each.amount_max) if each.HasField("amount_max") else None,
+            )
+            for each in message.limits
+        ),
     )
 
 

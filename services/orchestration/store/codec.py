@@ -7,6 +7,7 @@ from typing import Any
 
 from services.orchestration.domain.config import Capture, MethodRule
 from services.orchestration.domain.issues import Issue, Severity
+from services.orchestration.domain.limits import Limit, Scope
 from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.request import Context, Preference
 from services.orchestration.domain.routing import (
@@ -139,12 +140,30 @@ def routing_from_json(stored: dict[str, Any]) -> Routing:
     )
 
 
+def limits_to_json(limits: tuple[Limit, ...]) -> list[list[Any]]:
+    """Return the limits of a configuration as JSON."""
+    return [
+        [each.name, each.scope.value, each.window_s, each.payments_max, _money(each.amount_max)]
+        for each in limits
+    ]
+
+
+def limits_from_json(stored: list[list[Any]]) -> tuple[Limit, ...]:
+    """Return the limits that were stored."""
+    return tuple(
+        Limit(name, Scope(scope), window_s, payments_max, Money(*amount) if amount else None)
+        for name, scope, window_s, payments_max, amount in stored
+    )
+
+
+def _money(amount: Money | None) -> list[Any] | None:
+    return None if amount is None else [amount.currency_code, amount.minor_units]
+
+
 def _condition_to_json(when: Condition) -> dict[str, Any]:
     return {
-        "amount_min": when.amount_min
-        and [when.amount_min.currency_code, when.amount_min.minor_units],
-        "amount_max": when.amount_max
-        and [when.amount_max.currency_code, when.amount_max.minor_units],
+        "amount_min": _money(when.amount_min),
+        "amount_max": _money(when.amount_max),
         "currencies": when.currencies,
         "countries": when.countries,
         "regions": when.regions,

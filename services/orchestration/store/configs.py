@@ -37,6 +37,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             capture=config.capture.value,
             processors=codec.processors_to_json(config.processors),
             routing=codec.routing_to_json(config.routing),
+            limits=codec.limits_to_json(config.limits),
             created_at=work.now,
             created_by=created_by,
         )
@@ -83,5 +84,6 @@ def _config(row: Any) -> StoredConfig:
         Capture(row.capture),
         codec.processors_from_json(row.processors),
         codec.routing_from_json(row.routing),
+        codec.limits_from_json(row.limits),
     )
     return StoredConfig(config, row.created_at, row.created_by)

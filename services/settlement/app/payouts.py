@@ -31,7 +31,7 @@ from services.settlement.domain.payouts import (
     exceeds_balance,
 )
 from services.settlement.ports import Books
-from services.settlement.store import earnings
+from services.settlement.store import earnings, sweeps
 from services.settlement.store import payouts as store
 
 
@@ -167,9 +167,12 @@ class Payouts:
             return _existing(await store.read(work, payout_id), payout_id)
 
     async def list(self, wanted: PayoutFilter, after: Place | None, limit: int) -> list[Payout]:
-        """List payouts behind `after`, the latest first."""
+        """List payouts behind `after`, the latest first. Raises NotFound: there is no such sweep."""
         async with self._database.read() as work:
-            return await store.list_payouts(work, wanted, after, limit)
+            found = await store.list_payouts(work, wanted, after, limit)
+            if wanted.sweep_id and not found and await sweeps.read(work, wanted.sweep_id) is None:
+                raise NotFound("sweep", wanted.sweep_id)
+            return found
 
     async def post(self, item_id: str) -> None:
         """Bring a step of a payout into the books.

@@ -104,7 +104,8 @@ def swept(standing: Standing, later_minor: int, policy: Policy) -> int:
 
     Args:
         standing: how it stands now.
-        later_minor: what of it was earned after the sweep's last instant, less what was given back after it.
+        later_minor: what of it was earned after the sweep's last instant, less what was given back after it, and less
+            what of it was paid at once.
         policy: of the party.
     """
     payable = min(standing.carried_minor, standing.carried_minor - later_minor)

@@ -99,7 +99,10 @@ async def lock_standing(work: UnitOfWork, party: str, currency_code: str) -> Sta
 async def lock_owed(
     work: UnitOfWork, after: tuple[str, str], through_at: datetime, limit: int
 ) -> list[tuple[Standing, int]]:
-    """Return the next parties that are owed something, held there, each with what it earned later than a moment."""
+    """Return the next parties that are owed something, held there, each with what it earned later than a moment.
+
+    What of that was paid at once does not count.
+    """
     asked = {
         "tenant_id": work.tenant_id,
         "after_party": after[0],

@@ -19,7 +19,9 @@ def test_every_organisation_is_charged_once_and_who_cannot_be_is_told(tollmesh: 
     odd = f"run-{uuid4()}"
     later = catalog_of(odd).replace(b"2020-01-01", b"2026-03-07").replace(b"T00:00", b"T12:00")
     assert tollmesh("catalog", "apply", "-", stdin=later).exit_code == 0
-    rows = "".join(f"{each},{each},p,calls,4,{DAY}T10:00:00Z\n" for each in orgs)
+    stray = f"run-{uuid4()}"
+    users = [*orgs, stray]
+    rows = "".join(f"{each},{each},p,calls,4,{DAY}T10:00:00Z\n" for each in users)
     sent = tollmesh("ingest", "-", "--format", "csv", stdin=(HEADER + rows).encode())
     assert sent.exit_code == 0, sent
 
@@ -33,6 +35,9 @@ def test_every_organisation_is_charged_once_and_who_cannot_be_is_told(tollmesh: 
     assert told["refused"][refusal["error"]["reason"]] >= 1
     assert int(told["totals"]["USD"]) >= 500
     assert f"{odd}: " in made.err
+    assert stray in told["without_plan"]
+    assert not {*orgs, odd} & {*told["without_plan"]}
+    assert "used something in the period and on no plan" in made.err
 
     again = tollmesh(*ALL, "--jobs", "1", "-o", "json").json()
     assert {each["charge_id"] for each in again["charges"]} >= {

@@ -601,6 +601,7 @@ async def promises_and_keys(play: Any) -> None:
     media = {"Content-Type": "application/cloudevents+json"}
     await play("POST", "/v1/metering/events:cloudevents", body, media)
     await play("GET", f"/v1/metering/stored-events?org_id=acme&page_size=2&{PERIOD}")
+    await play("GET", f"/v1/metering/usage-orgs?{PERIOD}")
     missing: dict[str, Any] = {"kind": "DRIFT_KIND_MISSING", "org_id": "acme", "quantity": "3"}
     missing |= {"sku": "api.calls", "start_at": "2026-01-15T00:00:00Z", "event_count": "1"}
     drift = {"request_id": new_id(), "provider": "api-eu", "findings": [missing]}

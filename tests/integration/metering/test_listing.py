@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from payments.metering.v1 import corrections_pb2, drift_pb2
+from payments.metering.v1 import corrections_pb2, drift_pb2, metering_service_pb2
 
 from services.metering.store import listing as store
 from tests.support.billing.metering import NOW, batch, event
@@ -109,3 +109,43 @@ async def test_tenants_see_their_own(stub: Any, mesh: Mesh, tenant: str) -> None
     await stub.IngestEvents(batch(event("mine")))
     other: Any = type(stub)(mesh.channel(f"{tenant}-other"))
     assert await listed(other) == []
+
+
+GPU, TOKENS = ["gpu.seconds"], ["llm.tokens"]
+
+
+async def orgs(stub: Any, page_size: int) -> list[str]:
+    """Page through the organisations that used something on the day of NOW."""
+    day = listing().period
+    request = metering_service_pb2.ListUsageOrgsRequest(period=day, page_size=page_size)
+    found: list[str] = []
+    for _ in range(1000):
+        page = await stub.ListUsageOrgs(request)
+        found += [each.org_id for each in page.usage_orgs]
+        request.page_token = page.next_page_token
+        if not request.page_token:
+            return found
+    raise AssertionError("the list does not end")
+
+
+async def test_organisations_with_usage_of_a_period_are_listed_once_each(
+    stub: Any, mesh: Mesh, tenant: str
+) -> None:
+    assert await orgs(stub, 2) == []
+    used = [
+        event(f"{org}{sku}{number}", org_id=org, sku=sku, at=NOW + timedelta(seconds=number))
+        for org, skus in (("a", TOKENS), ("b", GPU + TOKENS), ("d", TOKENS), ("e", GPU + TOKENS))
+        for sku in skus
+        for number in range(3)
+    ]
+    # Of another day: an organisation that used nothing else, and further SKUs of one that did.
+    outside = [
+        event(f"old{org}{sku}", org_id=org, sku=sku, at=NOW - timedelta(days=2))
+        for org, skus in (("c", GPU + TOKENS), ("d", GPU), ("f", TOKENS))
+        for sku in skus
+    ]
+    await stub.IngestEvents(batch(*used, *outside))
+    for size in (1, 2, 3, 4, 1000):
+        assert await orgs(stub, size) == ["a", "b", "d", "e"]
+    other: Any = type(stub)(mesh.channel(f"{tenant}-other"))
+    assert await orgs(other, 10) == []

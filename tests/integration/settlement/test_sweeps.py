@@ -6,10 +6,12 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import grpc
 import pytest
 from payments.settlement.v1 import payout_service_pb2 as service_pb
 from payments.settlement.v1 import settlement_pb2 as pb
 
+from services.runtime.edge.status import RemoteError
 from services.settlement.app import sweeps as sweeps_module
 from tests.support.settlement.paying import Desk, Partnered, usd
 
@@ -26,6 +28,13 @@ async def get(partnered: Partnered, sweep_id: str) -> pb.CommissionSweep:
     return (await partnered.payouts.GetCommissionSweep(request)).sweep
 
 
+async def test_payouts_of_a_sweep_that_is_not_are_refused(partnered: Partnered) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await partnered.paid_out(sweep_id="swp_none")
+    info = RemoteError.of(failed.value, "settlement")
+    assert (info.reason, info.metadata) == ("NOT_FOUND", {"resource": "sweep", "id": "swp_none"})
+
+
 async def test_a_sweep_pays_each_party_once(partnered: Partnered) -> None:
     for place, name in enumerate(PARTNERS, start=1):
         await partnered.charge(place * 100, 1, partner=name)
@@ -40,7 +49,8 @@ async def test_a_sweep_pays_each_party_once(partnered: Partnered) -> None:
         assert (await partnered.stands(name))["carried"] == 0
     # The same again is the same sweep, and another one has nothing to pay.
     assert await partnered.sweep(request_id) == sweep
-    assert (await partnered.sweep()).payout_count == 0
+    nothing = await partnered.sweep()
+    assert (nothing.payout_count, await partnered.paid_out(sweep_id=nothing.sweep_id)) == (0, [])
     told = [e.payload for e in partnered.desk.world.heard if e.subject == "commissions.swept"]
     assert [each.payout_count for each in told if each.sweep_id == sweep.sweep_id] == [5]  # type: ignore[attr-defined]
     await partnered.sound()
@@ -137,6 +147,29 @@ async def test_only_what_was_earned_by_then_is_paid(desk: Desk, partnered: Partn
     assert sweep.through_at.ToDatetime(UTC) <= desk.world.clock.now()
     early = await partnered.sweep(through=datetime(2020, 1, 1, tzinfo=UTC))
     assert early.payout_count == 0
+
+
+async def test_what_is_paid_at_once_later_takes_nothing_from_what_was_earned_by_then(
+    desk: Desk, partnered: Partnered
+) -> None:
+    await partnered.threshold(50_00)
+    await partnered.charge(40_00, 45_00, 15_00)
+    through = desk.world.clock.now()
+    desk.world.clock.advance(timedelta(hours=1))
+    await partnered.charge(60_00, 5_00)
+    (at_once,) = await partnered.list_payouts()
+    assert at_once.amount == usd(60_00)
+    # One that came back is owed, and was earned later.
+    await partnered.charge(70_00)
+    (back,) = [each for each in await partnered.list_payouts() if each.amount == usd(70_00)]
+    request = service_pb.RecordPayoutReturnRequest(
+        request_id=str(uuid4()), payout_id=back.payout_id, return_code="R03"
+    )
+    await partnered.payouts.RecordPayoutReturn(request)
+    assert (await partnered.sweep(through=through)).totals == [usd(100_00)]
+    assert (await partnered.stands())["carried"] == 75_00
+    await partnered.desk.work()
+    await partnered.sound()
 
 
 async def test_less_than_the_least_waits(partnered: Partnered) -> None:

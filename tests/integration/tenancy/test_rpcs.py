@@ -192,6 +192,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "metering.v1.MeteringService.ListStoredEvents": lambda own: drift_pb2.ListStoredEventsRequest(
         period=PERIOD, page_size=1000
     ),
+    "metering.v1.MeteringService.ListUsageOrgs": lambda own: (
+        metering_service_pb2.ListUsageOrgsRequest(period=PERIOD, page_size=1000)
+    ),
     "metering.v1.MeteringService.GetEvent": lambda own: corrections_pb2.GetEventRequest(
         event_id=f"{own.name('org')}-use-0"
     ),

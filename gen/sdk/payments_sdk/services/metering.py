@@ -68,6 +68,13 @@ _LIST_STORED_EVENTS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_LIST_USAGE_ORGS = Method(
+    "/payments.metering.v1.MeteringService/ListUsageOrgs",
+    metering_v1.ListUsageOrgsRequest,
+    metering_v1.ListUsageOrgsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _REPORT_USAGE_DRIFT = Method(
     "/payments.metering.v1.MeteringService/ReportUsageDrift",
     metering_v1.ReportUsageDriftRequest,
@@ -324,6 +331,28 @@ class MeteringService:
             return self.list_stored_events(asked, timeout=timeout)
 
         return items(page, request, "events", BY_TOKEN)
+
+    def list_usage_orgs(
+        self, request: metering_v1.ListUsageOrgsRequest, *, timeout: float | None = None
+    ) -> metering_v1.ListUsageOrgsResponse:
+        """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's
+        usage is left unbilled. An event counts as it was sent: what corrections made of it is in
+        ListStoredEvents. A page may have no organisation although more follow.
+        """
+        return self._caller.unary(_LIST_USAGE_ORGS, request, timeout)
+
+    def all_usage_orgs(
+        self, request: metering_v1.ListUsageOrgsRequest, *, timeout: float | None = None
+    ) -> Iterator[metering_v1.UsageOrg]:
+        """Yield the usage_orgs of all pages of list_usage_orgs, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: metering_v1.ListUsageOrgsRequest) -> metering_v1.ListUsageOrgsResponse:
+            return self.list_usage_orgs(asked, timeout=timeout)
+
+        return items(page, request, "usage_orgs", BY_TOKEN)
 
     def report_usage_drift(
         self, request: metering_v1.ReportUsageDriftRequest, *, timeout: float | None = None
@@ -691,6 +720,28 @@ class AsyncMeteringService:
             return await self.list_stored_events(asked, timeout=timeout)
 
         return items_async(page, request, "events", BY_TOKEN)
+
+    async def list_usage_orgs(
+        self, request: metering_v1.ListUsageOrgsRequest, *, timeout: float | None = None
+    ) -> metering_v1.ListUsageOrgsResponse:
+        """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's
+        usage is left unbilled. An event counts as it was sent: what corrections made of it is in
+        ListStoredEvents. A page may have no organisation although more follow.
+        """
+        return await self._caller.unary(_LIST_USAGE_ORGS, request, timeout)
+
+    def all_usage_orgs(
+        self, request: metering_v1.ListUsageOrgsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[metering_v1.UsageOrg]:
+        """Yield the usage_orgs of all pages of list_usage_orgs, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: metering_v1.ListUsageOrgsRequest) -> metering_v1.ListUsageOrgsResponse:
+            return await self.list_usage_orgs(asked, timeout=timeout)
+
+        return items_async(page, request, "usage_orgs", BY_TOKEN)
 
     async def report_usage_drift(
         self, request: metering_v1.ReportUsageDriftRequest, *, timeout: float | None = None

@@ -27,6 +27,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// LimitScope is of whom payments are counted together.
+type LimitScope int32
+
+const (
+	// Not said; refused.
+	LimitScope_LIMIT_SCOPE_UNSPECIFIED LimitScope = 0
+	// Of one person_id; requests that name none are not counted.
+	LimitScope_LIMIT_SCOPE_PAYER LimitScope = 1
+	// Of the merchant.
+	LimitScope_LIMIT_SCOPE_MERCHANT LimitScope = 2
+	// Of one token; steps without one are not counted.
+	LimitScope_LIMIT_SCOPE_INSTRUMENT LimitScope = 3
+)
+
+// Enum value maps for LimitScope.
+var (
+	LimitScope_name = map[int32]string{
+		0: "LIMIT_SCOPE_UNSPECIFIED",
+		1: "LIMIT_SCOPE_PAYER",
+		2: "LIMIT_SCOPE_MERCHANT",
+		3: "LIMIT_SCOPE_INSTRUMENT",
+	}
+	LimitScope_value = map[string]int32{
+		"LIMIT_SCOPE_UNSPECIFIED": 0,
+		"LIMIT_SCOPE_PAYER":       1,
+		"LIMIT_SCOPE_MERCHANT":    2,
+		"LIMIT_SCOPE_INSTRUMENT":  3,
+	}
+)
+
+func (x LimitScope) Enum() *LimitScope {
+	p := new(LimitScope)
+	*p = x
+	return p
+}
+
+func (x LimitScope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LimitScope) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (LimitScope) Type() protoreflect.EnumType {
+	return &file_payments_config_v1_config_proto_enumTypes[0]
+}
+
+func (x LimitScope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LimitScope.Descriptor instead.
+func (LimitScope) EnumDescriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+}
+
 // Capture is when the amount of a payment is taken.
 type Capture int32
 
@@ -64,11 +121,11 @@ func (x Capture) String() string {
 }
 
 func (Capture) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+	return file_payments_config_v1_config_proto_enumTypes[1].Descriptor()
 }
 
 func (Capture) Type() protoreflect.EnumType {
-	return &file_payments_config_v1_config_proto_enumTypes[0]
+	return &file_payments_config_v1_config_proto_enumTypes[1]
 }
 
 func (x Capture) Number() protoreflect.EnumNumber {
@@ -77,7 +134,7 @@ func (x Capture) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Capture.Descriptor instead.
 func (Capture) EnumDescriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
 // MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
@@ -112,7 +169,9 @@ type MerchantConfig struct {
 	// Names for sets of countries, for the conditions of rules.
 	Regions []*Region `protobuf:"bytes,21,rep,name=regions,proto3" json:"regions,omitempty"`
 	// What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
-	Fees          []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
+	Fees []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
+	// What is refused before a processor is asked, because it is too much or too often.
+	Limits        []*Limit `protobuf:"bytes,23,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +297,98 @@ func (x *MerchantConfig) GetFees() []*ProcessorFee {
 	return nil
 }
 
+func (x *MerchantConfig) GetLimits() []*Limit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limit bounds how much and how often is paid: by one payer, to the merchant, or with one instrument. A payment beyond it is
+// REFUSED with the finding LIMIT_EXCEEDED; payments count from when they are accepted, whatever comes of them.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, unique within the configuration; findings tell it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of whom payments are counted together.
+	Scope LimitScope `protobuf:"varint,2,opt,name=scope,proto3,enum=payments.config.v1.LimitScope" json:"scope,omitempty"`
+	// How far back payments are counted; absent: each payment by itself. The window slides in sixty parts, and what lies in a
+	// part that is only partly in it counts.
+	Window *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	// Most payments within the window; 0: any number.
+	PaymentsMax int32 `protobuf:"varint,4,opt,name=payments_max,json=paymentsMax,proto3" json:"payments_max,omitempty"`
+	// Most that they may be together, the new one among them; payments in other currencies are not bounded by it. Absent: no
+	// bound.
+	AmountMax     *v1.Money `protobuf:"bytes,5,opt,name=amount_max,json=amountMax,proto3" json:"amount_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Limit) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Limit) GetScope() LimitScope {
+	if x != nil {
+		return x.Scope
+	}
+	return LimitScope_LIMIT_SCOPE_UNSPECIFIED
+}
+
+func (x *Limit) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Limit) GetPaymentsMax() int32 {
+	if x != nil {
+		return x.PaymentsMax
+	}
+	return 0
+}
+
+func (x *Limit) GetAmountMax() *v1.Money {
+	if x != nil {
+		return x.AmountMax
+	}
+	return nil
+}
+
 // ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
 // of the mesh keeps for this tenant.
 type ProcessorConfig struct {
@@ -260,7 +411,7 @@ type ProcessorConfig struct {
 
 func (x *ProcessorConfig) Reset() {
 	*x = ProcessorConfig{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +423,7 @@ func (x *ProcessorConfig) String() string {
 func (*ProcessorConfig) ProtoMessage() {}
 
 func (x *ProcessorConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[1]
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +436,7 @@ func (x *ProcessorConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessorConfig.ProtoReflect.Descriptor instead.
 func (*ProcessorConfig) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ProcessorConfig) GetProcessorId() string {
@@ -343,7 +494,7 @@ type MethodConfig struct {
 
 func (x *MethodConfig) Reset() {
 	*x = MethodConfig{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +506,7 @@ func (x *MethodConfig) String() string {
 func (*MethodConfig) ProtoMessage() {}
 
 func (x *MethodConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +519,7 @@ func (x *MethodConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig.ProtoReflect.Descriptor instead.
 func (*MethodConfig) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MethodConfig) GetMethod() string {
@@ -424,7 +575,7 @@ type Strategy struct {
 
 func (x *Strategy) Reset() {
 	*x = Strategy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +587,7 @@ func (x *Strategy) String() string {
 func (*Strategy) ProtoMessage() {}
 
 func (x *Strategy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +600,7 @@ func (x *Strategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
 func (*Strategy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Strategy) GetKind() isStrategy_Kind {
@@ -523,7 +674,7 @@ type VolumeSplit struct {
 
 func (x *VolumeSplit) Reset() {
 	*x = VolumeSplit{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -535,7 +686,7 @@ func (x *VolumeSplit) String() string {
 func (*VolumeSplit) ProtoMessage() {}
 
 func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -548,7 +699,7 @@ func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSplit.ProtoReflect.Descriptor instead.
 func (*VolumeSplit) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VolumeSplit) GetShares() []*Share {
@@ -571,7 +722,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +734,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +747,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Share) GetProcessorId() string {
@@ -623,7 +774,7 @@ type LeastCost struct {
 
 func (x *LeastCost) Reset() {
 	*x = LeastCost{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +786,7 @@ func (x *LeastCost) String() string {
 func (*LeastCost) ProtoMessage() {}
 
 func (x *LeastCost) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +799,7 @@ func (x *LeastCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeastCost.ProtoReflect.Descriptor instead.
 func (*LeastCost) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 // SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
@@ -667,7 +818,7 @@ type SuccessRate struct {
 
 func (x *SuccessRate) Reset() {
 	*x = SuccessRate{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +830,7 @@ func (x *SuccessRate) String() string {
 func (*SuccessRate) ProtoMessage() {}
 
 func (x *SuccessRate) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +843,7 @@ func (x *SuccessRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessRate.ProtoReflect.Descriptor instead.
 func (*SuccessRate) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SuccessRate) GetWindow() *durationpb.Duration {
@@ -738,7 +889,7 @@ type RoutingRule struct {
 
 func (x *RoutingRule) Reset() {
 	*x = RoutingRule{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +901,7 @@ func (x *RoutingRule) String() string {
 func (*RoutingRule) ProtoMessage() {}
 
 func (x *RoutingRule) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +914,7 @@ func (x *RoutingRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutingRule.ProtoReflect.Descriptor instead.
 func (*RoutingRule) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RoutingRule) GetName() string {
@@ -853,7 +1004,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1016,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1029,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Condition) GetAmountMin() *v1.Money {
@@ -943,7 +1094,7 @@ type MetadataCondition struct {
 
 func (x *MetadataCondition) Reset() {
 	*x = MetadataCondition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1106,7 @@ func (x *MetadataCondition) String() string {
 func (*MetadataCondition) ProtoMessage() {}
 
 func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1119,7 @@ func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataCondition.ProtoReflect.Descriptor instead.
 func (*MetadataCondition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MetadataCondition) GetKey() string {
@@ -998,7 +1149,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1161,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1174,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Route) GetProcessorIds() []string {
@@ -1049,7 +1200,7 @@ type Skip struct {
 
 func (x *Skip) Reset() {
 	*x = Skip{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1212,7 @@ func (x *Skip) String() string {
 func (*Skip) ProtoMessage() {}
 
 func (x *Skip) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1225,7 @@ func (x *Skip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Skip.ProtoReflect.Descriptor instead.
 func (*Skip) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 // Region is a name for a set of countries.
@@ -1090,7 +1241,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1253,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1266,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Region) GetName() string {
@@ -1151,7 +1302,7 @@ type ProcessorFee struct {
 
 func (x *ProcessorFee) Reset() {
 	*x = ProcessorFee{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1314,7 @@ func (x *ProcessorFee) String() string {
 func (*ProcessorFee) ProtoMessage() {}
 
 func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1176,7 +1327,7 @@ func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessorFee.ProtoReflect.Descriptor instead.
 func (*ProcessorFee) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProcessorFee) GetProcessorId() string {
@@ -1226,7 +1377,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1389,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1402,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
@@ -1272,7 +1423,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[16]
+	mi := &file_payments_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1435,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[16]
+	mi := &file_payments_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1448,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Timeouts) GetCallTimeout() *durationpb.Duration {
@@ -1311,7 +1462,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x99\x06\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd6\x06\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -1332,7 +1483,17 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"processors\x12?\n" +
 	"\x05rules\x18\x14 \x03(\v2\x1f.payments.config.v1.RoutingRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12>\n" +
 	"\aregions\x18\x15 \x03(\v2\x1a.payments.config.v1.RegionB\b\xbaH\x05\x92\x01\x02\x102R\aregions\x12?\n" +
-	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\"\xcb\x03\n" +
+	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\x12;\n" +
+	"\x06limits\x18\x17 \x03(\v2\x19.payments.config.v1.LimitB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\"\xf3\x02\n" +
+	"\x05Limit\x122\n" +
+	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12@\n" +
+	"\x05scope\x18\x02 \x01(\x0e2\x1e.payments.config.v1.LimitScopeB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05scope\x12D\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xbd\xa3\x012\x02\b<R\x06window\x12.\n" +
+	"\fpayments_max\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\vpaymentsMax\x12~\n" +
+	"\n" +
+	"amount_max\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyBF\xbaHC\xba\x01@\n" +
+	"\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xcb\x03\n" +
 	"\x0fProcessorConfig\x12D\n" +
 	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12;\n" +
 	"\aadapter\x18\x02 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\aadapter\x12#\n" +
@@ -1417,7 +1578,13 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\vRetryPolicy\x12F\n" +
 	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
 	"\bTimeouts\x12O\n" +
-	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*M\n" +
+	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*v\n" +
+	"\n" +
+	"LimitScope\x12\x1b\n" +
+	"\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11LIMIT_SCOPE_PAYER\x10\x01\x12\x18\n" +
+	"\x14LIMIT_SCOPE_MERCHANT\x10\x02\x12\x1a\n" +
+	"\x16LIMIT_SCOPE_INSTRUMENT\x10\x03*M\n" +
 	"\aCapture\x12\x17\n" +
 	"\x13CAPTURE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CAPTURE_AUTOMATIC\x10\x01\x12\x12\n" +
@@ -1436,63 +1603,69 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_payments_config_v1_config_proto_rawDescData
 }
 
-var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_payments_config_v1_config_proto_goTypes = []any{
-	(Capture)(0),                  // 0: payments.config.v1.Capture
-	(*MerchantConfig)(nil),        // 1: payments.config.v1.MerchantConfig
-	(*ProcessorConfig)(nil),       // 2: payments.config.v1.ProcessorConfig
-	(*MethodConfig)(nil),          // 3: payments.config.v1.MethodConfig
-	(*Strategy)(nil),              // 4: payments.config.v1.Strategy
-	(*VolumeSplit)(nil),           // 5: payments.config.v1.VolumeSplit
-	(*Share)(nil),                 // 6: payments.config.v1.Share
-	(*LeastCost)(nil),             // 7: payments.config.v1.LeastCost
-	(*SuccessRate)(nil),           // 8: payments.config.v1.SuccessRate
-	(*RoutingRule)(nil),           // 9: payments.config.v1.RoutingRule
-	(*Condition)(nil),             // 10: payments.config.v1.Condition
-	(*MetadataCondition)(nil),     // 11: payments.config.v1.MetadataCondition
-	(*Route)(nil),                 // 12: payments.config.v1.Route
-	(*Skip)(nil),                  // 13: payments.config.v1.Skip
-	(*Region)(nil),                // 14: payments.config.v1.Region
-	(*ProcessorFee)(nil),          // 15: payments.config.v1.ProcessorFee
-	(*RetryPolicy)(nil),           // 16: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 17: payments.config.v1.Timeouts
-	nil,                           // 18: payments.config.v1.ProcessorConfig.SettingsEntry
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*v1.Money)(nil),              // 20: payments.type.v1.Money
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(LimitScope)(0),               // 0: payments.config.v1.LimitScope
+	(Capture)(0),                  // 1: payments.config.v1.Capture
+	(*MerchantConfig)(nil),        // 2: payments.config.v1.MerchantConfig
+	(*Limit)(nil),                 // 3: payments.config.v1.Limit
+	(*ProcessorConfig)(nil),       // 4: payments.config.v1.ProcessorConfig
+	(*MethodConfig)(nil),          // 5: payments.config.v1.MethodConfig
+	(*Strategy)(nil),              // 6: payments.config.v1.Strategy
+	(*VolumeSplit)(nil),           // 7: payments.config.v1.VolumeSplit
+	(*Share)(nil),                 // 8: payments.config.v1.Share
+	(*LeastCost)(nil),             // 9: payments.config.v1.LeastCost
+	(*SuccessRate)(nil),           // 10: payments.config.v1.SuccessRate
+	(*RoutingRule)(nil),           // 11: payments.config.v1.RoutingRule
+	(*Condition)(nil),             // 12: payments.config.v1.Condition
+	(*MetadataCondition)(nil),     // 13: payments.config.v1.MetadataCondition
+	(*Route)(nil),                 // 14: payments.config.v1.Route
+	(*Skip)(nil),                  // 15: payments.config.v1.Skip
+	(*Region)(nil),                // 16: payments.config.v1.Region
+	(*ProcessorFee)(nil),          // 17: payments.config.v1.ProcessorFee
+	(*RetryPolicy)(nil),           // 18: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 19: payments.config.v1.Timeouts
+	nil,                           // 20: payments.config.v1.ProcessorConfig.SettingsEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*v1.Money)(nil),              // 23: payments.type.v1.Money
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	3,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	16, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	17, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	19, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
-	0,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	2,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
-	9,  // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
-	14, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
-	15, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
-	18, // 9: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
-	20, // 10: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	4,  // 11: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
-	5,  // 12: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
-	7,  // 13: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
-	8,  // 14: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
-	6,  // 15: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
-	21, // 16: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
-	10, // 17: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
-	12, // 18: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
-	13, // 19: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
-	20, // 20: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
-	20, // 21: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
-	11, // 22: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
-	4,  // 23: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
-	21, // 24: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	5,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	18, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	19, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	21, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
+	4,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
+	11, // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
+	16, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
+	17, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
+	3,  // 9: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
+	0,  // 10: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
+	22, // 11: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
+	23, // 12: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
+	20, // 13: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
+	23, // 14: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	6,  // 15: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
+	7,  // 16: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
+	9,  // 17: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
+	10, // 18: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
+	8,  // 19: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
+	22, // 20: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
+	12, // 21: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
+	14, // 22: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
+	15, // 23: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
+	23, // 24: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
+	23, // 25: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
+	13, // 26: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
+	6,  // 27: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
+	22, // 28: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -1500,12 +1673,12 @@ func file_payments_config_v1_config_proto_init() {
 	if File_payments_config_v1_config_proto != nil {
 		return
 	}
-	file_payments_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{
 		(*Strategy_VolumeSplit)(nil),
 		(*Strategy_LeastCost)(nil),
 		(*Strategy_SuccessRate)(nil),
 	}
-	file_payments_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{
 		(*RoutingRule_Route)(nil),
 		(*RoutingRule_Skip)(nil),
 	}
@@ -1514,8 +1687,8 @@ func file_payments_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   18,
+			NumEnums:      2,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1198,6 +1198,171 @@ func (x *UpdateIngestSettingsResponse) GetIngestSettings() *IngestSettings {
 	return nil
 }
 
+// ListUsageOrgsRequest asks for a page of organisations.
+type ListUsageOrgsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In which they used something, by event_time.
+	Period *v1.Period `protobuf:"bytes,1,opt,name=period,proto3" json:"period,omitempty"`
+	// Organisations on a page; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the page before; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageOrgsRequest) Reset() {
+	*x = ListUsageOrgsRequest{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageOrgsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageOrgsRequest) ProtoMessage() {}
+
+func (x *ListUsageOrgsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageOrgsRequest.ProtoReflect.Descriptor instead.
+func (*ListUsageOrgsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListUsageOrgsRequest) GetPeriod() *v1.Period {
+	if x != nil {
+		return x.Period
+	}
+	return nil
+}
+
+func (x *ListUsageOrgsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListUsageOrgsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListUsageOrgsResponse is a page of organisations.
+type ListUsageOrgsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organisations, by id.
+	UsageOrgs []*UsageOrg `protobuf:"bytes,1,rep,name=usage_orgs,json=usageOrgs,proto3" json:"usage_orgs,omitempty"`
+	// Token of the next page; empty when this is the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsageOrgsResponse) Reset() {
+	*x = ListUsageOrgsResponse{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsageOrgsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsageOrgsResponse) ProtoMessage() {}
+
+func (x *ListUsageOrgsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsageOrgsResponse.ProtoReflect.Descriptor instead.
+func (*ListUsageOrgsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListUsageOrgsResponse) GetUsageOrgs() []*UsageOrg {
+	if x != nil {
+		return x.UsageOrgs
+	}
+	return nil
+}
+
+func (x *ListUsageOrgsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// UsageOrg is an organisation that sent events of a period.
+type UsageOrg struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	OrgId         string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageOrg) Reset() {
+	*x = UsageOrg{}
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageOrg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageOrg) ProtoMessage() {}
+
+func (x *UsageOrg) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_metering_v1_metering_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageOrg.ProtoReflect.Descriptor instead.
+func (*UsageOrg) Descriptor() ([]byte, []int) {
+	return file_payments_metering_v1_metering_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UsageOrg) GetOrgId() string {
+	if x != nil {
+		return x.OrgId
+	}
+	return ""
+}
+
 var File_payments_metering_v1_metering_service_proto protoreflect.FileDescriptor
 
 const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
@@ -1307,7 +1472,19 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"rollupKeys\x12(\n" +
 	"\x10rollup_keys_none\x18\b \x01(\bR\x0erollupKeysNone\"m\n" +
 	"\x1cUpdateIngestSettingsResponse\x12M\n" +
-	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings2\xc0\x1e\n" +
+	"\x0fingest_settings\x18\x01 \x01(\v2$.payments.metering.v1.IngestSettingsR\x0eingestSettings\"\xa2\x01\n" +
+	"\x14ListUsageOrgsRequest\x128\n" +
+	"\x06period\x18\x01 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"~\n" +
+	"\x15ListUsageOrgsResponse\x12=\n" +
+	"\n" +
+	"usage_orgs\x18\x01 \x03(\v2\x1e.payments.metering.v1.UsageOrgR\tusageOrgs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"*\n" +
+	"\bUsageOrg\x12\x1e\n" +
+	"\x06org_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05orgId2\xdf\x1f\n" +
 	"\x0fMeteringService\x12\xa2\x01\n" +
 	"\fIngestEvents\x12).payments.metering.v1.IngestEventsRequest\x1a*.payments.metering.v1.IngestEventsResponse\";\x8a\xe7\x18\x14\n" +
 	"\x0emetering:write\x10\x01 \x01\x82\xd3\xe4\x93\x02\x1d:\x06events\"\x13/v1/metering/events\x12\xb8\x01\n" +
@@ -1325,7 +1502,9 @@ const file_payments_metering_v1_metering_service_proto_rawDesc = "" +
 	"\fCancelEvents\x12).payments.metering.v1.CancelEventsRequest\x1a*.payments.metering.v1.CancelEventsResponse\";\x8a\xe7\x18\x12\n" +
 	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1f:\x01*\"\x1a/v1/metering/events:cancel\x12\xa8\x01\n" +
 	"\x10ListStoredEvents\x12-.payments.metering.v1.ListStoredEventsRequest\x1a..payments.metering.v1.ListStoredEventsResponse\"5\x8a\xe7\x18\x0f\n" +
-	"\rmetering:read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/metering/stored-events\x12\xac\x01\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/metering/stored-events\x12\x9c\x01\n" +
+	"\rListUsageOrgs\x12*.payments.metering.v1.ListUsageOrgsRequest\x1a+.payments.metering.v1.ListUsageOrgsResponse\"2\x8a\xe7\x18\x0f\n" +
+	"\rmetering:read\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/metering/usage-orgs\x12\xac\x01\n" +
 	"\x10ReportUsageDrift\x12-.payments.metering.v1.ReportUsageDriftRequest\x1a..payments.metering.v1.ReportUsageDriftResponse\"9\x8a\xe7\x18\x12\n" +
 	"\x0emetering:write\x10\x01\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/metering/usage-drift\x12\x88\x01\n" +
 	"\bGetEvent\x12%.payments.metering.v1.GetEventRequest\x1a&.payments.metering.v1.GetEventResponse\"-\x8a\xe7\x18\x0f\n" +
@@ -1373,7 +1552,7 @@ func file_payments_metering_v1_metering_service_proto_rawDescGZIP() []byte {
 	return file_payments_metering_v1_metering_service_proto_rawDescData
 }
 
-var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_payments_metering_v1_metering_service_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_payments_metering_v1_metering_service_proto_goTypes = []any{
 	(*IngestEventsRequest)(nil),          // 0: payments.metering.v1.IngestEventsRequest
 	(*IngestEventsResponse)(nil),         // 1: payments.metering.v1.IngestEventsResponse
@@ -1391,126 +1570,133 @@ var file_payments_metering_v1_metering_service_proto_goTypes = []any{
 	(*GetIngestSettingsResponse)(nil),    // 13: payments.metering.v1.GetIngestSettingsResponse
 	(*UpdateIngestSettingsRequest)(nil),  // 14: payments.metering.v1.UpdateIngestSettingsRequest
 	(*UpdateIngestSettingsResponse)(nil), // 15: payments.metering.v1.UpdateIngestSettingsResponse
-	nil,                                  // 16: payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
-	nil,                                  // 17: payments.metering.v1.QueryUsageRequest.MetadataEntry
-	(*UsageEvent)(nil),                   // 18: payments.metering.v1.UsageEvent
-	(*EventProblem)(nil),                 // 19: payments.metering.v1.EventProblem
-	(*v1.Period)(nil),                    // 20: payments.type.v1.Period
-	(Window)(0),                          // 21: payments.metering.v1.Window
-	(v1.Aggregation)(0),                  // 22: payments.type.v1.Aggregation
-	(Freshness)(0),                       // 23: payments.metering.v1.Freshness
-	(*UsageRow)(nil),                     // 24: payments.metering.v1.UsageRow
-	(*timestamppb.Timestamp)(nil),        // 25: google.protobuf.Timestamp
-	(*EventContent)(nil),                 // 26: payments.metering.v1.EventContent
-	(*LateEvent)(nil),                    // 27: payments.metering.v1.LateEvent
-	(*IngestSettings)(nil),               // 28: payments.metering.v1.IngestSettings
-	(*durationpb.Duration)(nil),          // 29: google.protobuf.Duration
-	(LatePolicy)(0),                      // 30: payments.metering.v1.LatePolicy
-	(*AmendEventsRequest)(nil),           // 31: payments.metering.v1.AmendEventsRequest
-	(*CancelEventsRequest)(nil),          // 32: payments.metering.v1.CancelEventsRequest
-	(*ListStoredEventsRequest)(nil),      // 33: payments.metering.v1.ListStoredEventsRequest
-	(*ReportUsageDriftRequest)(nil),      // 34: payments.metering.v1.ReportUsageDriftRequest
-	(*GetEventRequest)(nil),              // 35: payments.metering.v1.GetEventRequest
-	(*ListRejectedEventsRequest)(nil),    // 36: payments.metering.v1.ListRejectedEventsRequest
-	(*ReplayRejectedEventsRequest)(nil),  // 37: payments.metering.v1.ReplayRejectedEventsRequest
-	(*GetReceiptRequest)(nil),            // 38: payments.metering.v1.GetReceiptRequest
-	(*ListReceiptEventsRequest)(nil),     // 39: payments.metering.v1.ListReceiptEventsRequest
-	(*GetSpooledBatchRequest)(nil),       // 40: payments.metering.v1.GetSpooledBatchRequest
-	(*GetLogHeadRequest)(nil),            // 41: payments.metering.v1.GetLogHeadRequest
-	(*ListLogHeadsRequest)(nil),          // 42: payments.metering.v1.ListLogHeadsRequest
-	(*GetLogConsistencyRequest)(nil),     // 43: payments.metering.v1.GetLogConsistencyRequest
-	(*VerifyLogRequest)(nil),             // 44: payments.metering.v1.VerifyLogRequest
-	(*VerifyRollupsRequest)(nil),         // 45: payments.metering.v1.VerifyRollupsRequest
-	(*AmendEventsResponse)(nil),          // 46: payments.metering.v1.AmendEventsResponse
-	(*CancelEventsResponse)(nil),         // 47: payments.metering.v1.CancelEventsResponse
-	(*ListStoredEventsResponse)(nil),     // 48: payments.metering.v1.ListStoredEventsResponse
-	(*ReportUsageDriftResponse)(nil),     // 49: payments.metering.v1.ReportUsageDriftResponse
-	(*GetEventResponse)(nil),             // 50: payments.metering.v1.GetEventResponse
-	(*ListRejectedEventsResponse)(nil),   // 51: payments.metering.v1.ListRejectedEventsResponse
-	(*ReplayRejectedEventsResponse)(nil), // 52: payments.metering.v1.ReplayRejectedEventsResponse
-	(*GetReceiptResponse)(nil),           // 53: payments.metering.v1.GetReceiptResponse
-	(*ListReceiptEventsResponse)(nil),    // 54: payments.metering.v1.ListReceiptEventsResponse
-	(*GetSpooledBatchResponse)(nil),      // 55: payments.metering.v1.GetSpooledBatchResponse
-	(*GetLogHeadResponse)(nil),           // 56: payments.metering.v1.GetLogHeadResponse
-	(*ListLogHeadsResponse)(nil),         // 57: payments.metering.v1.ListLogHeadsResponse
-	(*GetLogConsistencyResponse)(nil),    // 58: payments.metering.v1.GetLogConsistencyResponse
-	(*VerifyLogResponse)(nil),            // 59: payments.metering.v1.VerifyLogResponse
-	(*VerifyRollupsResponse)(nil),        // 60: payments.metering.v1.VerifyRollupsResponse
+	(*ListUsageOrgsRequest)(nil),         // 16: payments.metering.v1.ListUsageOrgsRequest
+	(*ListUsageOrgsResponse)(nil),        // 17: payments.metering.v1.ListUsageOrgsResponse
+	(*UsageOrg)(nil),                     // 18: payments.metering.v1.UsageOrg
+	nil,                                  // 19: payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
+	nil,                                  // 20: payments.metering.v1.QueryUsageRequest.MetadataEntry
+	(*UsageEvent)(nil),                   // 21: payments.metering.v1.UsageEvent
+	(*EventProblem)(nil),                 // 22: payments.metering.v1.EventProblem
+	(*v1.Period)(nil),                    // 23: payments.type.v1.Period
+	(Window)(0),                          // 24: payments.metering.v1.Window
+	(v1.Aggregation)(0),                  // 25: payments.type.v1.Aggregation
+	(Freshness)(0),                       // 26: payments.metering.v1.Freshness
+	(*UsageRow)(nil),                     // 27: payments.metering.v1.UsageRow
+	(*timestamppb.Timestamp)(nil),        // 28: google.protobuf.Timestamp
+	(*EventContent)(nil),                 // 29: payments.metering.v1.EventContent
+	(*LateEvent)(nil),                    // 30: payments.metering.v1.LateEvent
+	(*IngestSettings)(nil),               // 31: payments.metering.v1.IngestSettings
+	(*durationpb.Duration)(nil),          // 32: google.protobuf.Duration
+	(LatePolicy)(0),                      // 33: payments.metering.v1.LatePolicy
+	(*AmendEventsRequest)(nil),           // 34: payments.metering.v1.AmendEventsRequest
+	(*CancelEventsRequest)(nil),          // 35: payments.metering.v1.CancelEventsRequest
+	(*ListStoredEventsRequest)(nil),      // 36: payments.metering.v1.ListStoredEventsRequest
+	(*ReportUsageDriftRequest)(nil),      // 37: payments.metering.v1.ReportUsageDriftRequest
+	(*GetEventRequest)(nil),              // 38: payments.metering.v1.GetEventRequest
+	(*ListRejectedEventsRequest)(nil),    // 39: payments.metering.v1.ListRejectedEventsRequest
+	(*ReplayRejectedEventsRequest)(nil),  // 40: payments.metering.v1.ReplayRejectedEventsRequest
+	(*GetReceiptRequest)(nil),            // 41: payments.metering.v1.GetReceiptRequest
+	(*ListReceiptEventsRequest)(nil),     // 42: payments.metering.v1.ListReceiptEventsRequest
+	(*GetSpooledBatchRequest)(nil),       // 43: payments.metering.v1.GetSpooledBatchRequest
+	(*GetLogHeadRequest)(nil),            // 44: payments.metering.v1.GetLogHeadRequest
+	(*ListLogHeadsRequest)(nil),          // 45: payments.metering.v1.ListLogHeadsRequest
+	(*GetLogConsistencyRequest)(nil),     // 46: payments.metering.v1.GetLogConsistencyRequest
+	(*VerifyLogRequest)(nil),             // 47: payments.metering.v1.VerifyLogRequest
+	(*VerifyRollupsRequest)(nil),         // 48: payments.metering.v1.VerifyRollupsRequest
+	(*AmendEventsResponse)(nil),          // 49: payments.metering.v1.AmendEventsResponse
+	(*CancelEventsResponse)(nil),         // 50: payments.metering.v1.CancelEventsResponse
+	(*ListStoredEventsResponse)(nil),     // 51: payments.metering.v1.ListStoredEventsResponse
+	(*ReportUsageDriftResponse)(nil),     // 52: payments.metering.v1.ReportUsageDriftResponse
+	(*GetEventResponse)(nil),             // 53: payments.metering.v1.GetEventResponse
+	(*ListRejectedEventsResponse)(nil),   // 54: payments.metering.v1.ListRejectedEventsResponse
+	(*ReplayRejectedEventsResponse)(nil), // 55: payments.metering.v1.ReplayRejectedEventsResponse
+	(*GetReceiptResponse)(nil),           // 56: payments.metering.v1.GetReceiptResponse
+	(*ListReceiptEventsResponse)(nil),    // 57: payments.metering.v1.ListReceiptEventsResponse
+	(*GetSpooledBatchResponse)(nil),      // 58: payments.metering.v1.GetSpooledBatchResponse
+	(*GetLogHeadResponse)(nil),           // 59: payments.metering.v1.GetLogHeadResponse
+	(*ListLogHeadsResponse)(nil),         // 60: payments.metering.v1.ListLogHeadsResponse
+	(*GetLogConsistencyResponse)(nil),    // 61: payments.metering.v1.GetLogConsistencyResponse
+	(*VerifyLogResponse)(nil),            // 62: payments.metering.v1.VerifyLogResponse
+	(*VerifyRollupsResponse)(nil),        // 63: payments.metering.v1.VerifyRollupsResponse
 }
 var file_payments_metering_v1_metering_service_proto_depIdxs = []int32{
-	18, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
-	19, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
-	16, // 2: payments.metering.v1.IngestCloudEventsRequest.headers:type_name -> payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
-	19, // 3: payments.metering.v1.IngestCloudEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
+	21, // 0: payments.metering.v1.IngestEventsRequest.events:type_name -> payments.metering.v1.UsageEvent
+	22, // 1: payments.metering.v1.IngestEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
+	19, // 2: payments.metering.v1.IngestCloudEventsRequest.headers:type_name -> payments.metering.v1.IngestCloudEventsRequest.HeadersEntry
+	22, // 3: payments.metering.v1.IngestCloudEventsResponse.problems:type_name -> payments.metering.v1.EventProblem
 	0,  // 4: payments.metering.v1.StreamEventsRequest.batch:type_name -> payments.metering.v1.IngestEventsRequest
 	1,  // 5: payments.metering.v1.StreamEventsResponse.result:type_name -> payments.metering.v1.IngestEventsResponse
-	20, // 6: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
-	21, // 7: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
-	22, // 8: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
-	17, // 9: payments.metering.v1.QueryUsageRequest.metadata:type_name -> payments.metering.v1.QueryUsageRequest.MetadataEntry
-	23, // 10: payments.metering.v1.QueryUsageRequest.freshness:type_name -> payments.metering.v1.Freshness
-	24, // 11: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
-	25, // 12: payments.metering.v1.QueryUsageResponse.usage_recorded_at:type_name -> google.protobuf.Timestamp
-	20, // 13: payments.metering.v1.ListEventsRequest.period:type_name -> payments.type.v1.Period
-	26, // 14: payments.metering.v1.ListEventsResponse.events:type_name -> payments.metering.v1.EventContent
-	20, // 15: payments.metering.v1.ListLateEventsRequest.period:type_name -> payments.type.v1.Period
-	27, // 16: payments.metering.v1.ListLateEventsResponse.late_events:type_name -> payments.metering.v1.LateEvent
-	28, // 17: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	29, // 18: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
-	29, // 19: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
-	30, // 20: payments.metering.v1.UpdateIngestSettingsRequest.late:type_name -> payments.metering.v1.LatePolicy
-	28, // 21: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
-	0,  // 22: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
-	2,  // 23: payments.metering.v1.MeteringService.IngestCloudEvents:input_type -> payments.metering.v1.IngestCloudEventsRequest
-	4,  // 24: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
-	6,  // 25: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
-	10, // 26: payments.metering.v1.MeteringService.ListLateEvents:input_type -> payments.metering.v1.ListLateEventsRequest
-	31, // 27: payments.metering.v1.MeteringService.AmendEvents:input_type -> payments.metering.v1.AmendEventsRequest
-	32, // 28: payments.metering.v1.MeteringService.CancelEvents:input_type -> payments.metering.v1.CancelEventsRequest
-	33, // 29: payments.metering.v1.MeteringService.ListStoredEvents:input_type -> payments.metering.v1.ListStoredEventsRequest
-	34, // 30: payments.metering.v1.MeteringService.ReportUsageDrift:input_type -> payments.metering.v1.ReportUsageDriftRequest
-	35, // 31: payments.metering.v1.MeteringService.GetEvent:input_type -> payments.metering.v1.GetEventRequest
-	8,  // 32: payments.metering.v1.MeteringService.ListEvents:input_type -> payments.metering.v1.ListEventsRequest
-	36, // 33: payments.metering.v1.MeteringService.ListRejectedEvents:input_type -> payments.metering.v1.ListRejectedEventsRequest
-	37, // 34: payments.metering.v1.MeteringService.ReplayRejectedEvents:input_type -> payments.metering.v1.ReplayRejectedEventsRequest
-	38, // 35: payments.metering.v1.MeteringService.GetReceipt:input_type -> payments.metering.v1.GetReceiptRequest
-	39, // 36: payments.metering.v1.MeteringService.ListReceiptEvents:input_type -> payments.metering.v1.ListReceiptEventsRequest
-	40, // 37: payments.metering.v1.MeteringService.GetSpooledBatch:input_type -> payments.metering.v1.GetSpooledBatchRequest
-	41, // 38: payments.metering.v1.MeteringService.GetLogHead:input_type -> payments.metering.v1.GetLogHeadRequest
-	42, // 39: payments.metering.v1.MeteringService.ListLogHeads:input_type -> payments.metering.v1.ListLogHeadsRequest
-	43, // 40: payments.metering.v1.MeteringService.GetLogConsistency:input_type -> payments.metering.v1.GetLogConsistencyRequest
-	44, // 41: payments.metering.v1.MeteringService.VerifyLog:input_type -> payments.metering.v1.VerifyLogRequest
-	45, // 42: payments.metering.v1.MeteringService.VerifyRollups:input_type -> payments.metering.v1.VerifyRollupsRequest
-	12, // 43: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
-	14, // 44: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
-	1,  // 45: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
-	3,  // 46: payments.metering.v1.MeteringService.IngestCloudEvents:output_type -> payments.metering.v1.IngestCloudEventsResponse
-	5,  // 47: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
-	7,  // 48: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
-	11, // 49: payments.metering.v1.MeteringService.ListLateEvents:output_type -> payments.metering.v1.ListLateEventsResponse
-	46, // 50: payments.metering.v1.MeteringService.AmendEvents:output_type -> payments.metering.v1.AmendEventsResponse
-	47, // 51: payments.metering.v1.MeteringService.CancelEvents:output_type -> payments.metering.v1.CancelEventsResponse
-	48, // 52: payments.metering.v1.MeteringService.ListStoredEvents:output_type -> payments.metering.v1.ListStoredEventsResponse
-	49, // 53: payments.metering.v1.MeteringService.ReportUsageDrift:output_type -> payments.metering.v1.ReportUsageDriftResponse
-	50, // 54: payments.metering.v1.MeteringService.GetEvent:output_type -> payments.metering.v1.GetEventResponse
-	9,  // 55: payments.metering.v1.MeteringService.ListEvents:output_type -> payments.metering.v1.ListEventsResponse
-	51, // 56: payments.metering.v1.MeteringService.ListRejectedEvents:output_type -> payments.metering.v1.ListRejectedEventsResponse
-	52, // 57: payments.metering.v1.MeteringService.ReplayRejectedEvents:output_type -> payments.metering.v1.ReplayRejectedEventsResponse
-	53, // 58: payments.metering.v1.MeteringService.GetReceipt:output_type -> payments.metering.v1.GetReceiptResponse
-	54, // 59: payments.metering.v1.MeteringService.ListReceiptEvents:output_type -> payments.metering.v1.ListReceiptEventsResponse
-	55, // 60: payments.metering.v1.MeteringService.GetSpooledBatch:output_type -> payments.metering.v1.GetSpooledBatchResponse
-	56, // 61: payments.metering.v1.MeteringService.GetLogHead:output_type -> payments.metering.v1.GetLogHeadResponse
-	57, // 62: payments.metering.v1.MeteringService.ListLogHeads:output_type -> payments.metering.v1.ListLogHeadsResponse
-	58, // 63: payments.metering.v1.MeteringService.GetLogConsistency:output_type -> payments.metering.v1.GetLogConsistencyResponse
-	59, // 64: payments.metering.v1.MeteringService.VerifyLog:output_type -> payments.metering.v1.VerifyLogResponse
-	60, // 65: payments.metering.v1.MeteringService.VerifyRollups:output_type -> payments.metering.v1.VerifyRollupsResponse
-	13, // 66: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
-	15, // 67: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
-	45, // [45:68] is the sub-list for method output_type
-	22, // [22:45] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	23, // 6: payments.metering.v1.QueryUsageRequest.period:type_name -> payments.type.v1.Period
+	24, // 7: payments.metering.v1.QueryUsageRequest.window:type_name -> payments.metering.v1.Window
+	25, // 8: payments.metering.v1.QueryUsageRequest.aggregation:type_name -> payments.type.v1.Aggregation
+	20, // 9: payments.metering.v1.QueryUsageRequest.metadata:type_name -> payments.metering.v1.QueryUsageRequest.MetadataEntry
+	26, // 10: payments.metering.v1.QueryUsageRequest.freshness:type_name -> payments.metering.v1.Freshness
+	27, // 11: payments.metering.v1.QueryUsageResponse.rows:type_name -> payments.metering.v1.UsageRow
+	28, // 12: payments.metering.v1.QueryUsageResponse.usage_recorded_at:type_name -> google.protobuf.Timestamp
+	23, // 13: payments.metering.v1.ListEventsRequest.period:type_name -> payments.type.v1.Period
+	29, // 14: payments.metering.v1.ListEventsResponse.events:type_name -> payments.metering.v1.EventContent
+	23, // 15: payments.metering.v1.ListLateEventsRequest.period:type_name -> payments.type.v1.Period
+	30, // 16: payments.metering.v1.ListLateEventsResponse.late_events:type_name -> payments.metering.v1.LateEvent
+	31, // 17: payments.metering.v1.GetIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	32, // 18: payments.metering.v1.UpdateIngestSettingsRequest.accept_past:type_name -> google.protobuf.Duration
+	32, // 19: payments.metering.v1.UpdateIngestSettingsRequest.accept_future:type_name -> google.protobuf.Duration
+	33, // 20: payments.metering.v1.UpdateIngestSettingsRequest.late:type_name -> payments.metering.v1.LatePolicy
+	31, // 21: payments.metering.v1.UpdateIngestSettingsResponse.ingest_settings:type_name -> payments.metering.v1.IngestSettings
+	23, // 22: payments.metering.v1.ListUsageOrgsRequest.period:type_name -> payments.type.v1.Period
+	18, // 23: payments.metering.v1.ListUsageOrgsResponse.usage_orgs:type_name -> payments.metering.v1.UsageOrg
+	0,  // 24: payments.metering.v1.MeteringService.IngestEvents:input_type -> payments.metering.v1.IngestEventsRequest
+	2,  // 25: payments.metering.v1.MeteringService.IngestCloudEvents:input_type -> payments.metering.v1.IngestCloudEventsRequest
+	4,  // 26: payments.metering.v1.MeteringService.StreamEvents:input_type -> payments.metering.v1.StreamEventsRequest
+	6,  // 27: payments.metering.v1.MeteringService.QueryUsage:input_type -> payments.metering.v1.QueryUsageRequest
+	10, // 28: payments.metering.v1.MeteringService.ListLateEvents:input_type -> payments.metering.v1.ListLateEventsRequest
+	34, // 29: payments.metering.v1.MeteringService.AmendEvents:input_type -> payments.metering.v1.AmendEventsRequest
+	35, // 30: payments.metering.v1.MeteringService.CancelEvents:input_type -> payments.metering.v1.CancelEventsRequest
+	36, // 31: payments.metering.v1.MeteringService.ListStoredEvents:input_type -> payments.metering.v1.ListStoredEventsRequest
+	16, // 32: payments.metering.v1.MeteringService.ListUsageOrgs:input_type -> payments.metering.v1.ListUsageOrgsRequest
+	37, // 33: payments.metering.v1.MeteringService.ReportUsageDrift:input_type -> payments.metering.v1.ReportUsageDriftRequest
+	38, // 34: payments.metering.v1.MeteringService.GetEvent:input_type -> payments.metering.v1.GetEventRequest
+	8,  // 35: payments.metering.v1.MeteringService.ListEvents:input_type -> payments.metering.v1.ListEventsRequest
+	39, // 36: payments.metering.v1.MeteringService.ListRejectedEvents:input_type -> payments.metering.v1.ListRejectedEventsRequest
+	40, // 37: payments.metering.v1.MeteringService.ReplayRejectedEvents:input_type -> payments.metering.v1.ReplayRejectedEventsRequest
+	41, // 38: payments.metering.v1.MeteringService.GetReceipt:input_type -> payments.metering.v1.GetReceiptRequest
+	42, // 39: payments.metering.v1.MeteringService.ListReceiptEvents:input_type -> payments.metering.v1.ListReceiptEventsRequest
+	43, // 40: payments.metering.v1.MeteringService.GetSpooledBatch:input_type -> payments.metering.v1.GetSpooledBatchRequest
+	44, // 41: payments.metering.v1.MeteringService.GetLogHead:input_type -> payments.metering.v1.GetLogHeadRequest
+	45, // 42: payments.metering.v1.MeteringService.ListLogHeads:input_type -> payments.metering.v1.ListLogHeadsRequest
+	46, // 43: payments.metering.v1.MeteringService.GetLogConsistency:input_type -> payments.metering.v1.GetLogConsistencyRequest
+	47, // 44: payments.metering.v1.MeteringService.VerifyLog:input_type -> payments.metering.v1.VerifyLogRequest
+	48, // 45: payments.metering.v1.MeteringService.VerifyRollups:input_type -> payments.metering.v1.VerifyRollupsRequest
+	12, // 46: payments.metering.v1.MeteringService.GetIngestSettings:input_type -> payments.metering.v1.GetIngestSettingsRequest
+	14, // 47: payments.metering.v1.MeteringService.UpdateIngestSettings:input_type -> payments.metering.v1.UpdateIngestSettingsRequest
+	1,  // 48: payments.metering.v1.MeteringService.IngestEvents:output_type -> payments.metering.v1.IngestEventsResponse
+	3,  // 49: payments.metering.v1.MeteringService.IngestCloudEvents:output_type -> payments.metering.v1.IngestCloudEventsResponse
+	5,  // 50: payments.metering.v1.MeteringService.StreamEvents:output_type -> payments.metering.v1.StreamEventsResponse
+	7,  // 51: payments.metering.v1.MeteringService.QueryUsage:output_type -> payments.metering.v1.QueryUsageResponse
+	11, // 52: payments.metering.v1.MeteringService.ListLateEvents:output_type -> payments.metering.v1.ListLateEventsResponse
+	49, // 53: payments.metering.v1.MeteringService.AmendEvents:output_type -> payments.metering.v1.AmendEventsResponse
+	50, // 54: payments.metering.v1.MeteringService.CancelEvents:output_type -> payments.metering.v1.CancelEventsResponse
+	51, // 55: payments.metering.v1.MeteringService.ListStoredEvents:output_type -> payments.metering.v1.ListStoredEventsResponse
+	17, // 56: payments.metering.v1.MeteringService.ListUsageOrgs:output_type -> payments.metering.v1.ListUsageOrgsResponse
+	52, // 57: payments.metering.v1.MeteringService.ReportUsageDrift:output_type -> payments.metering.v1.ReportUsageDriftResponse
+	53, // 58: payments.metering.v1.MeteringService.GetEvent:output_type -> payments.metering.v1.GetEventResponse
+	9,  // 59: payments.metering.v1.MeteringService.ListEvents:output_type -> payments.metering.v1.ListEventsResponse
+	54, // 60: payments.metering.v1.MeteringService.ListRejectedEvents:output_type -> payments.metering.v1.ListRejectedEventsResponse
+	55, // 61: payments.metering.v1.MeteringService.ReplayRejectedEvents:output_type -> payments.metering.v1.ReplayRejectedEventsResponse
+	56, // 62: payments.metering.v1.MeteringService.GetReceipt:output_type -> payments.metering.v1.GetReceiptResponse
+	57, // 63: payments.metering.v1.MeteringService.ListReceiptEvents:output_type -> payments.metering.v1.ListReceiptEventsResponse
+	58, // 64: payments.metering.v1.MeteringService.GetSpooledBatch:output_type -> payments.metering.v1.GetSpooledBatchResponse
+	59, // 65: payments.metering.v1.MeteringService.GetLogHead:output_type -> payments.metering.v1.GetLogHeadResponse
+	60, // 66: payments.metering.v1.MeteringService.ListLogHeads:output_type -> payments.metering.v1.ListLogHeadsResponse
+	61, // 67: payments.metering.v1.MeteringService.GetLogConsistency:output_type -> payments.metering.v1.GetLogConsistencyResponse
+	62, // 68: payments.metering.v1.MeteringService.VerifyLog:output_type -> payments.metering.v1.VerifyLogResponse
+	63, // 69: payments.metering.v1.MeteringService.VerifyRollups:output_type -> payments.metering.v1.VerifyRollupsResponse
+	13, // 70: payments.metering.v1.MeteringService.GetIngestSettings:output_type -> payments.metering.v1.GetIngestSettingsResponse
+	15, // 71: payments.metering.v1.MeteringService.UpdateIngestSettings:output_type -> payments.metering.v1.UpdateIngestSettingsResponse
+	48, // [48:72] is the sub-list for method output_type
+	24, // [24:48] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_payments_metering_v1_metering_service_proto_init() }
@@ -1533,7 +1719,7 @@ func file_payments_metering_v1_metering_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_metering_v1_metering_service_proto_rawDesc), len(file_payments_metering_v1_metering_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	MeteringService_AmendEvents_FullMethodName          = "/payments.metering.v1.MeteringService/AmendEvents"
 	MeteringService_CancelEvents_FullMethodName         = "/payments.metering.v1.MeteringService/CancelEvents"
 	MeteringService_ListStoredEvents_FullMethodName     = "/payments.metering.v1.MeteringService/ListStoredEvents"
+	MeteringService_ListUsageOrgs_FullMethodName        = "/payments.metering.v1.MeteringService/ListUsageOrgs"
 	MeteringService_ReportUsageDrift_FullMethodName     = "/payments.metering.v1.MeteringService/ReportUsageDrift"
 	MeteringService_GetEvent_FullMethodName             = "/payments.metering.v1.MeteringService/GetEvent"
 	MeteringService_ListEvents_FullMethodName           = "/payments.metering.v1.MeteringService/ListEvents"
@@ -117,6 +118,10 @@ type MeteringServiceClient interface {
 	//
 	// Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
 	ListStoredEvents(ctx context.Context, in *ListStoredEventsRequest, opts ...grpc.CallOption) (*ListStoredEventsResponse, error)
+	// ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+	// event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+	// although more follow.
+	ListUsageOrgs(ctx context.Context, in *ListUsageOrgsRequest, opts ...grpc.CallOption) (*ListUsageOrgsResponse, error)
 	// ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
 	// `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
 	// violation: it is kept once.
@@ -264,6 +269,16 @@ func (c *meteringServiceClient) ListStoredEvents(ctx context.Context, in *ListSt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListStoredEventsResponse)
 	err := c.cc.Invoke(ctx, MeteringService_ListStoredEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *meteringServiceClient) ListUsageOrgs(ctx context.Context, in *ListUsageOrgsRequest, opts ...grpc.CallOption) (*ListUsageOrgsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListUsageOrgsResponse)
+	err := c.cc.Invoke(ctx, MeteringService_ListUsageOrgs_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -493,6 +508,10 @@ type MeteringServiceServer interface {
 	//
 	// Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
 	ListStoredEvents(context.Context, *ListStoredEventsRequest) (*ListStoredEventsResponse, error)
+	// ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+	// event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+	// although more follow.
+	ListUsageOrgs(context.Context, *ListUsageOrgsRequest) (*ListUsageOrgsResponse, error)
 	// ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
 	// `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
 	// violation: it is kept once.
@@ -586,6 +605,9 @@ func (UnimplementedMeteringServiceServer) CancelEvents(context.Context, *CancelE
 }
 func (UnimplementedMeteringServiceServer) ListStoredEvents(context.Context, *ListStoredEventsRequest) (*ListStoredEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListStoredEvents not implemented")
+}
+func (UnimplementedMeteringServiceServer) ListUsageOrgs(context.Context, *ListUsageOrgsRequest) (*ListUsageOrgsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListUsageOrgs not implemented")
 }
 func (UnimplementedMeteringServiceServer) ReportUsageDrift(context.Context, *ReportUsageDriftRequest) (*ReportUsageDriftResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportUsageDrift not implemented")
@@ -782,6 +804,24 @@ func _MeteringService_ListStoredEvents_Handler(srv interface{}, ctx context.Cont
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MeteringServiceServer).ListStoredEvents(ctx, req.(*ListStoredEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MeteringService_ListUsageOrgs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListUsageOrgsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MeteringServiceServer).ListUsageOrgs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MeteringService_ListUsageOrgs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MeteringServiceServer).ListUsageOrgs(ctx, req.(*ListUsageOrgsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1090,6 +1130,10 @@ var MeteringService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListStoredEvents",
 			Handler:    _MeteringService_ListStoredEvents_Handler,
+		},
+		{
+			MethodName: "ListUsageOrgs",
+			Handler:    _MeteringService_ListUsageOrgs_Handler,
 		},
 		{
 			MethodName: "ReportUsageDrift",

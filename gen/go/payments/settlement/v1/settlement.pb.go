@@ -214,8 +214,8 @@ type SettlementPolicy struct {
 	Sweep string `protobuf:"bytes,3,opt,name=sweep,proto3" json:"sweep,omitempty"`
 	// Thresholds of further currencies, one each. In a currency without one nothing is paid out at once.
 	FurtherPayoutThresholds []*v1.Money `protobuf:"bytes,4,rep,name=further_payout_thresholds,json=furtherPayoutThresholds,proto3" json:"further_payout_thresholds,omitempty"`
-	// The least that is paid out, by currency: what comes to less waits. A currency without one has a least of one minor
-	// unit.
+	// The least that is paid out by itself, by currency: what comes to less waits, unless CreatePayout asks for it. A currency
+	// without one has a least of one minor unit.
 	PayoutMinimums []*v1.Money `protobuf:"bytes,5,rep,name=payout_minimums,json=payoutMinimums,proto3" json:"payout_minimums,omitempty"`
 	// Time zone of the IANA that `sweep` is meant in, e.g. `Australia/Sydney`; empty means `UTC`.
 	TimeZone string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`

@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _LimitScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_SCOPE_UNSPECIFIED: _LimitScope.ValueType  # 0
+    """Not said; refused."""
+    LIMIT_SCOPE_PAYER: _LimitScope.ValueType  # 1
+    """Of one person_id; requests that name none are not counted."""
+    LIMIT_SCOPE_MERCHANT: _LimitScope.ValueType  # 2
+    """Of the merchant."""
+    LIMIT_SCOPE_INSTRUMENT: _LimitScope.ValueType  # 3
+    """Of one token; steps without one are not counted."""
+
+class LimitScope(_LimitScope, metaclass=_LimitScopeEnumTypeWrapper):
+    """LimitScope is of whom payments are counted together."""
+
+LIMIT_SCOPE_UNSPECIFIED: LimitScope.ValueType  # 0
+"""Not said; refused."""
+LIMIT_SCOPE_PAYER: LimitScope.ValueType  # 1
+"""Of one person_id; requests that name none are not counted."""
+LIMIT_SCOPE_MERCHANT: LimitScope.ValueType  # 2
+"""Of the merchant."""
+LIMIT_SCOPE_INSTRUMENT: LimitScope.ValueType  # 3
+"""Of one token; steps without one are not counted."""
+Global___LimitScope: _TypeAlias = LimitScope  # noqa: Y015
+
 class _Capture:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -67,6 +95,7 @@ class MerchantConfig(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
     FEES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """The merchant, an id of the tenant's own."""
     version: _builtins.int
@@ -115,6 +144,10 @@ class MerchantConfig(_message.Message):
     def fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessorFee]:
         """What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds."""
 
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limit]:
+        """What is refused before a processor is asked, because it is too much or too often."""
+
     def __init__(
         self,
         *,
@@ -131,14 +164,63 @@ class MerchantConfig(_message.Message):
         rules: _abc.Iterable[Global___RoutingRule] | None = ...,
         regions: _abc.Iterable[Global___Region] | None = ...,
         fees: _abc.Iterable[Global___ProcessorFee] | None = ...,
+        limits: _abc.Iterable[Global___Limit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "retry_policy", b"retry_policy", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "limits", b"limits", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MerchantConfig: _TypeAlias = MerchantConfig  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    """Limit bounds how much and how often is paid: by one payer, to the merchant, or with one instrument. A payment beyond it is
+    REFUSED with the finding LIMIT_EXCEEDED; payments count from when they are accepted, whatever comes of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    PAYMENTS_MAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_MAX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, unique within the configuration; findings tell it."""
+    scope: Global___LimitScope.ValueType
+    """Of whom payments are counted together."""
+    payments_max: _builtins.int
+    """Most payments within the window; 0: any number."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back payments are counted; absent: each payment by itself. The window slides in sixty parts, and what lies in a
+        part that is only partly in it counts.
+        """
+
+    @_builtins.property
+    def amount_max(self) -> _type_pb2.Money:
+        """Most that they may be together, the new one among them; payments in other currencies are not bounded by it. Absent: no
+        bound.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        scope: Global___LimitScope.ValueType = ...,
+        window: _duration_pb2.Duration | None = ...,
+        payments_max: _builtins.int = ...,
+        amount_max: _type_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount_max", b"amount_max", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_max", b"amount_max", "name", b"name", "payments_max", b"payments_max", "scope", b"scope", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
 
 @_typing.final
 class ProcessorConfig(_message.Message):

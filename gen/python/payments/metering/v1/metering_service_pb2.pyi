@@ -674,3 +674,85 @@ class UpdateIngestSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateIngestSettingsResponse: _TypeAlias = UpdateIngestSettingsResponse  # noqa: Y015
+
+@_typing.final
+class ListUsageOrgsRequest(_message.Message):
+    """ListUsageOrgsRequest asks for a page of organisations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Organisations on a page; 0 means 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first page."""
+    @_builtins.property
+    def period(self) -> _type_pb2.Period:
+        """In which they used something, by event_time."""
+
+    def __init__(
+        self,
+        *,
+        period: _type_pb2.Period | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageOrgsRequest: _TypeAlias = ListUsageOrgsRequest  # noqa: Y015
+
+@_typing.final
+class ListUsageOrgsResponse(_message.Message):
+    """ListUsageOrgsResponse is a page of organisations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_ORGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def usage_orgs(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageOrg]:
+        """The organisations, by id."""
+
+    def __init__(
+        self,
+        *,
+        usage_orgs: _abc.Iterable[Global___UsageOrg] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "usage_orgs", b"usage_orgs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageOrgsResponse: _TypeAlias = ListUsageOrgsResponse  # noqa: Y015
+
+@_typing.final
+class UsageOrg(_message.Message):
+    """UsageOrg is an organisation that sent events of a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    org_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        org_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org_id", b"org_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageOrg: _TypeAlias = UsageOrg  # noqa: Y015

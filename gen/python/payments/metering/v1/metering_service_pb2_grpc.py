@@ -80,6 +80,11 @@ class MeteringServiceStub:
                 request_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.SerializeToString,
                 response_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.FromString,
                 _registered_method=True)
+        self.ListUsageOrgs = channel.unary_unary(
+                '/payments.metering.v1.MeteringService/ListUsageOrgs',
+                request_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsRequest.SerializeToString,
+                response_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsResponse.FromString,
+                _registered_method=True)
         self.ReportUsageDrift = channel.unary_unary(
                 '/payments.metering.v1.MeteringService/ReportUsageDrift',
                 request_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ReportUsageDriftRequest.SerializeToString,
@@ -268,6 +273,15 @@ class MeteringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsageOrgs(self, request, context):
+        """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+        event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+        although more follow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportUsageDrift(self, request, context):
         """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
         `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
@@ -445,6 +459,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     servicer.ListStoredEvents,
                     request_deserializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.FromString,
                     response_serializer=payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.SerializeToString,
+            ),
+            'ListUsageOrgs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsageOrgs,
+                    request_deserializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsRequest.FromString,
+                    response_serializer=payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsResponse.SerializeToString,
             ),
             'ReportUsageDrift': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportUsageDrift,
@@ -739,6 +758,33 @@ class MeteringService:
             '/payments.metering.v1.MeteringService/ListStoredEvents',
             payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsRequest.SerializeToString,
             payments_dot_metering_dot_v1_dot_drift__pb2.ListStoredEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsageOrgs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.metering.v1.MeteringService/ListUsageOrgs',
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsRequest.SerializeToString,
+            payments_dot_metering_dot_v1_dot_metering__service__pb2.ListUsageOrgsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -113,6 +113,11 @@ class MeteringServiceStub:
 
     Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
     """
+    ListUsageOrgs: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListUsageOrgsRequest, _metering_service_pb2.ListUsageOrgsResponse]
+    """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+    event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+    although more follow.
+    """
     ReportUsageDrift: _grpc.UnaryUnaryMultiCallable[_drift_pb2.ReportUsageDriftRequest, _drift_pb2.ReportUsageDriftResponse]
     """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
     `metering/usage-drift`. The same finding told again, on another day and with another request_id too, is the same
@@ -265,6 +270,11 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     event although more follow.
 
     Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+    """
+    ListUsageOrgs: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListUsageOrgsRequest, _metering_service_pb2.ListUsageOrgsResponse]  # type: ignore[assignment]
+    """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+    event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+    although more follow.
     """
     ReportUsageDrift: _aio.UnaryUnaryMultiCallable[_drift_pb2.ReportUsageDriftRequest, _drift_pb2.ReportUsageDriftResponse]  # type: ignore[assignment]
     """ReportUsageDrift tells the contract monitor where usage and a provider's log differ, as violations of
@@ -463,6 +473,17 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         event although more follow.
 
         Fails with USAGE_ORDINAL_AHEAD when nothing has the ordinal yet that is asked for.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsageOrgs(
+        self,
+        request: _metering_service_pb2.ListUsageOrgsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_service_pb2.ListUsageOrgsResponse, _abc.Awaitable[_metering_service_pb2.ListUsageOrgsResponse]]:
+        """ListUsageOrgs lists the organisations that sent events of a period, by id, so that nobody's usage is left unbilled. An
+        event counts as it was sent: what corrections made of it is in ListStoredEvents. A page may have no organisation
+        although more follow.
         """
 
     @_abc_1.abstractmethod

@@ -145,8 +145,8 @@ class SettlementPolicy(_message.Message):
 
     @_builtins.property
     def payout_minimums(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Money]:
-        """The least that is paid out, by currency: what comes to less waits. A currency without one has a least of one minor
-        unit.
+        """The least that is paid out by itself, by currency: what comes to less waits, unless CreatePayout asks for it. A currency
+        without one has a least of one minor unit.
         """
 
     @_builtins.property

@@ -7,6 +7,8 @@ __all__ = (
     "Capture",
     "Condition",
     "LeastCost",
+    "Limit",
+    "LimitScope",
     "MerchantConfig",
     "MetadataCondition",
     "MethodConfig",
@@ -73,6 +75,50 @@ class Capture(betterproto2.Enum):
         }
 
 
+class LimitScope(betterproto2.Enum):
+    """
+    LimitScope is of whom payments are counted together.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said; refused.
+    """
+
+    PAYER = 1
+    """
+    Of one person_id; requests that name none are not counted.
+    """
+
+    MERCHANT = 2
+    """
+    Of the merchant.
+    """
+
+    INSTRUMENT = 3
+    """
+    Of one token; steps without one are not counted.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "LIMIT_SCOPE_UNSPECIFIED",
+            1: "LIMIT_SCOPE_PAYER",
+            2: "LIMIT_SCOPE_MERCHANT",
+            3: "LIMIT_SCOPE_INSTRUMENT",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "LIMIT_SCOPE_UNSPECIFIED": 0,
+            "LIMIT_SCOPE_PAYER": 1,
+            "LIMIT_SCOPE_MERCHANT": 2,
+            "LIMIT_SCOPE_INSTRUMENT": 3,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class Condition(CheckedMessage):
     """
@@ -135,6 +181,50 @@ class LeastCost(CheckedMessage):
 
 
 default_message_pool.register_message("payments.config.v1", "LeastCost", LeastCost)
+
+
+@dataclass(eq=False, repr=False)
+class Limit(CheckedMessage):
+    """
+    Limit bounds how much and how often is paid: by one payer, to the merchant, or with one instrument. A payment beyond it is
+    REFUSED with the finding LIMIT_EXCEEDED; payments count from when they are accepted, whatever comes of them.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Name, unique within the configuration; findings tell it.
+    """
+
+    scope: "LimitScope" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: LimitScope(0)
+    )
+    """
+    Of whom payments are counted together.
+    """
+
+    window: "datetime.timedelta | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How far back payments are counted; absent: each payment by itself. The window slides in sixty parts, and what lies in a
+    part that is only partly in it counts.
+    """
+
+    payments_max: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    Most payments within the window; 0: any number.
+    """
+
+    amount_max: "__type__v1__.Money | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Most that they may be together, the new one among them; payments in other currencies are not bounded by it. Absent: no
+    bound.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "Limit", Limit)
 
 
 @dataclass(eq=False, repr=False)
@@ -218,6 +308,11 @@ class MerchantConfig(CheckedMessage):
     fees: "list[ProcessorFee]" = betterproto2.field(22, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
+    """
+
+    limits: "list[Limit]" = betterproto2.field(23, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What is refused before a processor is asked, because it is too much or too often.
     """
 
 

@@ -66,6 +66,8 @@ __all__ = (
     "ListRejectedEventsResponse",
     "ListStoredEventsRequest",
     "ListStoredEventsResponse",
+    "ListUsageOrgsRequest",
+    "ListUsageOrgsResponse",
     "LogFinding",
     "LogHead",
     "PutBudgetRequest",
@@ -97,6 +99,7 @@ __all__ = (
     "UpdateIngestSettingsResponse",
     "UsageChange",
     "UsageEvent",
+    "UsageOrg",
     "UsageRow",
     "VerifyLogRequest",
     "VerifyLogResponse",
@@ -2474,6 +2477,57 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ListUsageOrgsRequest(CheckedMessage):
+    """
+    ListUsageOrgsRequest asks for a page of organisations.
+    """
+
+    period: "__type__v1__.Period | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    In which they used something, by event_time.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Organisations on a page; 0 means 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The next_page_token of the page before; empty for the first page.
+    """
+
+
+default_message_pool.register_message(
+    "payments.metering.v1", "ListUsageOrgsRequest", ListUsageOrgsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListUsageOrgsResponse(CheckedMessage):
+    """
+    ListUsageOrgsResponse is a page of organisations.
+    """
+
+    usage_orgs: "list[UsageOrg]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The organisations, by id.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty when this is the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.metering.v1", "ListUsageOrgsResponse", ListUsageOrgsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class LogFinding(CheckedMessage):
     """
     LogFinding is something that does not follow from what is stored.
@@ -3488,6 +3542,21 @@ class UsageEvent(CheckedMessage):
 
 UsageEvent.json_names = {"event_time": "time"}
 default_message_pool.register_message("payments.metering.v1", "UsageEvent", UsageEvent)
+
+
+@dataclass(eq=False, repr=False)
+class UsageOrg(CheckedMessage):
+    """
+    UsageOrg is an organisation that sent events of a period.
+    """
+
+    org_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+
+default_message_pool.register_message("payments.metering.v1", "UsageOrg", UsageOrg)
 
 
 @dataclass(eq=False, repr=False)

@@ -1124,8 +1124,8 @@ class SettlementPolicy(CheckedMessage):
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    The least that is paid out, by currency: what comes to less waits. A currency without one has a least of one minor
-    unit.
+    The least that is paid out by itself, by currency: what comes to less waits, unless CreatePayout asks for it. A currency
+    without one has a least of one minor unit.
     """
 
     time_zone: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)

@@ -252,7 +252,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('tollmesh.order/' || %(tenant_id)s
 -- done either) count neither way; an outcome that is not known counts against the processor.
 SELECT p.processor_id,
        count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
-       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'NOT_CHARGED', 'NOT_SENT')
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'MANUAL', 'NOT_CHARGED', 'NOT_SENT')
                            OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
   FROM unnest(%(processors)s::text[]) AS p (processor_id),
        LATERAL (
@@ -292,3 +292,15 @@ DELETE FROM orchestration.velocity AS v
          ORDER BY o.expires_at LIMIT 50 FOR UPDATE SKIP LOCKED) AS over
  WHERE v.tenant_id = over.tenant_id AND v.merchant_id = over.merchant_id AND v.scope = over.scope
    AND v.subject = over.subject AND v.slot_s = over.slot_s AND v.slot_at = over.slot_at AND v.currency = over.currency;
+
+-- @recent_attempts
+-- The last attempts of processors to take an amount, the newest first.
+SELECT p.processor_id, x.status, x.created_at
+  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+       LATERAL (
+         SELECT a.status, a.created_at
+           FROM orchestration.attempt AS a
+          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+            AND a.operation IN ('CHARGE', 'AUTHORIZE')
+          ORDER BY a.created_at DESC LIMIT %(recent_max)s) AS x
+ ORDER BY p.processor_id, x.created_at DESC;

@@ -196,8 +196,8 @@ class Payments:
             stored = await configs.find_configs(work, context.merchant_id)
             config = stored[0].config if stored else None
         known = routing.NOTHING_KNOWN
-        if config is not None and (watched := config_rules.watched(config)):
-            known = await health.snapshot(work, watched)
+        if config is not None and (beside := config_rules.replaceable(config)):
+            known = await health.snapshot(work, config_rules.watched(config), beside)
         offered = self._processors.named_by(config)
         holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
         plan, decisions = planner.build(context, config, findings, holding, key, known)

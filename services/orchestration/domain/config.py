@@ -144,6 +144,13 @@ def watched(config: MerchantConfig) -> dict[int, set[str]]:
     return found
 
 
+def replaceable(config: MerchantConfig) -> set[str]:
+    """Return the processors beside which others are offered: whether they work decides who is asked first."""
+    return {
+        each for _, processors, _ in _offers(config) if len(processors) > 1 for each in processors
+    }
+
+
 def check(
     config: MerchantConfig, built_in: Collection[str], adapters: Collection[str] = ()
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 
+from services.orchestration.domain import breaker
+from services.orchestration.domain.payment import AttemptStatus
 from services.orchestration.domain.routing import Health, Snapshot
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
@@ -12,8 +14,20 @@ from services.runtime.postgres import sql
 _SQL = sql.load("services.orchestration", "queries.sql")
 
 
-async def snapshot(work: UnitOfWork, watched: Mapping[int, Collection[str]]) -> Snapshot:
-    """Return what was lately seen of processors, by how far back is looked, in seconds."""
+# Faults that are older open no breaker.
+_LOOKED_BACK = 2 * breaker.WAIT_MAX
+
+
+async def snapshot(
+    work: UnitOfWork, watched: Mapping[int, Collection[str]], breakers: Collection[str]
+) -> Snapshot:
+    """Return what is known of processors.
+
+    Args:
+        work: reads it.
+        watched: processors whose success counts, by how far back is looked, in seconds.
+        breakers: processors whose circuit breakers count.
+    """
     seen: dict[tuple[str, int], Health] = {}
     for window_s, processors in sorted(watched.items()):
         asked = {
@@ -23,4 +37,20 @@ async def snapshot(work: UnitOfWork, watched: Mapping[int, Collection[str]]) -> 
         }
         for row in await work.execute(_SQL["health"], asked):
             seen[row.processor_id, window_s] = Health(row.done, row.failed)
-    return Snapshot(seen)
+    return Snapshot(seen, await _resting(work, breakers))
+
+
+async def _resting(work: UnitOfWork, processors: Collection[str]) -> frozenset[str]:
+    if not processors:
+        return frozenset()
+    asked = {
+        "tenant_id": work.tenant_id,
+        "processors": sorted(processors),
+        "since_at": work.now - _LOOKED_BACK,
+        "recent_max": breaker.RECENT_MAX,
+    }
+    recent: dict[str, list[breaker.Recent]] = {}
+    for row in await work.execute(_SQL["recent_attempts"], asked):
+        found = breaker.Recent(AttemptStatus(row.status), row.created_at)
+        recent.setdefault(row.processor_id, []).append(found)
+    return frozenset(each for each, last in recent.items() if breaker.rests(each, last, work.now))

@@ -35,6 +35,8 @@ async def move(work: UnitOfWork, policy: Policy) -> None:
     due_at = next_at(policy, work.now)
     if not await sweeps.schedule_waiting(work, due_at):
         await _wait(work, due_at)
+        # One that began to wait meanwhile, by the policy before, was not seen at first, and is the one that waits.
+        await sweeps.schedule_waiting(work, due_at)
 
 
 async def _wait(work: UnitOfWork, due_at: datetime | None) -> None:

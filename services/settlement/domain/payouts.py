@@ -152,7 +152,8 @@ def check_destination(destination: str) -> None:
     if holds_card_number(destination):
         raise InvalidField.one(
             "destination",
-            "holds the number of a card, which is never stored: name the account by a token or an id of those who pay",
+            "holds what may be the number of a card, which is never stored: name the account by a token or an id of"
+            " those who pay, and write an IBAN without spaces",
         )
 
 

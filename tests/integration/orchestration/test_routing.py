@@ -197,3 +197,28 @@ async def test_success_counts_and_payers_errors_do_not(bench: Bench) -> None:
     ]
     bench.clock.advance(timedelta(seconds=901))
     assert {c.reason for c in (await plan(bench)).decisions[0].candidates} == {"RATE_UNKNOWN"}
+
+
+async def test_a_processor_that_does_not_answer_is_asked_last_until_it_does(bench: Bench) -> None:
+    down = {
+        "method": "card",
+        "processor_id": "sandbox-card",
+        "fallback_processor_ids": ["sandbox-card-second"],
+    }
+    await bench.configure(down)
+    for number in range(5):
+        paid = await bench.pay(
+            order_id=f"o-{number}", method="card", token="tok_connection_refused@sandbox-card"
+        )
+        assert [a.processor_id for a in paid.attempts] == ["sandbox-card", "sandbox-card-second"]
+    paid = await bench.pay(order_id="o-5", method="card", token="tok_approve")
+    assert [a.processor_id for a in paid.attempts] == ["sandbox-card-second"]
+    found = (await plan(bench)).decisions[0].candidates
+    assert [(c.processor_id, c.reason) for c in found] == [
+        ("sandbox-card-second", "LISTED"),
+        ("sandbox-card", "BREAKER_OPEN"),
+    ]
+    bench.clock.advance(timedelta(seconds=17))
+    tried = await bench.pay(order_id="o-6", method="card", token="tok_approve")
+    assert [a.processor_id for a in tried.attempts] == ["sandbox-card"]
+    assert (await plan(bench)).decisions[0].candidates[0].processor_id == "sandbox-card"

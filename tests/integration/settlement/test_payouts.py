@@ -6,6 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import grpc
 import pytest
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2
 from payments.settlement.v1 import payout_service_pb2 as service_pb
@@ -358,8 +359,10 @@ async def test_card_numbers_are_not_stored(partnered: Partnered) -> None:
     for destination in (CARD, f"to {CARD}, Sam", "card=4111%201111%201111%201111"):
         info = await refused(partnered.payouts.CreatePayout(order(destination)))
         assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", "destination")
-    # 16 digits that are no card number.
-    payout = (await partnered.payouts.CreatePayout(order("acct 4111111111111112"))).payout
+    # Of an IBAN in groups of four, one in eleven looks like a card.
+    with pytest.raises(grpc.aio.AioRpcError, match="write an IBAN without spaces"):
+        await partnered.payouts.CreatePayout(order("DE15 4822 6584 9083 0570 36"))
+    payout = (await partnered.payouts.CreatePayout(order("DE15482265849083057036"))).payout
     await partnered.desk.work()
     paid = await partnered.payouts.RecordPayoutPayment(
         service_pb.RecordPayoutPaymentRequest(

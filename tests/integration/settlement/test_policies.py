@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
+from payments.settlement.v1 import payout_service_pb2
 from payments.settlement.v1 import settlement_pb2 as pb
 from payments.settlement.v1 import settlement_service_pb2 as service_pb
 from payments.type.v1.type_pb2 import Money
 
+from services.settlement.app import schedule
 from tests.support.billing.charging import refused
+from tests.support.postgres.server import DatabaseUrls
 from tests.support.settlement.paying import Partnered, usd
 
 
@@ -64,3 +70,24 @@ async def test_what_cannot_be_used_is_refused(
     partnered: Partnered, fields: dict[str, Any], reason: str
 ) -> None:
     assert (await refused(partnered.policy(**fields))).reason == reason
+
+
+async def test_a_sweep_that_begins_to_wait_meanwhile_comes_by_the_new_policy(
+    partnered: Partnered, database: DatabaseUrls
+) -> None:
+    waits = b"SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')"
+    with partnered.acting():
+        async with partnered.desk.runtime.database.unit_of_work("settlement.take_in") as work:
+            await schedule.keep(work)
+            put = asyncio.create_task(partnered.policy(sweep="0 6 * * 5"))
+            with psycopg.connect(database.owner_admin, autocommit=True) as owner:
+                for _ in range(3_000):
+                    if put.done() or owner.execute(waits).fetchone() == (True,):
+                        break
+                    await asyncio.sleep(0.01)
+            assert not put.done(), "it waits for the one that was made just now"
+    await put
+    request = payout_service_pb2.ListCommissionSweepsRequest()
+    (sweep,) = (await partnered.payouts.ListCommissionSweeps(request)).sweeps
+    due_at = sweep.due_at.ToDatetime(UTC)
+    assert (due_at.isoweekday(), due_at.hour) == (5, 6)

@@ -1,0 +1,82 @@
+"""The circuit breaker of a processor: a pure function of the attempts that all processes store anyway.
+
+It opens after so many faults in a row, closes with the first answer, and lets one payment try the processor again after
+a wait that doubles with each try that fails. A refusal is an answer: only what never arrived, or whose outcome is not
+known, is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.orchestration.domain.payment import AttemptStatus
+from services.runtime.ids import derived_uuid
+
+# Faults in a row that open it.
+FAULTS_TO_OPEN = 5
+# Waits before a payment tries the processor again; a tenth more or less, so that meshes do not try in step.
+WAIT_FIRST = timedelta(seconds=15)
+WAIT_MAX = timedelta(minutes=5)
+# So many attempts are looked at: as many faults as the longest wait needs, and some that are under way.
+RECENT_MAX = 40
+# A try counts for as long as a call may take.
+PROBE_MAX = timedelta(seconds=30)
+
+_FAULTS = frozenset(
+    {
+        AttemptStatus.UNKNOWN,
+        AttemptStatus.MANUAL,
+        AttemptStatus.NOT_SENT,
+        AttemptStatus.NOT_CHARGED,
+    }
+)
+_UNDER_WAY = frozenset({AttemptStatus.CREATED, AttemptStatus.SENT, AttemptStatus.PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """An attempt to take an amount, as the breaker sees it."""
+
+    status: AttemptStatus
+    created_at: datetime
+
+
+def rests(processor_id: str, recent: Sequence[Recent], now: datetime) -> bool:
+    """Say whether a processor is to be asked last.
+
+    Args:
+        processor_id: spreads the waits.
+        recent: its attempts, the newest first.
+        now: when that is asked.
+    """
+    faults = list(_in_a_row(recent))
+    if len(faults) < FAULTS_TO_OPEN:
+        return False
+    again_at = faults[0].created_at + wait(processor_id, len(faults), faults[0].created_at)
+    if now < again_at:
+        return True
+    return any(
+        each.status in _UNDER_WAY
+        and each.created_at >= again_at
+        and now - each.created_at < PROBE_MAX
+        for each in recent
+    )
+
+
+def wait(processor_id: str, faults: int, last_at: datetime) -> timedelta:
+    """Return how long after the last of so many faults a payment may try the processor again."""
+    doubled = min(faults - FAULTS_TO_OPEN, 16)
+    whole = min(WAIT_FIRST * float(2**doubled), WAIT_MAX)
+    fraction = derived_uuid(processor_id, last_at.isoformat()).int % 1000
+    return whole * (900 + fraction / 5) / 1000
+
+
+def _in_a_row(recent: Sequence[Recent]) -> Iterator[Recent]:
+    """Yield the faults since the last answer, the newest first."""
+    for each in recent:
+        if each.status in _FAULTS:
+            yield each
+        elif each.status not in _UNDER_WAY and each.status is not AttemptStatus.VOIDED_UNSENT:
+            return

@@ -27,6 +27,7 @@ from services.settlement.domain.payouts import (
     Posting,
     check_destination,
     check_moment,
+    check_order,
     check_status,
     exceeds_balance,
 )
@@ -135,7 +136,7 @@ class Payouts:
 
         Raises:
             NotFound: there is no such payout.
-            UnfitNow: it is said to be returned in the future.
+            UnfitNow: it is said to be returned in the future, or before it was paid.
             PayoutStatusConflict: its claim is not in the books, or it was returned before.
         """
         at = given.returned_at or work.now
@@ -143,6 +144,7 @@ class Payouts:
         return_code = remark(given.return_code)
         payout = _existing(await store.lock(work, given.payout_id), given.payout_id)
         check_status(payout, PayoutStatus.CLAIMED, PayoutStatus.PAID)
+        check_order(payout, at)
         key = await _held(work, payout)
         was_paid = payout.status is PayoutStatus.PAID
         await store.returned(work, payout.payout_id, return_code, at)

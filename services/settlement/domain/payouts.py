@@ -163,6 +163,14 @@ def check_moment(field: str, moment: datetime, now: datetime) -> None:
         raise UnfitNow.one(field, "is more than a day in the future: say when it happened")
 
 
+def check_order(payout: Payout, returned_at: datetime) -> None:
+    """Raises UnfitNow when a payout is said to have come back before it was paid, by more than zones explain."""
+    if payout.paid_at is not None and returned_at < payout.paid_at - AHEAD_MAX:
+        raise UnfitNow.one(
+            "returned_at", f"is more than a day before it was paid, {payout.paid_at.isoformat()}"
+        )
+
+
 def check_status(payout: Payout, *wanted: PayoutStatus) -> None:
     """Raises PayoutStatusConflict when a payout is in none of the states that a call needs."""
     if payout.status in wanted:

@@ -11,7 +11,8 @@ import (
 
 // accepting RPCs take work over, item by item, and say what became of each.
 var accepting = map[protoreflect.FullName]bool{
-	"payments.metering.v1.MeteringService.IngestEvents": true,
+	"payments.metering.v1.MeteringService.IngestCloudEvents": true,
+	"payments.metering.v1.MeteringService.IngestEvents":      true,
 }
 
 // SuccessStatus is the HTTP status of an RPC's success: 202 where work was taken over, 201 where an RPC

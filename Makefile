@@ -16,6 +16,8 @@ FUZZ_SECONDS ?= 270
 FUZZ_CALLS ?= 24000
 # Transfers in the history of the ledger under faults; `make test` sends 20,000.
 HISTORY_TRANSFERS ?= 1000000
+# Payments through cut connections at a processor of others in `make chaos`; `make test` makes 20.
+FAULTED_PAYMENTS ?= 10000
 
 VENV := .venv
 UV := $(VENV)/bin/uv
@@ -79,7 +81,7 @@ unit: setup ## Only the tests that need no server and no database
 
 chaos: setup ## Only the crash tests: every crash point, and minutes of fuzzing events and calls
 	@TOLLMESH_FUZZ_SECONDS=$(FUZZ_SECONDS) TOLLMESH_FUZZ_CALLS=$(FUZZ_CALLS) TOLLMESH_CRASH_POINTS=all \
-		TOLLMESH_HISTORY_TRANSFERS=$(HISTORY_TRANSFERS) \
+		TOLLMESH_HISTORY_TRANSFERS=$(HISTORY_TRANSFERS) TOLLMESH_FAULTED_PAYMENTS=$(FAULTED_PAYMENTS) \
 		$(RUN)/pytest tests/chaos -n $(TEST_WORKERS) --dist loadgroup
 
 bench: setup ## Measure speed and memory; prints a table with ratios

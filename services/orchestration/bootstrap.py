@@ -7,19 +7,25 @@ from typing import NamedTuple
 
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
+from services.orchestration.adapters.credentials import Credentials
+from services.orchestration.adapters.registry import Adapter, Registry
 from services.orchestration.adapters.sandbox import sandbox
+from services.orchestration.adapters.stripe.adapter import StripeAdapter
+from services.orchestration.adapters.wire import Wire
 from services.orchestration.app.bookings import Bookings
 from services.orchestration.app.configs import MerchantConfigs
 from services.orchestration.app.engine import Engine
 from services.orchestration.app.findings import ApplyFinding, ResolveAttempt, Seizing
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import Payments
+from services.orchestration.app.processors import MerchantProcessors
 from services.orchestration.app.settling import Settling
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
 from services.orchestration.work.bookings import booking
 from services.orchestration.work.payments import Runs
+from services.runtime.addresses import AllowList
 from services.runtime.background import Background
 from services.runtime.service import Runtime, Service, Servicer
 from services.runtime.work import Claim, Worker
@@ -28,6 +34,11 @@ from services.runtime.work import Claim, Worker
 def build(runtime: Runtime) -> Service:
     """Build both gRPC services, the sweeper that continues what nobody works on, and what books payments."""
     return assemble(runtime).service
+
+
+def adapters() -> list[Adapter]:
+    """Return what speaks to processors of merchants' own."""
+    return [StripeAdapter()]
 
 
 class Parts(NamedTuple):
@@ -52,7 +63,19 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
         runtime: what it runs on.
         books: where payments are booked; the ledger when it is not given.
     """
-    processors = sandbox(runtime.database)
+    settings = runtime.settings
+    allow = AllowList.parse(settings.processor_allow)
+    wire = Wire(allow)
+    registry = Registry(
+        runtime.database,
+        sandbox(runtime.database),
+        adapters(),
+        Credentials(settings.processor_credentials, settings.processor_credentials_dir),
+        wire,
+        allow,
+        runtime.clock,
+    )
+    processors = MerchantProcessors(runtime.database, registry)
     bookings = Bookings(runtime.database, books or LedgerClient(runtime.channels))
     booker = booking(runtime.database, bookings, runtime.telemetry)
     settling = Settling(bookings, booker.wake)
@@ -64,15 +87,17 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
         settling,
     )
     runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
-    holding = frozenset(name for name, each in processors.items() if each.capabilities.holds)
-    payments = Payments(runtime.database, runtime.commands, runs, holding)
+    payments = Payments(runtime.database, runtime.commands, runs, processors)
     instructions = Instructions(payments, runtime.commands, runs)
     seizing = Seizing(settling, payments, runs)
     resolve = ResolveAttempt(seizing, payments, runtime.commands)
-    configs = MerchantConfigServicer(
-        MerchantConfigs(runtime.database, frozenset(processors)), runtime.commands
-    )
+    configs = MerchantConfigServicer(MerchantConfigs(runtime.database, registry), runtime.commands)
     background = Background([runs.worker, booker])
+
+    async def stop() -> None:
+        await background.stop()
+        await wire.close()
+
     service = Service(
         [
             Servicer(
@@ -87,6 +112,6 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
             ),
         ],
         start=background.start,
-        stop=background.stop,
+        stop=stop,
     )
     return Parts(service, runs, booker, ApplyFinding(seizing))

@@ -8,13 +8,17 @@ get the attempt's id as reference, so that an outcome can be asked for without t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from services.orchestration.domain.booking import Booked, Fact, LedgerTransfer
+from services.orchestration.domain.config import MerchantConfig
 from services.orchestration.domain.operations import Operation
+from services.orchestration.domain.processors import Capabilities, ProcessorConfig
+from services.runtime.errors import FieldViolation
 from services.runtime.work import Claim
 
 
@@ -30,6 +34,8 @@ class Order:
         parent_key: idempotency key of the success that it follows: what is captured, voided or refunded; else empty.
         parent_ref: the processor's own id of that success.
         closes: true for a capture after which the processor may let go what is left of the authorisation.
+        timeout_ms: how long the whole may take; the caller waits no longer, and what an adapter knows by then it must
+            have told. 0 leaves that to the caller.
     """
 
     idempotency_key: str
@@ -40,6 +46,7 @@ class Order:
     parent_key: str = ""
     parent_ref: str = ""
     closes: bool = False
+    timeout_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +82,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It is unknown whether the processor acted."""
+    """It is unknown whether the processor acted.
+
+    Attributes:
+        provider_ref: the processor's id of what it may have done, where that is known.
+    """
 
     reason: str
+    provider_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +109,25 @@ Finding = Settled | Pending | Unknown | NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What may be concluded from a processor's answers.
+class Inquiry:
+    """What became of an order.
 
     Attributes:
-        settle_window: so long after a call can last have arrived, its books are complete: two answers "not
-            found" later than that prove that nothing was charged.
-        holds: it can authorise an amount, and capture or void it later.
-        lookup_by_ref: it can be asked what became of an order, by our reference.
-        replay_key: the same order under the same key gets the outcome of the first, and moves no more money.
-        key_ttl: for so long after it was first sent, at least, it knows a key.
+        operation: what was asked for.
+        order: as it was given, or would have been.
+        sent_at: when it was given at the earliest.
+        provider_ref: the processor's own id, where it told one.
     """
 
-    settle_window: timedelta
-    holds: bool = False
-    lookup_by_ref: bool = True
-    replay_key: bool = False
-    key_ttl: timedelta = timedelta(0)
+    operation: Operation
+    order: Order
+    sent_at: datetime
+    provider_ref: str = ""
+
+    @property
+    def merchant_ref(self) -> str:
+        """Our reference, the attempt's id."""
+        return self.order.merchant_ref
 
 
 class Processor(Protocol):
@@ -130,8 +144,43 @@ class Processor(Protocol):
     async def ask(self, operation: Operation, order: Order) -> Verdict:
         """Have an operation carried out. The same key again gives the same outcome and moves no more money."""
 
-    async def lookup(self, merchant_ref: str) -> Finding:
-        """Return the outcome of an order, by our reference."""
+    async def lookup(self, inquiry: Inquiry) -> Finding:
+        """Return the outcome of an order, by our reference.
+
+        An order that was made and not carried out may be called off by the question; what is called off is settled.
+        """
+
+
+class Adapters(Protocol):
+    """What there is to speak to processors."""
+
+    @property
+    def built_in(self) -> Mapping[str, Processor]:
+        """The processors that every merchant may name."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Adapters that configurations may name."""
+
+    def check(self, config: ProcessorConfig) -> list[FieldViolation]:
+        """Return what its adapter has against a configuration, by field (`base_url`, `settings[auth]`).
+
+        Raises:
+            CredentialUnusable: its credential is not kept for the tenant, or must not go there.
+        """
+
+    def build(self, config: ProcessorConfig) -> Processor:
+        """Return what speaks to a processor of the tenant; the same for the same configuration."""
+
+
+class Processors(Protocol):
+    """The processors of a merchant."""
+
+    async def of(self, merchant_id: str, config_version: int) -> Mapping[str, Processor]:
+        """Return those that a version of a configuration may name. Raises DomainError when it cannot be read."""
+
+    def named_by(self, config: MerchantConfig | None) -> Mapping[str, Processor]:
+        """Return those that a configuration may name."""
 
 
 class Runs(Protocol):

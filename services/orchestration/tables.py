@@ -19,6 +19,7 @@ MERCHANT_CONFIG = sa.Table(
     sa.Column("call_timeout_ms", sa.Integer),
     sa.Column("partial_allowed", sa.Boolean),
     sa.Column("capture", sa.Text),
+    sa.Column("processors", JSONB),
     sa.Column("routing", JSONB),
     sa.Column("limits", JSONB),
     sa.Column("created_at", _TIME),

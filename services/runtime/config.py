@@ -48,6 +48,11 @@ class Settings(BaseSettings):
             the first encrypts, all decrypt. Only services that keep secrets need it.
         webhook_allow: addresses, networks and hosts that webhooks may go to although they are not public,
             separated by commas, each with an optional port.
+        processor_allow: addresses, networks and hosts that payment processors may be at although they are not public,
+            in the same form.
+        processor_credentials: credentials of processors as a JSON object, `{"tenant/name": {"secret": "…"}}`.
+        processor_credentials_dir: folder with a file `tenant/name.json` for each credential; files may be replaced
+            while the service runs.
         nats_url: NATS that carries events between sites, `nats://host:4222`, several separated by commas; empty for
             none. It may hold a user and a password.
         nats_site: name of this site, unlike every other's.
@@ -87,6 +92,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".tollmesh")
     secrets_keys: SecretStr = SecretStr("")
     webhook_allow: str = ""
+    processor_allow: str = ""
+    processor_credentials: SecretStr = SecretStr("")
+    processor_credentials_dir: Path | None = None
     nats_url: SecretStr = SecretStr("")
     nats_site: str = "main"
     nats_from: str = ""
@@ -100,7 +108,7 @@ class Settings(BaseSettings):
     spool_bytes_max: int = Field(default=1024**3, ge=1024**2, le=1024**4)
     spool_keys_seconds: int = Field(default=3600, ge=0, le=7 * 86_400)
 
-    @field_validator("loop_holds_file", "storage_dir", mode="before")
+    @field_validator("loop_holds_file", "storage_dir", "processor_credentials_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
@@ -124,7 +132,7 @@ class Settings(BaseSettings):
             check_port(address.strip())
         return value
 
-    @field_validator("webhook_allow")
+    @field_validator("webhook_allow", "processor_allow")
     @classmethod
     def _allow_list_reads(cls, value: str) -> str:
         AllowList.parse(value)

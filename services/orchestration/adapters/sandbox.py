@@ -15,9 +15,10 @@ from enum import Enum, auto
 from typing import Any
 
 from services.orchestration.domain.operations import RULES, Operation
+from services.orchestration.domain.processors import Capabilities
 from services.orchestration.ports import (
-    Capabilities,
     Finding,
+    Inquiry,
     NotFound,
     NotSent,
     Order,
@@ -155,10 +156,10 @@ class SandboxProcessor:
         """Carry an operation out."""
         return await self._carry_out(operation, order, self._of(operation, order.token))
 
-    async def lookup(self, merchant_ref: str) -> Finding:
+    async def lookup(self, inquiry: Inquiry) -> Finding:
         """Tell what became of an order."""
         async with self.database.read() as work:
-            asked = self._place(work) | {"merchant_ref": merchant_ref}
+            asked = self._place(work) | {"merchant_ref": inquiry.merchant_ref}
             row = (await work.execute(_SQL["sandbox_by_ref"], asked)).first()
         return NotFound() if row is None or self._not_shown_yet(row, work.now) else _settled(row)
 

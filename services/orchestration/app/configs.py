@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from services.orchestration.app.processors import check_adapters
 from services.orchestration.domain import config as config_rules
 from services.orchestration.domain.config import MerchantConfig, StoredConfig
+from services.orchestration.ports import Adapters
 from services.orchestration.store import configs as store
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
@@ -15,17 +17,18 @@ from services.runtime.errors import NotFound
 class MerchantConfigs:
     """Keeps how merchants want to be paid."""
 
-    def __init__(self, database: Database, processor_ids: frozenset[str]) -> None:
+    def __init__(self, database: Database, adapters: Adapters) -> None:
         self._database = database
-        self._processor_ids = processor_ids
+        self._adapters = adapters
 
     async def put(self, config: MerchantConfig, work: UnitOfWork) -> int:
         """Store a version, audited; returns the version that holds.
 
         Raises:
-            UnknownProcessor, InvalidField, UnknownCurrency: it could not be carried out.
+            UnknownProcessor, InvalidField, UnknownCurrency, CredentialUnusable: it could not be carried out.
         """
-        config_rules.check(config, self._processor_ids)
+        config_rules.check(config, self._adapters.built_in, self._adapters.names)
+        check_adapters(config, self._adapters)
         await store.lock_merchant(work, config.merchant_id)
         stored = await store.find_configs(work, config.merchant_id)
         before = stored[0].config if stored else None

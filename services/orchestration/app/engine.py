@@ -10,7 +10,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
@@ -49,11 +49,13 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.record import Payment
 from services.orchestration.ports import (
     Finding,
+    Inquiry,
     NotFound,
     NotSent,
     Order,
     Pending,
     Processor,
+    Processors,
     Settled,
     Unknown,
     Verdict,
@@ -92,7 +94,7 @@ class Engine:
     def __init__(
         self,
         database: Database,
-        processors: Mapping[str, Processor],
+        processors: Processors,
         clock: Clock,
         key_secret: bytes,
         settling: Settling,
@@ -206,6 +208,8 @@ class Engine:
         ordinal = len(payment.work.attempts)
         payment = payment.with_attempt(attempt)
         timeout_ms = payment.work.policy.call_timeout_ms
+        # Before anything is written: what cannot be read now is read when the payment is continued.
+        processor = await self._processor(payment, attempt)
         term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
@@ -216,12 +220,17 @@ class Engine:
             # This process slept: another may have taken over before this call could end. The epoch keeps us from
             # writing, and only this keeps us from sending.
             raise LeaseLost(payment.payment_id)
-        verdict = await self._ask_to_act(payment, attempt)
+        verdict = await self._ask_to_act(processor, payment, attempt)
         crashpoint("orchestration.payment.after_send")
         return await self._conclude(lease, payment, attempt, verdict)
 
-    async def _ask_to_act(self, payment: Payment, attempt: Attempt) -> Verdict:
-        processor = self._processors.get(attempt.processor_id)
+    async def _processor(self, payment: Payment, attempt: Attempt) -> Processor | None:
+        of_merchant = await self._processors.of(payment.merchant_id, payment.config_version)
+        return of_merchant.get(attempt.processor_id)
+
+    async def _ask_to_act(
+        self, processor: Processor | None, payment: Payment, attempt: Attempt
+    ) -> Verdict:
         if processor is None:
             return NotSent("no adapter for this processor")
         order = self._order(payment, attempt)
@@ -238,7 +247,13 @@ class Engine:
             parent_key=parent.idempotency_key if parent else "",
             parent_ref=parent.provider_ref if parent else "",
             closes=attempt.closes,
+            timeout_ms=payment.work.policy.call_timeout_ms,
         )
+
+    def _inquiry(self, payment: Payment, attempt: Attempt) -> Inquiry:
+        order = self._order(payment, attempt)
+        since = attempt.sent_at or attempt.created_at
+        return Inquiry(attempt.operation, order, since, attempt.provider_ref)
 
     # ---- concluding
 
@@ -255,7 +270,8 @@ class Engine:
                 attempt = replace(attempt, provider_ref=provider_ref)
                 open_ = outcome.in_doubt(attempt, AttemptStatus.PENDING, "pending", now)
                 return await self._settle(lease, payment, open_)
-            case Unknown(reason):
+            case Unknown(reason, provider_ref):
+                attempt = replace(attempt, provider_ref=provider_ref or attempt.provider_ref)
                 return await self._doubt(lease, payment, attempt, reason)
 
     async def _conclude_settled(
@@ -278,7 +294,7 @@ class Engine:
         breach = mismatch(payment, attempt, heard)
         if attempt.status is AttemptStatus.SENT:
             attempt = outcome.in_doubt(attempt, AttemptStatus.UNKNOWN, "answer does not match", now)
-        provable = self._provable(payment, attempt)
+        provable = _provable(await self._processor(payment, attempt), payment, attempt)
         open_ = outcome.after_inquiry(attempt, now, found=True, provable=provable)
         return await self._settle(lease, payment, open_, breach=breach)
 
@@ -296,19 +312,19 @@ class Engine:
         It is asked for the outcome. Where it cannot tell, the same order is sent again under the same key, as long as
         the processor knows that key.
         """
-        processor = self._processors.get(attempt.processor_id)
+        processor = await self._processor(payment, attempt)
         finding: Finding = Unknown("no adapter for this processor")
-        provable = self._provable(payment, attempt)
+        provable = _provable(processor, payment, attempt)
         async with self._database.unit_of_work("orchestration.attempt.verify") as work:
             lease_ms = payment.work.policy.call_timeout_ms + LEASE_MARGIN_MS
             await self._hold(work, lease, payment, lease_ms=lease_ms)
         crashpoint("orchestration.payment.before_verify")
         if processor is not None and provable.asks:
-            finding = await _bounded(processor.lookup(attempt.attempt_id), payment)
+            finding = await _bounded(processor.lookup(self._inquiry(payment, attempt)), payment)
         crashpoint("orchestration.payment.after_verify")
         now = self._clock.now()
-        if isinstance(finding, Unknown) and self._may_replay(attempt, now):
-            attempt, finding = await self._replay(lease, payment, attempt)
+        if isinstance(finding, Unknown) and _may_replay(processor, attempt, now):
+            attempt, finding = await self._replay(lease, processor, payment, attempt)
             now = self._clock.now()
         if isinstance(finding, Settled):
             return await self._conclude_settled(lease, payment, attempt, finding)
@@ -319,16 +335,8 @@ class Engine:
         open_ = outcome.after_inquiry(attempt, now, found=not missing, provable=provable)
         return await self._settle(lease, payment, open_, breach=_unproved(open_))
 
-    def _may_replay(self, attempt: Attempt, now: datetime) -> bool:
-        """Say whether an order may be sent again: the processor must still know its key when it arrives."""
-        processor = self._processors.get(attempt.processor_id)
-        if processor is None or not processor.capabilities.replay_key or attempt.sent_at is None:
-            return False
-        until = attempt.sent_at + processor.capabilities.key_ttl - KEY_MARGIN
-        return attempt.status is AttemptStatus.UNKNOWN and now < until
-
     async def _replay(
-        self, lease: Claim, payment: Payment, attempt: Attempt
+        self, lease: Claim, processor: Processor | None, payment: Payment, attempt: Attempt
     ) -> tuple[Attempt, Finding]:
         """Send the same order again under the same key; marked first, since from here on it may act anew."""
         attempt = replace(attempt, replayed_at=self._clock.now())
@@ -340,26 +348,9 @@ class Engine:
         crashpoint("orchestration.attempt.replay.before_send")
         if not term.covers(timeout_ms / 1000):
             raise LeaseLost(payment.payment_id)
-        verdict = await self._ask_to_act(payment, attempt)
+        verdict = await self._ask_to_act(processor, payment, attempt)
         crashpoint("orchestration.attempt.replay.after_send")
         return attempt, Unknown(verdict.reason) if isinstance(verdict, NotSent) else verdict
-
-    def _provable(self, payment: Payment, attempt: Attempt) -> outcome.Provable:
-        """Say how an outcome can be proved, and for how long."""
-        processor = self._processors.get(attempt.processor_id)
-        # An order may be on its way for as long as its call may take; only then its absence begins to count.
-        window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
-        sent_at = attempt.sent_at or attempt.created_at
-        if processor is None:
-            # It may be configured again; nobody can say anything before.
-            window += VERIFY_SCHEDULE[-1]
-            return outcome.Provable(window, sent_at + LOOKED_UP_FOR)
-        capable = processor.capabilities
-        window += capable.settle_window
-        looked_up = LOOKED_UP_FOR if capable.lookup_by_ref else timedelta(0)
-        replayed = capable.key_ttl if capable.replay_key else timedelta(0)
-        until = sent_at + max(window, looked_up, replayed)
-        return outcome.Provable(window, until, capable.lookup_by_ref)
 
     # ---- writing
 
@@ -384,6 +375,31 @@ class Engine:
         self, work: UnitOfWork, lease: Claim, payment: Payment, lease_ms: int = LEASE_MARGIN_MS
     ) -> None:
         await store.hold(work, lease, status_of(payment.work), lease_ms)
+
+
+def _may_replay(processor: Processor | None, attempt: Attempt, now: datetime) -> bool:
+    """Say whether an order may be sent again: the processor must still know its key when it arrives."""
+    if processor is None or not processor.capabilities.replay_key or attempt.sent_at is None:
+        return False
+    until = attempt.sent_at + processor.capabilities.key_ttl - KEY_MARGIN
+    return attempt.status is AttemptStatus.UNKNOWN and now < until
+
+
+def _provable(processor: Processor | None, payment: Payment, attempt: Attempt) -> outcome.Provable:
+    """Say how an outcome can be proved, and for how long."""
+    # An order may be on its way for as long as its call may take; only then its absence begins to count.
+    window = timedelta(milliseconds=payment.work.policy.call_timeout_ms)
+    sent_at = attempt.sent_at or attempt.created_at
+    if processor is None:
+        # It may be configured again; nobody can say anything before.
+        window += VERIFY_SCHEDULE[-1]
+        return outcome.Provable(window, sent_at + LOOKED_UP_FOR)
+    capable = processor.capabilities
+    window += capable.settle_window
+    looked_up = LOOKED_UP_FOR if capable.lookup_by_ref else timedelta(0)
+    replayed = capable.key_ttl if capable.replay_key else timedelta(0)
+    until = sent_at + max(window, looked_up, replayed)
+    return outcome.Provable(window, until, capable.lookup_by_ref)
 
 
 async def _bounded(call: Awaitable[ResultT], payment: Payment) -> ResultT | Unknown:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
@@ -24,7 +23,7 @@ from services.orchestration.domain.record import (
     Planned,
 )
 from services.orchestration.domain.request import ANONYMOUS, Context, interpret, with_findings
-from services.orchestration.ports import Runs
+from services.orchestration.ports import Processors, Runs
 from services.orchestration.store import configs, health, velocity
 from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
@@ -75,13 +74,12 @@ class Payments:
     """Takes, shows and lists payments."""
 
     def __init__(
-        self, database: Database, commands: Commands, runs: Runs, holding: Container[str]
+        self, database: Database, commands: Commands, runs: Runs, processors: Processors
     ) -> None:
-        """Args: holding: processors that can authorise without charging."""
         self._database = database
         self._commands = commands
         self._runs = runs
-        self._holding = holding
+        self._processors = processors
 
     async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
         """Store a payment and work on it for as long as the caller waits; says whether it was there before.
@@ -200,7 +198,9 @@ class Payments:
         known = routing.NOTHING_KNOWN
         if config is not None and (beside := config_rules.replaceable(config)):
             known = await health.snapshot(work, config_rules.watched(config), beside)
-        plan, decisions = planner.build(context, config, findings, self._holding, key, known)
+        offered = self._processors.named_by(config)
+        holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
+        plan, decisions = planner.build(context, config, findings, holding, key, known)
         bounds: tuple[Bound, ...] = ()
         if plan is not None and config is not None and config.limits:
             bounds = limits.bounds(config.limits, _paid(context, plan))

@@ -8,7 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.orchestration.domain import analysis
+from services.orchestration.domain import processors as own_processors
 from services.orchestration.domain.limits import Limit
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.routing import (
     Condition,
     LeastCost,
@@ -112,6 +114,7 @@ class MerchantConfig:
         call_timeout_ms: how long one call may take before its outcome counts as unknown.
         partial_allowed: whether a payment may end with a part charged.
         capture: of payments whose request says nothing of it.
+        processors: the merchant's own, beside those of every merchant.
         routing: which payments go through which processors.
         limits: what is refused before a processor is asked.
     """
@@ -123,6 +126,7 @@ class MerchantConfig:
     call_timeout_ms: int = CALL_TIMEOUT_MS_DEFAULT
     partial_allowed: bool = False
     capture: Capture = Capture.AUTOMATIC
+    processors: tuple[ProcessorConfig, ...] = ()
     routing: Routing = field(default_factory=Routing)
     limits: tuple[Limit, ...] = ()
 
@@ -147,17 +151,24 @@ def replaceable(config: MerchantConfig) -> set[str]:
     }
 
 
-def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
+def check(
+    config: MerchantConfig, built_in: Collection[str], adapters: Collection[str] = ()
+) -> None:
     """Refuse a configuration that could not be carried out.
 
+    Args:
+        built_in: processors that every merchant may name.
+        adapters: what may speak to the merchant's own.
+
     Raises:
-        UnknownProcessor: it names a processor that has no adapter here.
+        UnknownProcessor: it names a processor that is neither its own nor every merchant's.
         InvalidField: a method, rule or region stands twice, a processor is its own fallback, a name holds a card
             number, a region is not defined, or a share is of a processor that is not asked.
         UnknownCurrency: a limit, condition or fee is in no ISO 4217 currency.
         RuleUnreachable, RuleContradictory, MethodNotCovered, FeeMissing: the rules do not say what they seem to.
     """
-    faults: list[FieldViolation] = []
+    faults = own_processors.check(config.processors, built_in, adapters)
+    known = {*built_in, *(each.processor_id for each in config.processors)}
     if holds_card_number(config.merchant_id):
         # No payment could name it: card numbers are dropped from payment requests.
         faults.append(FieldViolation("config.merchant_id", "must not hold a card number"))
@@ -175,9 +186,9 @@ def check(config: MerchantConfig, known_processors: Collection[str]) -> None:
             )
         if rule.cap is not None:
             exponent(rule.cap.currency_code)
-        _check_processors(path, rule.method, rule.processors, known_processors)
+        _check_processors(path, rule.method, rule.processors, known)
         faults += _faults_of_strategy(f"{path}.strategy", rule.strategy, rule.processors)
-    faults += _check_routing(config.routing, known_processors)
+    faults += _check_routing(config.routing, known)
     faults += _faults_of_limits(config.limits)
     if faults:
         raise InvalidField.of(faults)
@@ -191,7 +202,7 @@ def _check_processors(
     for processor_id in processors:
         if processor_id not in known:
             raise UnknownProcessor(
-                f"{path} names processor {processor_id}, which has no adapter; the known ones are"
+                f"{path} names processor {processor_id}, which is not among its own; the known ones are"
                 f" {', '.join(sorted(known))}",
                 processor_id=processor_id,
                 method=method,

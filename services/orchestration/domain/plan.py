@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
 from services.orchestration.domain import routing
 from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule
@@ -327,6 +327,12 @@ def _content(context: Context, config: MerchantConfig, steps: list[Step]) -> lis
 
 
 def _hash_of(content: list[str], decisions: list[Decision]) -> str:
-    found: Sequence[Mapping[str, object]] = [asdict(each) for each in decisions]
-    written = json.dumps([content, found], separators=(",", ":"), sort_keys=True)
-    return hashlib.sha256(written.encode()).hexdigest()
+    found = [
+        (d.method, d.chosen, d.reason, d.message, d.rule, [_written(each) for each in d.candidates])
+        for d in decisions
+    ]
+    return hashlib.sha256(json.dumps([content, found]).encode()).hexdigest()
+
+
+def _written(each: Candidate) -> tuple[str, bool, str, str]:
+    return each.processor_id, each.chosen, each.reason, each.message

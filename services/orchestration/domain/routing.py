@@ -158,12 +158,15 @@ class Routing:
         """Say whether a condition holds for a payment."""
         here = facts.country
         return (
-            _within(when, facts)
+            ((when.amount_min is None and when.amount_max is None) or _within(when, facts))
             and (not when.currencies or facts.currency in when.currencies)
             and (not when.countries or here in when.countries)
             and (not when.regions or any(here in self.countries_of(r) for r in when.regions))
             and (not when.bins or facts.bin.startswith(when.bins))
-            and all(facts.metadata.get(key) in values for key, values in when.metadata)
+            and (
+                not when.metadata
+                or all(facts.metadata.get(key) in values for key, values in when.metadata)
+            )
         )
 
 

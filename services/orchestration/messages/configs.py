@@ -16,6 +16,7 @@ from services.orchestration.domain.config import (
     StoredConfig,
 )
 from services.orchestration.domain.limits import Limit, Scope
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.routing import (
     OUTAGE_BELOW_PERCENT_DEFAULT,
     SAMPLES_MIN_DEFAULT,
@@ -65,6 +66,16 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
             method.max_amount.CopyFrom(edge.money(rule.cap))
         if rule.strategy is not None:
             method.strategy.CopyFrom(_strategy_message(rule.strategy))
+    message.processors.extend(
+        config_pb2.ProcessorConfig(
+            processor_id=each.processor_id,
+            adapter=each.adapter,
+            base_url=each.base_url,
+            credential_ref=each.credential_ref,
+            settings=dict(each.settings),
+        )
+        for each in config.processors
+    )
     _write_routing(message, config.routing)
     for limit in config.limits:
         written = message.limits.add(
@@ -91,6 +102,7 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
         call_timeout_ms=timeout_ms,
         partial_allowed=message.partial_allowed,
         capture=CAPTURES.read(message.capture) or Capture.AUTOMATIC,
+        processors=tuple(map(_processor, message.processors)),
         routing=_routing(message),
         limits=tuple(
             Limit(
@@ -102,6 +114,16 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
             )
             for each in message.limits
         ),
+    )
+
+
+def _processor(message: config_pb2.ProcessorConfig) -> ProcessorConfig:
+    return ProcessorConfig(
+        message.processor_id,
+        message.adapter,
+        message.base_url,
+        message.credential_ref,
+        tuple(sorted(message.settings.items())),
     )
 
 

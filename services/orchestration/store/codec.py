@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 from services.orchestration.domain.config import Capture, MethodRule
 from services.orchestration.domain.issues import Issue, Severity
 from services.orchestration.domain.limits import Limit, Scope
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.request import Context, Preference
 from services.orchestration.domain.routing import (
     Condition,
@@ -86,6 +87,19 @@ def methods_from_json(stored: list[dict[str, Any]]) -> tuple[MethodRule, ...]:
             tuple(item["processors"]),
             _strategy_from_json(item.get("strategy")),
         )
+        for item in stored
+    )
+
+
+def processors_to_json(processors: tuple[ProcessorConfig, ...]) -> list[dict[str, Any]]:
+    """Return the processors of a configuration as JSON."""
+    return [asdict(each) | {"settings": dict(each.settings)} for each in processors]
+
+
+def processors_from_json(stored: list[dict[str, Any]]) -> tuple[ProcessorConfig, ...]:
+    """Return the processors that were stored."""
+    return tuple(
+        ProcessorConfig(**(item | {"settings": tuple(sorted(item["settings"].items()))}))
         for item in stored
     )
 

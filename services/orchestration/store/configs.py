@@ -35,6 +35,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             call_timeout_ms=config.call_timeout_ms,
             partial_allowed=config.partial_allowed,
             capture=config.capture.value,
+            processors=codec.processors_to_json(config.processors),
             routing=codec.routing_to_json(config.routing),
             limits=codec.limits_to_json(config.limits),
             created_at=work.now,
@@ -81,6 +82,7 @@ def _config(row: Any) -> StoredConfig:
         row.call_timeout_ms,
         row.partial_allowed,
         Capture(row.capture),
+        codec.processors_from_json(row.processors),
         codec.routing_from_json(row.routing),
         codec.limits_from_json(row.limits),
     )

@@ -207,7 +207,7 @@ def bench(served: Served, database_url: DatabaseUrls) -> Bench:
 
 @asynccontextmanager
 async def serving(
-    urls: DatabaseUrls, others: Sequence[Manifest], books: Books | None = None
+    urls: DatabaseUrls, others: Sequence[Manifest], books: Books | None = None, **settings: Any
 ) -> AsyncIterator[Served]:
     """Serve payments, whose sweepers are worked by hand, beside other services."""
     built: list[tuple[bootstrap.Parts, Apply]] = []
@@ -224,6 +224,6 @@ async def serving(
 
     clock = ManualClock(START)
     payments = Manifest("orchestration", needs=manifest.SERVICE.needs, builder=build)
-    async with running(urls, [payments, *others], clock=clock) as mesh:
+    async with running(urls, [payments, *others], clock=clock, **settings) as mesh:
         ((parts, apply),) = built
         yield mesh, parts.runs, parts.booker, clock, apply

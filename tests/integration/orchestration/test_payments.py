@@ -20,7 +20,8 @@ from payments.result.v1 import result_pb2
 
 from services.orchestration.adapters.sandbox import SandboxProcessor
 from services.orchestration.domain.operations import Operation
-from services.orchestration.ports import Capabilities, Order, Settled, Unknown, Verdict
+from services.orchestration.domain.processors import Capabilities
+from services.orchestration.ports import Inquiry, Order, Settled, Unknown, Verdict
 from services.orchestration.store import payments as store
 from services.runtime.context import CallContext, acting
 
@@ -717,8 +718,8 @@ async def test_books_that_lie_leave_the_outcome_unknown(
 ) -> None:
     await bench.configure(CARD)
 
-    async def lookup(self: SandboxProcessor, merchant_ref: str) -> Settled:
-        return Settled(True, "ref", 1, "USD", merchant_ref)
+    async def lookup(self: SandboxProcessor, inquiry: Inquiry) -> Settled:
+        return Settled(True, "ref", 1, "USD", inquiry.merchant_ref)
 
     with monkeypatch.context() as lying:
         lying.setattr(SandboxProcessor, "lookup", lookup)
@@ -755,7 +756,7 @@ async def test_a_processor_that_never_tells_is_reported_and_asked_on(
 ) -> None:
     await bench.configure(CARD)
 
-    async def silent(self: SandboxProcessor, merchant_ref: str) -> Unknown:
+    async def silent(self: SandboxProcessor, inquiry: Inquiry) -> Unknown:
         return Unknown("timeout")
 
     with monkeypatch.context() as patched:

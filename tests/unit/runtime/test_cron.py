@@ -121,6 +121,25 @@ def test_what_cannot_be_used_is_refused(expression: str, zone: str) -> None:
     assert refused.value.metadata["time_zone"] == zone
 
 
+@pytest.mark.parametrize(
+    ("expression", "days"),
+    [
+        ("0 0 1 * 1", [(3, 2), (3, 9), (3, 16), (3, 23)]),
+        # A field that begins with a star narrows the other one, whatever its step.
+        ("0 0 */10 * 1", [(5, 11), (6, 1), (8, 31), (9, 21)]),
+        ("0 0 1-31/10 * 1", [(3, 2), (3, 9), (3, 11), (3, 16)]),
+    ],
+)
+def test_both_fields_of_days_are_read_as_debians_cron_does(
+    expression: str, days: list[tuple[int, int]]
+) -> None:
+    cron, at, found = Cron(expression, "UTC"), datetime(2026, 3, 1, 12, tzinfo=UTC), []
+    for _ in days:
+        at = cron.next_after(at)
+        found.append((at.month, at.day))
+    assert found == days
+
+
 def test_a_rare_day_is_found_in_both_directions() -> None:
     cron = Cron("0 0 29 2 *", "UTC")
     first = cron.next_after(datetime(2021, 1, 1, tzinfo=UTC))

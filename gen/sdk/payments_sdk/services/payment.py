@@ -109,7 +109,7 @@ class PaymentService:
         """VoidPayment lets go what a payment has authorised and not captured. It answers as
         CapturePayment does.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         return self._caller.unary(_VOID_PAYMENT, request, timeout)
 
@@ -120,7 +120,7 @@ class PaymentService:
         answers as CapturePayment does. Refunds never exceed what was taken, however many come at
         once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         return self._caller.unary(_REFUND_PAYMENT, request, timeout)
 
@@ -209,7 +209,7 @@ class AsyncPaymentService:
         """VoidPayment lets go what a payment has authorised and not captured. It answers as
         CapturePayment does.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         return await self._caller.unary(_VOID_PAYMENT, request, timeout)
 
@@ -220,7 +220,7 @@ class AsyncPaymentService:
         answers as CapturePayment does. Refunds never exceed what was taken, however many come at
         once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         return await self._caller.unary(_REFUND_PAYMENT, request, timeout)
 

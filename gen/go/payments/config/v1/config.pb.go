@@ -160,6 +160,9 @@ type MerchantConfig struct {
 	CreatedBy string `protobuf:"bytes,8,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC.
 	Capture Capture `protobuf:"varint,9,opt,name=capture,proto3,enum=payments.config.v1.Capture" json:"capture,omitempty"`
+	// Processors of this merchant's own, beside the sandbox ones that every merchant may name. One that no method
+	// names is allowed.
+	Processors []*ProcessorConfig `protobuf:"bytes,10,rep,name=processors,proto3" json:"processors,omitempty"`
 	// Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
 	// does, the method's own processors and strategy. Rules that could never decide are refused.
 	Rules []*RoutingRule `protobuf:"bytes,20,rep,name=rules,proto3" json:"rules,omitempty"`
@@ -264,6 +267,13 @@ func (x *MerchantConfig) GetCapture() Capture {
 		return x.Capture
 	}
 	return Capture_CAPTURE_UNSPECIFIED
+}
+
+func (x *MerchantConfig) GetProcessors() []*ProcessorConfig {
+	if x != nil {
+		return x.Processors
+	}
+	return nil
 }
 
 func (x *MerchantConfig) GetRules() []*RoutingRule {
@@ -379,6 +389,91 @@ func (x *Limit) GetAmountMax() *v1.Money {
 	return nil
 }
 
+// ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
+// of the mesh keeps for this tenant.
+type ProcessorConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name by which methods call it; each appears once, and none is that of a sandbox processor.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// What speaks to it: `stripe`, `http-json` for a gateway that is described by `settings`, or `sandbox`, which moves
+	// no money.
+	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
+	// plain http, are refused unless the operator lists the host.
+	BaseUrl string `protobuf:"bytes,3,opt,name=base_url,json=baseUrl,proto3" json:"base_url,omitempty"`
+	// Name of the credential that is used, as the operator keeps it; empty for an adapter that needs none.
+	CredentialRef string `protobuf:"bytes,4,opt,name=credential_ref,json=credentialRef,proto3" json:"credential_ref,omitempty"`
+	// The adapter's settings by name; see the guide of processors.
+	Settings      map[string]string `protobuf:"bytes,5,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessorConfig) Reset() {
+	*x = ProcessorConfig{}
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessorConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessorConfig) ProtoMessage() {}
+
+func (x *ProcessorConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessorConfig.ProtoReflect.Descriptor instead.
+func (*ProcessorConfig) Descriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ProcessorConfig) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetBaseUrl() string {
+	if x != nil {
+		return x.BaseUrl
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetCredentialRef() string {
+	if x != nil {
+		return x.CredentialRef
+	}
+	return ""
+}
+
+func (x *ProcessorConfig) GetSettings() map[string]string {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
 // MethodConfig says through which processors a payment method is charged.
 type MethodConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -399,7 +494,7 @@ type MethodConfig struct {
 
 func (x *MethodConfig) Reset() {
 	*x = MethodConfig{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +506,7 @@ func (x *MethodConfig) String() string {
 func (*MethodConfig) ProtoMessage() {}
 
 func (x *MethodConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[2]
+	mi := &file_payments_config_v1_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +519,7 @@ func (x *MethodConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodConfig.ProtoReflect.Descriptor instead.
 func (*MethodConfig) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *MethodConfig) GetMethod() string {
@@ -480,7 +575,7 @@ type Strategy struct {
 
 func (x *Strategy) Reset() {
 	*x = Strategy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +587,7 @@ func (x *Strategy) String() string {
 func (*Strategy) ProtoMessage() {}
 
 func (x *Strategy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[3]
+	mi := &file_payments_config_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +600,7 @@ func (x *Strategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
 func (*Strategy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Strategy) GetKind() isStrategy_Kind {
@@ -579,7 +674,7 @@ type VolumeSplit struct {
 
 func (x *VolumeSplit) Reset() {
 	*x = VolumeSplit{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +686,7 @@ func (x *VolumeSplit) String() string {
 func (*VolumeSplit) ProtoMessage() {}
 
 func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[4]
+	mi := &file_payments_config_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +699,7 @@ func (x *VolumeSplit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeSplit.ProtoReflect.Descriptor instead.
 func (*VolumeSplit) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VolumeSplit) GetShares() []*Share {
@@ -627,7 +722,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +734,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[5]
+	mi := &file_payments_config_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +747,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Share) GetProcessorId() string {
@@ -679,7 +774,7 @@ type LeastCost struct {
 
 func (x *LeastCost) Reset() {
 	*x = LeastCost{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +786,7 @@ func (x *LeastCost) String() string {
 func (*LeastCost) ProtoMessage() {}
 
 func (x *LeastCost) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[6]
+	mi := &file_payments_config_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +799,7 @@ func (x *LeastCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeastCost.ProtoReflect.Descriptor instead.
 func (*LeastCost) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 // SuccessRate asks the processor first that has lately done most of what it was asked for. What the payer is to blame for (no
@@ -723,7 +818,7 @@ type SuccessRate struct {
 
 func (x *SuccessRate) Reset() {
 	*x = SuccessRate{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +830,7 @@ func (x *SuccessRate) String() string {
 func (*SuccessRate) ProtoMessage() {}
 
 func (x *SuccessRate) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[7]
+	mi := &file_payments_config_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +843,7 @@ func (x *SuccessRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessRate.ProtoReflect.Descriptor instead.
 func (*SuccessRate) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SuccessRate) GetWindow() *durationpb.Duration {
@@ -794,7 +889,7 @@ type RoutingRule struct {
 
 func (x *RoutingRule) Reset() {
 	*x = RoutingRule{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +901,7 @@ func (x *RoutingRule) String() string {
 func (*RoutingRule) ProtoMessage() {}
 
 func (x *RoutingRule) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[8]
+	mi := &file_payments_config_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +914,7 @@ func (x *RoutingRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutingRule.ProtoReflect.Descriptor instead.
 func (*RoutingRule) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RoutingRule) GetName() string {
@@ -909,7 +1004,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1016,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[9]
+	mi := &file_payments_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1029,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Condition) GetAmountMin() *v1.Money {
@@ -999,7 +1094,7 @@ type MetadataCondition struct {
 
 func (x *MetadataCondition) Reset() {
 	*x = MetadataCondition{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1106,7 @@ func (x *MetadataCondition) String() string {
 func (*MetadataCondition) ProtoMessage() {}
 
 func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[10]
+	mi := &file_payments_config_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1119,7 @@ func (x *MetadataCondition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetadataCondition.ProtoReflect.Descriptor instead.
 func (*MetadataCondition) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MetadataCondition) GetKey() string {
@@ -1054,7 +1149,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1161,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[11]
+	mi := &file_payments_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1174,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Route) GetProcessorIds() []string {
@@ -1105,7 +1200,7 @@ type Skip struct {
 
 func (x *Skip) Reset() {
 	*x = Skip{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1212,7 @@ func (x *Skip) String() string {
 func (*Skip) ProtoMessage() {}
 
 func (x *Skip) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[12]
+	mi := &file_payments_config_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1225,7 @@ func (x *Skip) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Skip.ProtoReflect.Descriptor instead.
 func (*Skip) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 // Region is a name for a set of countries.
@@ -1146,7 +1241,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1253,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[13]
+	mi := &file_payments_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1266,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Region) GetName() string {
@@ -1207,7 +1302,7 @@ type ProcessorFee struct {
 
 func (x *ProcessorFee) Reset() {
 	*x = ProcessorFee{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1314,7 @@ func (x *ProcessorFee) String() string {
 func (*ProcessorFee) ProtoMessage() {}
 
 func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[14]
+	mi := &file_payments_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1327,7 @@ func (x *ProcessorFee) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessorFee.ProtoReflect.Descriptor instead.
 func (*ProcessorFee) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProcessorFee) GetProcessorId() string {
@@ -1282,7 +1377,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1389,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[15]
+	mi := &file_payments_config_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1402,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
@@ -1328,7 +1423,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_payments_config_v1_config_proto_msgTypes[16]
+	mi := &file_payments_config_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1435,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_config_v1_config_proto_msgTypes[16]
+	mi := &file_payments_config_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1448,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Timeouts) GetCallTimeout() *durationpb.Duration {
@@ -1367,7 +1462,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x87\x06\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd6\x06\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -1381,7 +1476,11 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12'\n" +
 	"\n" +
 	"created_by\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n" +
-	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\x12?\n" +
+	"\acapture\x18\t \x01(\x0e2\x1b.payments.config.v1.CaptureB\b\xbaH\x05\x82\x01\x02\x10\x01R\acapture\x12M\n" +
+	"\n" +
+	"processors\x18\n" +
+	" \x03(\v2#.payments.config.v1.ProcessorConfigB\b\xbaH\x05\x92\x01\x02\x10\x14R\n" +
+	"processors\x12?\n" +
 	"\x05rules\x18\x14 \x03(\v2\x1f.payments.config.v1.RoutingRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12>\n" +
 	"\aregions\x18\x15 \x03(\v2\x1a.payments.config.v1.RegionB\b\xbaH\x05\x92\x01\x02\x102R\aregions\x12?\n" +
 	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\x12;\n" +
@@ -1394,7 +1493,16 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\fpayments_max\x18\x04 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\vpaymentsMax\x12~\n" +
 	"\n" +
 	"amount_max\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyBF\xbaHC\xba\x01@\n" +
-	"\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xb0\x03\n" +
+	"\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xcb\x03\n" +
+	"\x0fProcessorConfig\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12;\n" +
+	"\aadapter\x18\x02 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\aadapter\x12#\n" +
+	"\bbase_url\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\abaseUrl\x12K\n" +
+	"\x0ecredential_ref\x18\x04 \x01(\tB$\xbaH!r\x1f2\x1d^([a-z0-9][a-z0-9_-]{0,63})?$R\rcredentialRef\x12\x85\x01\n" +
+	"\bsettings\x18\x05 \x03(\v21.payments.config.v1.ProcessorConfig.SettingsEntryB6\xbaH3\x9a\x010\x10d\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\x05r\x03\x18\xf4\x03R\bsettings\x1a;\n" +
+	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb0\x03\n" +
 	"\fMethodConfig\x125\n" +
 	"\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n" +
 	"\n" +
@@ -1496,64 +1604,68 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_payments_config_v1_config_proto_goTypes = []any{
 	(LimitScope)(0),               // 0: payments.config.v1.LimitScope
 	(Capture)(0),                  // 1: payments.config.v1.Capture
 	(*MerchantConfig)(nil),        // 2: payments.config.v1.MerchantConfig
 	(*Limit)(nil),                 // 3: payments.config.v1.Limit
-	(*MethodConfig)(nil),          // 4: payments.config.v1.MethodConfig
-	(*Strategy)(nil),              // 5: payments.config.v1.Strategy
-	(*VolumeSplit)(nil),           // 6: payments.config.v1.VolumeSplit
-	(*Share)(nil),                 // 7: payments.config.v1.Share
-	(*LeastCost)(nil),             // 8: payments.config.v1.LeastCost
-	(*SuccessRate)(nil),           // 9: payments.config.v1.SuccessRate
-	(*RoutingRule)(nil),           // 10: payments.config.v1.RoutingRule
-	(*Condition)(nil),             // 11: payments.config.v1.Condition
-	(*MetadataCondition)(nil),     // 12: payments.config.v1.MetadataCondition
-	(*Route)(nil),                 // 13: payments.config.v1.Route
-	(*Skip)(nil),                  // 14: payments.config.v1.Skip
-	(*Region)(nil),                // 15: payments.config.v1.Region
-	(*ProcessorFee)(nil),          // 16: payments.config.v1.ProcessorFee
-	(*RetryPolicy)(nil),           // 17: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 18: payments.config.v1.Timeouts
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*v1.Money)(nil),              // 21: payments.type.v1.Money
+	(*ProcessorConfig)(nil),       // 4: payments.config.v1.ProcessorConfig
+	(*MethodConfig)(nil),          // 5: payments.config.v1.MethodConfig
+	(*Strategy)(nil),              // 6: payments.config.v1.Strategy
+	(*VolumeSplit)(nil),           // 7: payments.config.v1.VolumeSplit
+	(*Share)(nil),                 // 8: payments.config.v1.Share
+	(*LeastCost)(nil),             // 9: payments.config.v1.LeastCost
+	(*SuccessRate)(nil),           // 10: payments.config.v1.SuccessRate
+	(*RoutingRule)(nil),           // 11: payments.config.v1.RoutingRule
+	(*Condition)(nil),             // 12: payments.config.v1.Condition
+	(*MetadataCondition)(nil),     // 13: payments.config.v1.MetadataCondition
+	(*Route)(nil),                 // 14: payments.config.v1.Route
+	(*Skip)(nil),                  // 15: payments.config.v1.Skip
+	(*Region)(nil),                // 16: payments.config.v1.Region
+	(*ProcessorFee)(nil),          // 17: payments.config.v1.ProcessorFee
+	(*RetryPolicy)(nil),           // 18: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 19: payments.config.v1.Timeouts
+	nil,                           // 20: payments.config.v1.ProcessorConfig.SettingsEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*v1.Money)(nil),              // 23: payments.type.v1.Money
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	4,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	17, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	18, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	19, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	5,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	18, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	19, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	21, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	10, // 5: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
-	15, // 6: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
-	16, // 7: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
-	3,  // 8: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
-	0,  // 9: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
-	20, // 10: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
-	21, // 11: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
-	21, // 12: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	5,  // 13: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
-	6,  // 14: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
-	8,  // 15: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
-	9,  // 16: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
-	7,  // 17: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
-	20, // 18: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
-	11, // 19: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
-	13, // 20: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
-	14, // 21: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
-	21, // 22: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
-	21, // 23: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
-	12, // 24: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
-	5,  // 25: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
-	20, // 26: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	4,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
+	11, // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
+	16, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
+	17, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
+	3,  // 9: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
+	0,  // 10: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
+	22, // 11: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
+	23, // 12: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
+	20, // 13: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
+	23, // 14: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	6,  // 15: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
+	7,  // 16: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
+	9,  // 17: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
+	10, // 18: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
+	8,  // 19: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
+	22, // 20: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
+	12, // 21: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
+	14, // 22: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
+	15, // 23: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
+	23, // 24: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
+	23, // 25: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
+	13, // 26: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
+	6,  // 27: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
+	22, // 28: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -1561,12 +1673,12 @@ func file_payments_config_v1_config_proto_init() {
 	if File_payments_config_v1_config_proto != nil {
 		return
 	}
-	file_payments_config_v1_config_proto_msgTypes[3].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[4].OneofWrappers = []any{
 		(*Strategy_VolumeSplit)(nil),
 		(*Strategy_LeastCost)(nil),
 		(*Strategy_SuccessRate)(nil),
 	}
-	file_payments_config_v1_config_proto_msgTypes[8].OneofWrappers = []any{
+	file_payments_config_v1_config_proto_msgTypes[9].OneofWrappers = []any{
 		(*RoutingRule_Route)(nil),
 		(*RoutingRule_Skip)(nil),
 	}
@@ -1576,7 +1688,7 @@ func file_payments_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

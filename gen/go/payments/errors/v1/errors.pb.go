@@ -664,6 +664,13 @@ const (
 	//
 	//	{"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
 	ErrorReason_ERROR_REASON_PAYMENT_UNDER_WAY ErrorReason = 605
+	// A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
+	// not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
+	//
+	// Metadata: `processor_id`, `credential_ref`.
+	//
+	//	{"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+	ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE ErrorReason = 610
 	// A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
 	// before it. Move it up, narrow those before it, or leave it out.
 	//
@@ -1017,6 +1024,7 @@ var (
 		603: "ERROR_REASON_NOTHING_TO_REFUND",
 		604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
 		605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+		610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
 		620: "ERROR_REASON_RULE_UNREACHABLE",
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1156,6 +1164,7 @@ var (
 		"ERROR_REASON_NOTHING_TO_REFUND":            603,
 		"ERROR_REASON_AMOUNT_EXCEEDS_LEFT":          604,
 		"ERROR_REASON_PAYMENT_UNDER_WAY":            605,
+		"ERROR_REASON_CREDENTIAL_UNUSABLE":          610,
 		"ERROR_REASON_RULE_UNREACHABLE":             620,
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
@@ -1230,7 +1239,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\x87(\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xae(\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1329,7 +1338,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_PAYMENT_NOT_AUTHORIZED\x10\xda\x04\x12#\n" +
 	"\x1eERROR_REASON_NOTHING_TO_REFUND\x10\xdb\x04\x12%\n" +
 	" ERROR_REASON_AMOUNT_EXCEEDS_LEFT\x10\xdc\x04\x12#\n" +
-	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12\"\n" +
+	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12%\n" +
+	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12\"\n" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +

@@ -51,12 +51,12 @@ type PaymentServiceClient interface {
 	CapturePayment(ctx context.Context, in *CapturePaymentRequest, opts ...grpc.CallOption) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	VoidPayment(ctx context.Context, in *VoidPaymentRequest, opts ...grpc.CallOption) (*VoidPaymentResponse, error)
 	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
 	// does. Refunds never exceed what was taken, however many come at once.
 	//
-	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error)
 	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
 	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
@@ -183,12 +183,12 @@ type PaymentServiceServer interface {
 	CapturePayment(context.Context, *CapturePaymentRequest) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+	// Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	VoidPayment(context.Context, *VoidPaymentRequest) (*VoidPaymentResponse, error)
 	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
 	// does. Refunds never exceed what was taken, however many come at once.
 	//
-	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error)
 	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
 	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that

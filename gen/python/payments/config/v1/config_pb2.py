@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x87\x06\n\x0eMerchantConfig\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x46\n\x07methods\x18\x03 \x03(\x0b\x32 .payments.config.v1.MethodConfigB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x07methods\x12\x42\n\x0cretry_policy\x18\x04 \x01(\x0b\x32\x1f.payments.config.v1.RetryPolicyR\x0bretryPolicy\x12\x38\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.payments.config.v1.TimeoutsR\x08timeouts\x12\'\n\x0fpartial_allowed\x18\x06 \x01(\x08R\x0epartialAllowed\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\'\n\ncreated_by\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n\x07\x63\x61pture\x18\t \x01(\x0e\x32\x1b.payments.config.v1.CaptureB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63\x61pture\x12?\n\x05rules\x18\x14 \x03(\x0b\x32\x1f.payments.config.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05rules\x12>\n\x07regions\x18\x15 \x03(\x0b\x32\x1a.payments.config.v1.RegionB\x08\xbaH\x05\x92\x01\x02\x10\x32R\x07regions\x12?\n\x04\x66\x65\x65s\x18\x16 \x03(\x0b\x32 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04\x66\x65\x65s\x12;\n\x06limits\x18\x17 \x03(\x0b\x32\x19.payments.config.v1.LimitB\x08\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\"\xf3\x02\n\x05Limit\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12@\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.payments.config.v1.LimitScopeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05scope\x12\x44\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08<R\x06window\x12.\n\x0cpayments_max\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x0bpaymentsMax\x12~\n\namount_max\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyBF\xbaHC\xba\x01@\n\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xb0\x03\n\x0cMethodConfig\x12\x35\n\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBN\xbaHK\xba\x01H\n\x18method_config.max_amount\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tmaxAmount\x12\x44\n\x0cprocessor_id\x18\x03 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12`\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tB*\xbaH\'\x92\x01$\x10\x08\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14\x66\x61llbackProcessorIds\x12\x38\n\x08strategy\x18\x14 \x01(\x0b\x32\x1c.payments.config.v1.StrategyR\x08strategy\"\xde\x01\n\x08Strategy\x12\x44\n\x0cvolume_split\x18\x01 \x01(\x0b\x32\x1f.payments.config.v1.VolumeSplitH\x00R\x0bvolumeSplit\x12>\n\nleast_cost\x18\x02 \x01(\x0b\x32\x1d.payments.config.v1.LeastCostH\x00R\tleastCost\x12\x44\n\x0csuccess_rate\x18\x03 \x01(\x0b\x32\x1f.payments.config.v1.SuccessRateH\x00R\x0bsuccessRateB\x06\n\x04kind\"L\n\x0bVolumeSplit\x12=\n\x06shares\x18\x01 \x03(\x0b\x32\x19.payments.config.v1.ShareB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\tR\x06shares\"q\n\x05Share\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12\"\n\x06weight\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01R\x06weight\"\x0b\n\tLeastCost\"\xbc\x01\n\x0bSuccessRate\x12\x43\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08<R\x06window\x12+\n\x0bsamples_min\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\nsamplesMin\x12;\n\x14outage_below_percent\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x12outageBelowPercent\"\xac\x02\n\x0bRoutingRule\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12\x42\n\x07methods\x18\x02 \x03(\tB(\xbaH%\x92\x01\"\x08\x01\x10\x14\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x07methods\x12\x31\n\x04when\x18\x03 \x01(\x0b\x32\x1d.payments.config.v1.ConditionR\x04when\x12\x31\n\x05route\x18\x04 \x01(\x0b\x32\x19.payments.config.v1.RouteH\x00R\x05route\x12.\n\x04skip\x18\x05 \x01(\x0b\x32\x18.payments.config.v1.SkipH\x00R\x04skipB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd0\x04\n\tCondition\x12\x82\x01\n\namount_min\x18\x01 \x01(\x0b\x32\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01\x44\n\x14\x63ondition.amount_min\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMin\x12\x82\x01\n\namount_max\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01\x44\n\x14\x63ondition.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\x12;\n\ncurrencies\x18\x03 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xc8\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{3}$R\ncurrencies\x12\x39\n\tcountries\x18\x04 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xfa\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{2}$R\tcountries\x12\x41\n\x07regions\x18\x05 \x03(\tB\'\xbaH$\x92\x01!\x10\x32\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x07regions\x12\x31\n\x04\x62ins\x18\x06 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\xc8\x01\x18\x01\"\x10r\x0e\x32\x0c^[0-9]{1,8}$R\x04\x62ins\x12K\n\x08metadata\x18\x07 \x03(\x0b\x32%.payments.config.v1.MetadataConditionB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08metadata\"_\n\x11MetadataCondition\x12\x1b\n\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x03key\x12-\n\x06values\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\xf4\x03R\x06values\"\x94\x01\n\x05Route\x12Q\n\rprocessor_ids\x18\x01 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\t\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0cprocessorIds\x12\x38\n\x08strategy\x18\x02 \x01(\x0b\x32\x1c.payments.config.v1.StrategyR\x08strategy\"\x06\n\x04Skip\"y\n\x06Region\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12;\n\tcountries\x18\x02 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x08\x01\x10\xfa\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{2}$R\tcountries\"\xba\x02\n\x0cProcessorFee\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12\x38\n\x06method\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([a-z][a-z0-9_]{0,31})?$R\x06method\x12\x39\n\rcurrency_code\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$R\x0c\x63urrencyCode\x12?\n\x07percent\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,2}(\\.[0-9]{1,6})?)?$R\x07percent\x12.\n\x0b\x66ixed_minor\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00R\nfixedMinor\"U\n\x0bRetryPolicy\x12\x46\n\x1a\x61ttempts_per_processor_max\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17\x61ttemptsPerProcessorMax\"[\n\x08Timeouts\x12O\n\x0c\x63\x61ll_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x02\x08\x1e\x32\x05\x10\x80\xc2\xd7/R\x0b\x63\x61llTimeout*v\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n\x11LIMIT_SCOPE_PAYER\x10\x01\x12\x18\n\x14LIMIT_SCOPE_MERCHANT\x10\x02\x12\x1a\n\x16LIMIT_SCOPE_INSTRUMENT\x10\x03*M\n\x07\x43\x61pture\x12\x17\n\x13\x43\x41PTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PTURE_AUTOMATIC\x10\x01\x12\x12\n\x0e\x43\x41PTURE_MANUAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd6\x06\n\x0eMerchantConfig\x12?\n\x0bmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\nmerchantId\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x46\n\x07methods\x18\x03 \x03(\x0b\x32 .payments.config.v1.MethodConfigB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14R\x07methods\x12\x42\n\x0cretry_policy\x18\x04 \x01(\x0b\x32\x1f.payments.config.v1.RetryPolicyR\x0bretryPolicy\x12\x38\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.payments.config.v1.TimeoutsR\x08timeouts\x12\'\n\x0fpartial_allowed\x18\x06 \x01(\x08R\x0epartialAllowed\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\'\n\ncreated_by\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\tcreatedBy\x12?\n\x07\x63\x61pture\x18\t \x01(\x0e\x32\x1b.payments.config.v1.CaptureB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07\x63\x61pture\x12M\n\nprocessors\x18\n \x03(\x0b\x32#.payments.config.v1.ProcessorConfigB\x08\xbaH\x05\x92\x01\x02\x10\x14R\nprocessors\x12?\n\x05rules\x18\x14 \x03(\x0b\x32\x1f.payments.config.v1.RoutingRuleB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x05rules\x12>\n\x07regions\x18\x15 \x03(\x0b\x32\x1a.payments.config.v1.RegionB\x08\xbaH\x05\x92\x01\x02\x10\x32R\x07regions\x12?\n\x04\x66\x65\x65s\x18\x16 \x03(\x0b\x32 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04\x66\x65\x65s\x12;\n\x06limits\x18\x17 \x03(\x0b\x32\x19.payments.config.v1.LimitB\x08\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\"\xf3\x02\n\x05Limit\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12@\n\x05scope\x18\x02 \x01(\x0e\x32\x1e.payments.config.v1.LimitScopeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x05scope\x12\x44\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x05\x08\x80\xbd\xa3\x01\x32\x02\x08<R\x06window\x12.\n\x0cpayments_max\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00R\x0bpaymentsMax\x12~\n\namount_max\x18\x05 \x01(\x0b\x32\x17.payments.type.v1.MoneyBF\xbaHC\xba\x01@\n\x10limit.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\"\xcb\x03\n\x0fProcessorConfig\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12;\n\x07\x61\x64\x61pter\x18\x02 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x07\x61\x64\x61pter\x12#\n\x08\x62\x61se_url\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02R\x07\x62\x61seUrl\x12K\n\x0e\x63redential_ref\x18\x04 \x01(\tB$\xbaH!r\x1f\x32\x1d^([a-z0-9][a-z0-9_-]{0,63})?$R\rcredentialRef\x12\x85\x01\n\x08settings\x18\x05 \x03(\x0b\x32\x31.payments.config.v1.ProcessorConfig.SettingsEntryB6\xbaH3\x9a\x01\x30\x10\x64\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\x05r\x03\x18\xf4\x03R\x08settings\x1a;\n\rSettingsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xb0\x03\n\x0cMethodConfig\x12\x35\n\x06method\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x06method\x12\x86\x01\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBN\xbaHK\xba\x01H\n\x18method_config.max_amount\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tmaxAmount\x12\x44\n\x0cprocessor_id\x18\x03 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12`\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tB*\xbaH\'\x92\x01$\x10\x08\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x14\x66\x61llbackProcessorIds\x12\x38\n\x08strategy\x18\x14 \x01(\x0b\x32\x1c.payments.config.v1.StrategyR\x08strategy\"\xde\x01\n\x08Strategy\x12\x44\n\x0cvolume_split\x18\x01 \x01(\x0b\x32\x1f.payments.config.v1.VolumeSplitH\x00R\x0bvolumeSplit\x12>\n\nleast_cost\x18\x02 \x01(\x0b\x32\x1d.payments.config.v1.LeastCostH\x00R\tleastCost\x12\x44\n\x0csuccess_rate\x18\x03 \x01(\x0b\x32\x1f.payments.config.v1.SuccessRateH\x00R\x0bsuccessRateB\x06\n\x04kind\"L\n\x0bVolumeSplit\x12=\n\x06shares\x18\x01 \x03(\x0b\x32\x19.payments.config.v1.ShareB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\tR\x06shares\"q\n\x05Share\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12\"\n\x06weight\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x01R\x06weight\"\x0b\n\tLeastCost\"\xbc\x01\n\x0bSuccessRate\x12\x43\n\x06window\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08<R\x06window\x12+\n\x0bsamples_min\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\nsamplesMin\x12;\n\x14outage_below_percent\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00R\x12outageBelowPercent\"\xac\x02\n\x0bRoutingRule\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12\x42\n\x07methods\x18\x02 \x03(\tB(\xbaH%\x92\x01\"\x08\x01\x10\x14\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,31}$R\x07methods\x12\x31\n\x04when\x18\x03 \x01(\x0b\x32\x1d.payments.config.v1.ConditionR\x04when\x12\x31\n\x05route\x18\x04 \x01(\x0b\x32\x19.payments.config.v1.RouteH\x00R\x05route\x12.\n\x04skip\x18\x05 \x01(\x0b\x32\x18.payments.config.v1.SkipH\x00R\x04skipB\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\xd0\x04\n\tCondition\x12\x82\x01\n\namount_min\x18\x01 \x01(\x0b\x32\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01\x44\n\x14\x63ondition.amount_min\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMin\x12\x82\x01\n\namount_max\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyBJ\xbaHG\xba\x01\x44\n\x14\x63ondition.amount_max\x12\x16must be more than zero\x1a\x14this.minor_units > 0R\tamountMax\x12;\n\ncurrencies\x18\x03 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xc8\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{3}$R\ncurrencies\x12\x39\n\tcountries\x18\x04 \x03(\tB\x1b\xbaH\x18\x92\x01\x15\x10\xfa\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{2}$R\tcountries\x12\x41\n\x07regions\x18\x05 \x03(\tB\'\xbaH$\x92\x01!\x10\x32\x18\x01\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x07regions\x12\x31\n\x04\x62ins\x18\x06 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x10\xc8\x01\x18\x01\"\x10r\x0e\x32\x0c^[0-9]{1,8}$R\x04\x62ins\x12K\n\x08metadata\x18\x07 \x03(\x0b\x32%.payments.config.v1.MetadataConditionB\x08\xbaH\x05\x92\x01\x02\x10\nR\x08metadata\"_\n\x11MetadataCondition\x12\x1b\n\x03key\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x03key\x12-\n\x06values\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\xf4\x03R\x06values\"\x94\x01\n\x05Route\x12Q\n\rprocessor_ids\x18\x01 \x03(\tB,\xbaH)\x92\x01&\x08\x01\x10\t\x18\x01\"\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0cprocessorIds\x12\x38\n\x08strategy\x18\x02 \x01(\x0b\x32\x1c.payments.config.v1.StrategyR\x08strategy\"\x06\n\x04Skip\"y\n\x06Region\x12\x32\n\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12;\n\tcountries\x18\x02 \x03(\tB\x1d\xbaH\x1a\x92\x01\x17\x08\x01\x10\xfa\x01\x18\x01\"\x0er\x0c\x32\n^[A-Z]{2}$R\tcountries\"\xba\x02\n\x0cProcessorFee\x12\x44\n\x0cprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\x0bprocessorId\x12\x38\n\x06method\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^([a-z][a-z0-9_]{0,31})?$R\x06method\x12\x39\n\rcurrency_code\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{3})?$R\x0c\x63urrencyCode\x12?\n\x07percent\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,2}(\\.[0-9]{1,6})?)?$R\x07percent\x12.\n\x0b\x66ixed_minor\x18\x05 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00R\nfixedMinor\"U\n\x0bRetryPolicy\x12\x46\n\x1a\x61ttempts_per_processor_max\x18\x01 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17\x61ttemptsPerProcessorMax\"[\n\x08Timeouts\x12O\n\x0c\x63\x61ll_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x0b\"\x02\x08\x1e\x32\x05\x10\x80\xc2\xd7/R\x0b\x63\x61llTimeout*v\n\nLimitScope\x12\x1b\n\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n\x11LIMIT_SCOPE_PAYER\x10\x01\x12\x18\n\x14LIMIT_SCOPE_MERCHANT\x10\x02\x12\x1a\n\x16LIMIT_SCOPE_INSTRUMENT\x10\x03*M\n\x07\x43\x61pture\x12\x17\n\x13\x43\x41PTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41PTURE_AUTOMATIC\x10\x01\x12\x12\n\x0e\x43\x41PTURE_MANUAL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERCHANTCONFIG'].fields_by_name['created_by']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_MERCHANTCONFIG'].fields_by_name['capture']._loaded_options = None
   _globals['_MERCHANTCONFIG'].fields_by_name['capture']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_MERCHANTCONFIG'].fields_by_name['processors']._loaded_options = None
+  _globals['_MERCHANTCONFIG'].fields_by_name['processors']._serialized_options = b'\272H\005\222\001\002\020\024'
   _globals['_MERCHANTCONFIG'].fields_by_name['rules']._loaded_options = None
   _globals['_MERCHANTCONFIG'].fields_by_name['rules']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_MERCHANTCONFIG'].fields_by_name['regions']._loaded_options = None
@@ -63,6 +65,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMIT'].fields_by_name['payments_max']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
   _globals['_LIMIT'].fields_by_name['amount_max']._loaded_options = None
   _globals['_LIMIT'].fields_by_name['amount_max']._serialized_options = b'\272HC\272\001@\n\020limit.amount_max\022\026must be more than zero\032\024this.minor_units > 0'
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._loaded_options = None
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_options = b'8\001'
+  _globals['_PROCESSORCONFIG'].fields_by_name['processor_id']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['processor_id']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['adapter']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['adapter']._serialized_options = b'\272H\036r\0342\032^[a-z0-9][a-z0-9_-]{0,63}$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['base_url']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['base_url']._serialized_options = b'\272H\005r\003\030\254\002'
+  _globals['_PROCESSORCONFIG'].fields_by_name['credential_ref']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['credential_ref']._serialized_options = b'\272H!r\0372\035^([a-z0-9][a-z0-9_-]{0,63})?$'
+  _globals['_PROCESSORCONFIG'].fields_by_name['settings']._loaded_options = None
+  _globals['_PROCESSORCONFIG'].fields_by_name['settings']._serialized_options = b'\272H3\232\0010\020d\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$*\005r\003\030\364\003'
   _globals['_METHODCONFIG'].fields_by_name['method']._loaded_options = None
   _globals['_METHODCONFIG'].fields_by_name['method']._serialized_options = b'\272H\032r\0302\026^[a-z][a-z0-9_]{0,31}$'
   _globals['_METHODCONFIG'].fields_by_name['max_amount']._loaded_options = None
@@ -127,42 +141,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPOLICY'].fields_by_name['attempts_per_processor_max']._serialized_options = b'\272H\006\032\004\030\005(\000'
   _globals['_TIMEOUTS'].fields_by_name['call_timeout']._loaded_options = None
   _globals['_TIMEOUTS'].fields_by_name['call_timeout']._serialized_options = b'\272H\016\252\001\013\"\002\010\0362\005\020\200\302\327/'
-  _globals['_LIMITSCOPE']._serialized_start=4161
-  _globals['_LIMITSCOPE']._serialized_end=4279
-  _globals['_CAPTURE']._serialized_start=4281
-  _globals['_CAPTURE']._serialized_end=4358
+  _globals['_LIMITSCOPE']._serialized_start=4702
+  _globals['_LIMITSCOPE']._serialized_end=4820
+  _globals['_CAPTURE']._serialized_start=4822
+  _globals['_CAPTURE']._serialized_end=4899
   _globals['_MERCHANTCONFIG']._serialized_start=179
-  _globals['_MERCHANTCONFIG']._serialized_end=954
-  _globals['_LIMIT']._serialized_start=957
-  _globals['_LIMIT']._serialized_end=1328
-  _globals['_METHODCONFIG']._serialized_start=1331
-  _globals['_METHODCONFIG']._serialized_end=1763
-  _globals['_STRATEGY']._serialized_start=1766
-  _globals['_STRATEGY']._serialized_end=1988
-  _globals['_VOLUMESPLIT']._serialized_start=1990
-  _globals['_VOLUMESPLIT']._serialized_end=2066
-  _globals['_SHARE']._serialized_start=2068
-  _globals['_SHARE']._serialized_end=2181
-  _globals['_LEASTCOST']._serialized_start=2183
-  _globals['_LEASTCOST']._serialized_end=2194
-  _globals['_SUCCESSRATE']._serialized_start=2197
-  _globals['_SUCCESSRATE']._serialized_end=2385
-  _globals['_ROUTINGRULE']._serialized_start=2388
-  _globals['_ROUTINGRULE']._serialized_end=2688
-  _globals['_CONDITION']._serialized_start=2691
-  _globals['_CONDITION']._serialized_end=3283
-  _globals['_METADATACONDITION']._serialized_start=3285
-  _globals['_METADATACONDITION']._serialized_end=3380
-  _globals['_ROUTE']._serialized_start=3383
-  _globals['_ROUTE']._serialized_end=3531
-  _globals['_SKIP']._serialized_start=3533
-  _globals['_SKIP']._serialized_end=3539
-  _globals['_REGION']._serialized_start=3541
-  _globals['_REGION']._serialized_end=3662
-  _globals['_PROCESSORFEE']._serialized_start=3665
-  _globals['_PROCESSORFEE']._serialized_end=3979
-  _globals['_RETRYPOLICY']._serialized_start=3981
-  _globals['_RETRYPOLICY']._serialized_end=4066
-  _globals['_TIMEOUTS']._serialized_start=4068
-  _globals['_TIMEOUTS']._serialized_end=4159
+  _globals['_MERCHANTCONFIG']._serialized_end=1033
+  _globals['_LIMIT']._serialized_start=1036
+  _globals['_LIMIT']._serialized_end=1407
+  _globals['_PROCESSORCONFIG']._serialized_start=1410
+  _globals['_PROCESSORCONFIG']._serialized_end=1869
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_start=1810
+  _globals['_PROCESSORCONFIG_SETTINGSENTRY']._serialized_end=1869
+  _globals['_METHODCONFIG']._serialized_start=1872
+  _globals['_METHODCONFIG']._serialized_end=2304
+  _globals['_STRATEGY']._serialized_start=2307
+  _globals['_STRATEGY']._serialized_end=2529
+  _globals['_VOLUMESPLIT']._serialized_start=2531
+  _globals['_VOLUMESPLIT']._serialized_end=2607
+  _globals['_SHARE']._serialized_start=2609
+  _globals['_SHARE']._serialized_end=2722
+  _globals['_LEASTCOST']._serialized_start=2724
+  _globals['_LEASTCOST']._serialized_end=2735
+  _globals['_SUCCESSRATE']._serialized_start=2738
+  _globals['_SUCCESSRATE']._serialized_end=2926
+  _globals['_ROUTINGRULE']._serialized_start=2929
+  _globals['_ROUTINGRULE']._serialized_end=3229
+  _globals['_CONDITION']._serialized_start=3232
+  _globals['_CONDITION']._serialized_end=3824
+  _globals['_METADATACONDITION']._serialized_start=3826
+  _globals['_METADATACONDITION']._serialized_end=3921
+  _globals['_ROUTE']._serialized_start=3924
+  _globals['_ROUTE']._serialized_end=4072
+  _globals['_SKIP']._serialized_start=4074
+  _globals['_SKIP']._serialized_end=4080
+  _globals['_REGION']._serialized_start=4082
+  _globals['_REGION']._serialized_end=4203
+  _globals['_PROCESSORFEE']._serialized_start=4206
+  _globals['_PROCESSORFEE']._serialized_end=4520
+  _globals['_RETRYPOLICY']._serialized_start=4522
+  _globals['_RETRYPOLICY']._serialized_end=4607
+  _globals['_TIMEOUTS']._serialized_start=4609
+  _globals['_TIMEOUTS']._serialized_end=4700
 # @@protoc_insertion_point(module_scope)

@@ -91,6 +91,7 @@ class MerchantConfig(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CAPTURE_FIELD_NUMBER: _builtins.int
+    PROCESSORS_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     REGIONS_FIELD_NUMBER: _builtins.int
     FEES_FIELD_NUMBER: _builtins.int
@@ -124,6 +125,12 @@ class MerchantConfig(_message.Message):
         """When the version was stored. Output only."""
 
     @_builtins.property
+    def processors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProcessorConfig]:
+        """Processors of this merchant's own, beside the sandbox ones that every merchant may name. One that no method
+        names is allowed.
+        """
+
+    @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingRule]:
         """Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
         does, the method's own processors and strategy. Rules that could never decide are refused.
@@ -153,6 +160,7 @@ class MerchantConfig(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
         capture: Global___Capture.ValueType = ...,
+        processors: _abc.Iterable[Global___ProcessorConfig] | None = ...,
         rules: _abc.Iterable[Global___RoutingRule] | None = ...,
         regions: _abc.Iterable[Global___Region] | None = ...,
         fees: _abc.Iterable[Global___ProcessorFee] | None = ...,
@@ -160,7 +168,7 @@ class MerchantConfig(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "retry_policy", b"retry_policy", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "limits", b"limits", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "limits", b"limits", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,6 +221,72 @@ class Limit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class ProcessorConfig(_message.Message):
+    """ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
+    of the mesh keeps for this tenant.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SettingsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    BASE_URL_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_REF_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """The name by which methods call it; each appears once, and none is that of a sandbox processor."""
+    adapter: _builtins.str
+    """What speaks to it: `stripe`, `http-json` for a gateway that is described by `settings`, or `sandbox`, which moves
+    no money.
+    """
+    base_url: _builtins.str
+    """Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
+    plain http, are refused unless the operator lists the host.
+    """
+    credential_ref: _builtins.str
+    """Name of the credential that is used, as the operator keeps it; empty for an adapter that needs none."""
+    @_builtins.property
+    def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The adapter's settings by name; see the guide of processors."""
+
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        adapter: _builtins.str = ...,
+        base_url: _builtins.str = ...,
+        credential_ref: _builtins.str = ...,
+        settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "base_url", b"base_url", "credential_ref", b"credential_ref", "processor_id", b"processor_id", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessorConfig: _TypeAlias = ProcessorConfig  # noqa: Y015
 
 @_typing.final
 class MethodConfig(_message.Message):

@@ -772,6 +772,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
+    ERROR_REASON_CREDENTIAL_UNUSABLE: _ErrorReason.ValueType  # 610
+    """A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
+    not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
+
+    Metadata: `processor_id`, `credential_ref`.
+
+        {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
     ERROR_REASON_RULE_UNREACHABLE: _ErrorReason.ValueType  # 620
     """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
     before it. Move it up, narrow those before it, or leave it out.
@@ -1818,6 +1826,14 @@ ERROR_REASON_PAYMENT_UNDER_WAY: ErrorReason.ValueType  # 605
 Metadata: `payment_id`, `status`.
 
     {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
+"""
+ERROR_REASON_CREDENTIAL_UNUSABLE: ErrorReason.ValueType  # 610
+"""A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
+not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
+
+Metadata: `processor_id`, `credential_ref`.
+
+    {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
 """
 ERROR_REASON_RULE_UNREACHABLE: ErrorReason.ValueType  # 620
 """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules

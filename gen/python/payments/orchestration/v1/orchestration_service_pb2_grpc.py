@@ -108,7 +108,7 @@ class PaymentServiceServicer:
     def VoidPayment(self, request, context):
         """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -118,7 +118,7 @@ class PaymentServiceServicer:
         """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
         does. Refunds never exceed what was taken, however many come at once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,13 +52,13 @@ class PaymentServiceStub:
     VoidPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     RefundPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.RefundPaymentRequest, _orchestration_service_pb2.RefundPaymentResponse]
     """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
     does. Refunds never exceed what was taken, however many come at once.
 
-    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     ResolveAttempt: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]
     """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
@@ -100,13 +100,13 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     VoidPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]  # type: ignore[assignment]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+    Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     RefundPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.RefundPaymentRequest, _orchestration_service_pb2.RefundPaymentResponse]  # type: ignore[assignment]
     """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
     does. Refunds never exceed what was taken, however many come at once.
 
-    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     ResolveAttempt: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]  # type: ignore[assignment]
     """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
@@ -163,7 +163,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestration_service_pb2.VoidPaymentResponse, _abc.Awaitable[_orchestration_service_pb2.VoidPaymentResponse]]:
         """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY.
+        Errors: PAYMENT_NOT_AUTHORIZED, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
 
     @_abc_1.abstractmethod
@@ -175,7 +175,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
         does. Refunds never exceed what was taken, however many come at once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
 
     @_abc_1.abstractmethod

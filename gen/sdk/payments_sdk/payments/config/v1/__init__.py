@@ -12,6 +12,7 @@ __all__ = (
     "MerchantConfig",
     "MetadataCondition",
     "MethodConfig",
+    "ProcessorConfig",
     "ProcessorFee",
     "Region",
     "RetryPolicy",
@@ -285,6 +286,14 @@ class MerchantConfig(CheckedMessage):
     When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC.
     """
 
+    processors: "list[ProcessorConfig]" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Processors of this merchant's own, beside the sandbox ones that every merchant may name. One that no method
+    names is allowed.
+    """
+
     rules: "list[RoutingRule]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     Through which processors which payments go. Of the rules that name a method the first that holds decides; where none
@@ -368,6 +377,48 @@ class MethodConfig(CheckedMessage):
 
 
 default_message_pool.register_message("payments.config.v1", "MethodConfig", MethodConfig)
+
+
+@dataclass(eq=False, repr=False)
+class ProcessorConfig(CheckedMessage):
+    """
+    ProcessorConfig says how a processor is reached. It holds no secret: `credential_ref` names one that the operator
+    of the mesh keeps for this tenant.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The name by which methods call it; each appears once, and none is that of a sandbox processor.
+    """
+
+    adapter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What speaks to it: `stripe`, `http-json` for a gateway that is described by `settings`, or `sandbox`, which moves
+    no money.
+    """
+
+    base_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
+    plain http, are refused unless the operator lists the host.
+    """
+
+    credential_ref: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Name of the credential that is used, as the operator keeps it; empty for an adapter that needs none.
+    """
+
+    settings: "dict[str, str]" = betterproto2.field(
+        5,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    The adapter's settings by name; see the guide of processors.
+    """
+
+
+default_message_pool.register_message("payments.config.v1", "ProcessorConfig", ProcessorConfig)
 
 
 @dataclass(eq=False, repr=False)

@@ -957,6 +957,16 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
 
+    CREDENTIAL_UNUSABLE = 610
+    """
+    A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
+    not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
+
+    Metadata: `processor_id`, `credential_ref`.
+
+        {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
+
     RULE_UNREACHABLE = 620
     """
     A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
@@ -1436,6 +1446,7 @@ class ErrorReason(betterproto2.Enum):
             603: "ERROR_REASON_NOTHING_TO_REFUND",
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+            610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
             620: "ERROR_REASON_RULE_UNREACHABLE",
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1578,6 +1589,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NOTHING_TO_REFUND": 603,
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
+            "ERROR_REASON_CREDENTIAL_UNUSABLE": 610,
             "ERROR_REASON_RULE_UNREACHABLE": 620,
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,

@@ -1,0 +1,1 @@
+"""Speaks to Stripe, and to what is compatible with it, through Stripe's own library."""

@@ -30,7 +30,7 @@ class ProcessorConfig:
     """How a processor is reached.
 
     Attributes:
-        adapter: what speaks to it: `stripe`, `http-json`, `sandbox`.
+        adapter: what speaks to it: `stripe`, `sandbox`.
         base_url: where it is; empty for the adapter's own.
         credential_ref: name of a credential that the operator keeps; never the secret.
         settings: pairs of name and value, sorted by name.

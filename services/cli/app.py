@@ -29,6 +29,7 @@ NOUNS = (
     "taxes",
     "charges",
     "merchants",
+    "processors",
     "payments",
     "payouts",
     "ledger",

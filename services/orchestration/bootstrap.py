@@ -18,7 +18,7 @@ from services.orchestration.app.engine import Engine
 from services.orchestration.app.findings import ApplyFinding, ResolveAttempt, Seizing
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import Payments
-from services.orchestration.app.processors import MerchantProcessors
+from services.orchestration.app.processors import MerchantProcessors, ProcessorList
 from services.orchestration.app.settling import Settling
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
@@ -102,7 +102,9 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
         [
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
-                PaymentServicer(payments, instructions, resolve),
+                PaymentServicer(
+                    payments, instructions, resolve, ProcessorList(runtime.database, registry)
+                ),
                 "payments.orchestration.v1.PaymentService",
             ),
             Servicer(

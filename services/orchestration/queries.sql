@@ -304,3 +304,29 @@ SELECT p.processor_id, x.status, x.created_at
             AND a.operation IN ('CHARGE', 'AUTHORIZE')
           ORDER BY a.created_at DESC LIMIT %(recent_max)s) AS x
  ORDER BY p.processor_id, x.created_at DESC;
+
+-- @processor_health
+-- As @health counts, of one processor, with how long it took to answer.
+SELECT count(*) AS attempts,
+       count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
+       count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'MANUAL', 'NOT_CHARGED', 'NOT_SENT')
+                           OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed,
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY x.latency_ms)
+         FILTER (WHERE x.status IN ('SUCCEEDED', 'DECLINED')) AS latency_p50_ms,
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY x.latency_ms)
+         FILTER (WHERE x.status IN ('SUCCEEDED', 'DECLINED')) AS latency_p95_ms,
+       max(x.created_at) AS last_at
+  FROM (SELECT a.status, a.retryable, a.error_code, a.latency_ms, a.created_at
+          FROM orchestration.attempt AS a
+         WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = %(processor_id)s AND a.created_at > %(since_at)s
+           AND a.operation IN ('CHARGE', 'AUTHORIZE')
+         ORDER BY a.created_at DESC LIMIT 1000) AS x;
+
+-- @is_known_processor
+SELECT EXISTS (SELECT FROM orchestration.attempt AS a
+                WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = %(processor_id)s
+                  AND a.operation IN ('CHARGE', 'AUTHORIZE'))
+    OR EXISTS (SELECT FROM orchestration.merchant_config AS c
+                WHERE c.tenant_id = %(tenant_id)s
+                  AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text)))
+    AS is_known;

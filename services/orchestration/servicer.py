@@ -12,12 +12,14 @@ from services.orchestration.app.configs import MerchantConfigs
 from services.orchestration.app.findings import ResolveAttempt
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
+from services.orchestration.app.processors import ProcessorList
 from services.orchestration.domain.instructions import Instruct
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.record import Filter
 from services.orchestration.messages import configs as config_messages
 from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
+from services.orchestration.messages import processors as processor_messages
 from services.runtime.commands import Commands, UseCase, fingerprint
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Int32, Page
@@ -33,8 +35,13 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
     """Answers PaymentService."""
 
     def __init__(
-        self, payments: Payments, instructions: Instructions, resolve: ResolveAttempt
+        self,
+        payments: Payments,
+        instructions: Instructions,
+        resolve: ResolveAttempt,
+        processors: ProcessorList,
     ) -> None:
+        self._processors = processors
         self._resolve = resolve
         self._payments = payments
         self._instructions = instructions
@@ -135,6 +142,23 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
             found, messages.payment_message, lambda payment: {"before": payment.payment_id}
         )
         return service_pb.ListPaymentsResponse(payments=payments, next_page_token=token)
+
+    async def ListProcessors(
+        self, request: service_pb.ListProcessorsRequest, context: Any
+    ) -> service_pb.ListProcessorsResponse:
+        """Give the processors that a merchant may name."""
+        found = await self._processors.offered(request.merchant_id)
+        return service_pb.ListProcessorsResponse(
+            processors=map(processor_messages.processor, found)
+        )
+
+    async def GetProcessorHealth(
+        self, request: service_pb.GetProcessorHealthRequest, context: Any
+    ) -> service_pb.GetProcessorHealthResponse:
+        """Tell how a processor has fared."""
+        window = processor_messages.window_of(request)
+        found = await self._processors.fared(request.processor_id, window)
+        return service_pb.GetProcessorHealthResponse(health=processor_messages.health(found))
 
 
 class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from services.orchestration.domain.config import MerchantConfig
+from services.orchestration.domain.health import Fared
+from services.orchestration.domain.processors import Offered
 from services.orchestration.ports import Adapters, Processor
 from services.orchestration.store import configs as store
+from services.orchestration.store import health
 from services.runtime.context import current
 from services.runtime.database import Database
-from services.runtime.errors import InvalidField
+from services.runtime.errors import InvalidField, NotFound
 
 # Versions of configurations whose processors a process keeps at hand.
 VERSIONS_KEPT_MAX = 1_000
@@ -49,6 +53,46 @@ class MerchantProcessors:
             return self._adapters.built_in
         own = {each.processor_id: self._adapters.build(each) for each in config.processors}
         return {**self._adapters.built_in, **own}
+
+
+class ProcessorList:
+    """What there is to know of processors beforehand: what they can do, and how they have fared."""
+
+    def __init__(self, database: Database, adapters: Adapters) -> None:
+        self._database = database
+        self._adapters = adapters
+
+    async def offered(self, merchant_id: str) -> list[Offered]:
+        """Return the processors that a merchant's current configuration may name, by id.
+
+        Without a merchant those of every merchant.
+
+        Raises:
+            NotFound: the merchant has no configuration.
+        """
+        built_in = self._adapters.built_in
+        found = [Offered(each, "sandbox", False, built_in[each].capabilities) for each in built_in]
+        if merchant_id:
+            async with self._database.read() as work:
+                stored = await store.find_configs(work, merchant_id)
+            if not stored:
+                raise NotFound("merchant_config", merchant_id)
+            found += [
+                Offered(
+                    each.processor_id, each.adapter, True, self._adapters.build(each).capabilities
+                )
+                for each in stored[0].config.processors
+            ]
+        return sorted(found, key=lambda each: each.processor_id)
+
+    async def fared(self, processor_id: str, window: timedelta) -> Fared:
+        """Return how a processor has fared. Raises NotFound: nobody may name it, and nobody has tried it."""
+        async with self._database.read() as work:
+            found = await health.fared(work, processor_id, window)
+            is_known = processor_id in self._adapters.built_in or found.attempts > 0
+            if not is_known and not await health.is_known(work, processor_id):
+                raise NotFound("processor", processor_id)
+        return found
 
 
 def check_adapters(config: MerchantConfig, adapters: Adapters) -> None:

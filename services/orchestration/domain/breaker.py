@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from services.orchestration.domain.payment import AttemptStatus
 from services.runtime.ids import derived_uuid
@@ -43,8 +44,37 @@ class Recent:
     created_at: datetime
 
 
-def rests(processor_id: str, recent: Sequence[Recent], now: datetime) -> bool:
-    """Say whether a processor is to be asked last.
+class BreakerState(StrEnum):
+    """Whether payments are let through; the names of the proto."""
+
+    CLOSED = "CLOSED"
+    OPEN = "OPEN"
+    HALF_OPEN = "HALF_OPEN"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a breaker stands.
+
+    Attributes:
+        faults: since the last answer.
+        again_at: when the next payment may try; None while it is closed.
+        is_tried: some payment tries it at the moment.
+    """
+
+    state: BreakerState
+    faults: int
+    again_at: datetime | None = None
+    is_tried: bool = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether the processor is to be asked last."""
+        return self.state is BreakerState.OPEN or self.is_tried
+
+
+def standing(processor_id: str, recent: Sequence[Recent], now: datetime) -> Standing:
+    """Return how the breaker of a processor stands.
 
     Args:
         processor_id: spreads the waits.
@@ -53,16 +83,22 @@ def rests(processor_id: str, recent: Sequence[Recent], now: datetime) -> bool:
     """
     faults = list(_in_a_row(recent))
     if len(faults) < FAULTS_TO_OPEN:
-        return False
+        return Standing(BreakerState.CLOSED, len(faults))
     again_at = faults[0].created_at + wait(processor_id, len(faults), faults[0].created_at)
     if now < again_at:
-        return True
-    return any(
+        return Standing(BreakerState.OPEN, len(faults), again_at)
+    is_tried = any(
         each.status in _UNDER_WAY
         and each.created_at >= again_at
         and now - each.created_at < PROBE_MAX
         for each in recent
     )
+    return Standing(BreakerState.HALF_OPEN, len(faults), again_at, is_tried)
+
+
+def rests(processor_id: str, recent: Sequence[Recent], now: datetime) -> bool:
+    """Say whether a processor is to be asked last; see `standing`."""
+    return standing(processor_id, recent, now).rests
 
 
 def wait(processor_id: str, faults: int, last_at: datetime) -> timedelta:

@@ -93,6 +93,21 @@ class Capabilities:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A processor that a merchant's configuration may name.
+
+    Attributes:
+        adapter: what speaks to it.
+        own: the merchant's configuration brings it.
+    """
+
+    processor_id: str
+    adapter: str
+    own: bool
+    capabilities: Capabilities
+
+
 def check(
     processors: Sequence[ProcessorConfig], built_in: Collection[str], adapters: Collection[str]
 ) -> list[FieldViolation]:

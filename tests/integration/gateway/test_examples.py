@@ -380,6 +380,8 @@ async def payments(play: Any) -> None:
     assert made["status"] == "PAYMENT_STATUS_SUCCEEDED", made
     await play("GET", f"/v1/payments/{made['payment_id']}")
     await play("GET", "/v1/payments?merchant_id=shop&status=PAYMENT_STATUS_SUCCEEDED")
+    await play("GET", "/v1/processors?merchant_id=shop")
+    await play("GET", "/v1/processors/sandbox-card/health?window=3600s")
     back = {"amount": {"currency_code": "USD", "minor_units": "250"}, "reason": "damaged"}
     given = await play(
         "POST", f"/v1/payments/{made['payment_id']}:refund", back, {"Idempotency-Key": "r-1"}

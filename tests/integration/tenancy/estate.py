@@ -141,6 +141,7 @@ class Estate:
         merchants = client.stub(orchestration_service_pb2_grpc.MerchantConfigServiceStub)
         config = config_pb2.MerchantConfig(merchant_id=self.name("shop"))
         config.methods.add(method="wallet", processor_id="sandbox-wallet")
+        config.processors.add(processor_id=self.name("till"), adapter="sandbox")
         limit = config.limits.add(name="often", scope=config_pb2.LIMIT_SCOPE_MERCHANT)
         limit.window.FromSeconds(3600)
         limit.payments_max = 100_000

@@ -241,6 +241,12 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "orchestration.v1.PaymentService.ListPayments": lambda own: (
         orchestration_service_pb2.ListPaymentsRequest(page_size=1000)
     ),
+    "orchestration.v1.PaymentService.ListProcessors": lambda own: (
+        orchestration_service_pb2.ListProcessorsRequest(merchant_id=own.name("shop"))
+    ),
+    "orchestration.v1.PaymentService.GetProcessorHealth": lambda own: (
+        orchestration_service_pb2.GetProcessorHealthRequest(processor_id=own.name("till"))
+    ),
     "orchestration.v1.PaymentService.PlanPayment": lambda own: (
         orchestration_service_pb2.PlanPaymentRequest(raw_request=payment_at(own.name("shop")))
     ),
@@ -534,6 +540,14 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: orchestration_service_pb2.ListPaymentsRequest(
             merchant_id=other.name("shop"), order_id=other.name("order")
         ),
+        "NOT_FOUND",
+    ),
+    "orchestration.v1.PaymentService.ListProcessors": (
+        OWN["orchestration.v1.PaymentService.ListProcessors"],
+        "NOT_FOUND",
+    ),
+    "orchestration.v1.PaymentService.GetProcessorHealth": (
+        OWN["orchestration.v1.PaymentService.GetProcessorHealth"],
         "NOT_FOUND",
     ),
     "pricing.v1.CatalogService.GetPlan": (OWN["pricing.v1.CatalogService.GetPlan"], "NOT_FOUND"),

@@ -68,6 +68,20 @@ _LIST_PAYMENTS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_LIST_PROCESSORS = Method(
+    "/payments.orchestration.v1.PaymentService/ListProcessors",
+    orchestration_v1.ListProcessorsRequest,
+    orchestration_v1.ListProcessorsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_GET_PROCESSOR_HEALTH = Method(
+    "/payments.orchestration.v1.PaymentService/GetProcessorHealth",
+    orchestration_v1.GetProcessorHealthRequest,
+    orchestration_v1.GetProcessorHealthResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class PaymentService:
@@ -169,6 +183,24 @@ class PaymentService:
 
         return items(page, request, "payments", BY_TOKEN)
 
+    def list_processors(
+        self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ListProcessorsResponse:
+        """ListProcessors answers with the processors that a merchant's current configuration may name,
+        by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant without a
+        configuration.
+        """
+        return self._caller.unary(_LIST_PROCESSORS, request, timeout)
+
+    def get_processor_health(
+        self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.GetProcessorHealthResponse:
+        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments,
+        and whether its circuit breaker lets payments try it first. NOT_FOUND for one that no
+        configuration may name and no payment has tried.
+        """
+        return self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)
+
 
 class AsyncPaymentService:
     """PaymentService takes payments from outside and carries them through, once and only once."""
@@ -268,3 +300,21 @@ class AsyncPaymentService:
             return await self.list_payments(asked, timeout=timeout)
 
         return items_async(page, request, "payments", BY_TOKEN)
+
+    async def list_processors(
+        self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ListProcessorsResponse:
+        """ListProcessors answers with the processors that a merchant's current configuration may name,
+        by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant without a
+        configuration.
+        """
+        return await self._caller.unary(_LIST_PROCESSORS, request, timeout)
+
+    async def get_processor_health(
+        self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.GetProcessorHealthResponse:
+        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments,
+        and whether its circuit breaker lets payments try it first. NOT_FOUND for one that no
+        configuration may name and no payment has tried.
+        """
+        return await self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)

@@ -11,6 +11,7 @@ package orchestrationv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -438,6 +439,63 @@ func (x AttemptStatus) Number() protoreflect.EnumNumber {
 // Deprecated: Use AttemptStatus.Descriptor instead.
 func (AttemptStatus) EnumDescriptor() ([]byte, []int) {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
+}
+
+// BreakerState is whether a circuit breaker lets payments try a processor first.
+type BreakerState int32
+
+const (
+	// Not known to this reader.
+	BreakerState_BREAKER_STATE_UNSPECIFIED BreakerState = 0
+	// It does.
+	BreakerState_BREAKER_STATE_CLOSED BreakerState = 1
+	// Too many faults in a row: the processor is asked last until `try_again_at`.
+	BreakerState_BREAKER_STATE_OPEN BreakerState = 2
+	// The wait is over: one payment tries it, and its outcome decides.
+	BreakerState_BREAKER_STATE_HALF_OPEN BreakerState = 3
+)
+
+// Enum value maps for BreakerState.
+var (
+	BreakerState_name = map[int32]string{
+		0: "BREAKER_STATE_UNSPECIFIED",
+		1: "BREAKER_STATE_CLOSED",
+		2: "BREAKER_STATE_OPEN",
+		3: "BREAKER_STATE_HALF_OPEN",
+	}
+	BreakerState_value = map[string]int32{
+		"BREAKER_STATE_UNSPECIFIED": 0,
+		"BREAKER_STATE_CLOSED":      1,
+		"BREAKER_STATE_OPEN":        2,
+		"BREAKER_STATE_HALF_OPEN":   3,
+	}
+)
+
+func (x BreakerState) Enum() *BreakerState {
+	p := new(BreakerState)
+	*p = x
+	return p
+}
+
+func (x BreakerState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BreakerState) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[6].Descriptor()
+}
+
+func (BreakerState) Type() protoreflect.EnumType {
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[6]
+}
+
+func (x BreakerState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BreakerState.Descriptor instead.
+func (BreakerState) EnumDescriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{6}
 }
 
 // Payment collects one amount, in one step or more, and knows of each step whether it was charged.
@@ -1513,11 +1571,347 @@ func (x *Attempt) GetEvidence() string {
 	return ""
 }
 
+// Processor is one that payments may be offered to.
+type Processor struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, as configurations name it.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// What speaks to it: `sandbox`, `stripe`, …
+	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
+	// True when the merchant's own configuration brings it; false for one of every merchant.
+	Own bool `protobuf:"varint,3,opt,name=own,proto3" json:"own,omitempty"`
+	// What it can do.
+	Capabilities  *ProcessorCapabilities `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Processor) Reset() {
+	*x = Processor{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Processor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Processor) ProtoMessage() {}
+
+func (x *Processor) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Processor.ProtoReflect.Descriptor instead.
+func (*Processor) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Processor) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *Processor) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *Processor) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *Processor) GetCapabilities() *ProcessorCapabilities {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+// ProcessorCapabilities is what a processor can do, and what may be concluded from its answers.
+type ProcessorCapabilities struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It can authorise an amount, and capture or void it later.
+	Holds bool `protobuf:"varint,1,opt,name=holds,proto3" json:"holds,omitempty"`
+	// Less than what is authorised can be captured.
+	PartialCapture bool `protobuf:"varint,2,opt,name=partial_capture,json=partialCapture,proto3" json:"partial_capture,omitempty"`
+	// An authorisation stays open after a capture that does not close it.
+	CapturesMany bool `protobuf:"varint,3,opt,name=captures_many,json=capturesMany,proto3" json:"captures_many,omitempty"`
+	// The same order under the same key gets the outcome of the first, and moves no more money.
+	ReplayKey bool `protobuf:"varint,4,opt,name=replay_key,json=replayKey,proto3" json:"replay_key,omitempty"`
+	// For so long, at least, it knows a key; zero where it knows none.
+	KeyTtl *durationpb.Duration `protobuf:"bytes,5,opt,name=key_ttl,json=keyTtl,proto3" json:"key_ttl,omitempty"`
+	// An order is made first and carried out by a second call, so that it can be called off between.
+	TwoPhase bool `protobuf:"varint,6,opt,name=two_phase,json=twoPhase,proto3" json:"two_phase,omitempty"`
+	// It can be asked what became of an order, by our reference.
+	LookupByRef bool `protobuf:"varint,7,opt,name=lookup_by_ref,json=lookupByRef,proto3" json:"lookup_by_ref,omitempty"`
+	// So long after a call, its books are complete.
+	SettleWindow *durationpb.Duration `protobuf:"bytes,8,opt,name=settle_window,json=settleWindow,proto3" json:"settle_window,omitempty"`
+	// How many refunds one charge may have; 0 without a limit.
+	RefundsMax int32 `protobuf:"varint,9,opt,name=refunds_max,json=refundsMax,proto3" json:"refunds_max,omitempty"`
+	// Least amounts that it takes, by currency.
+	MinAmounts    []*v13.Money `protobuf:"bytes,10,rep,name=min_amounts,json=minAmounts,proto3" json:"min_amounts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessorCapabilities) Reset() {
+	*x = ProcessorCapabilities{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessorCapabilities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessorCapabilities) ProtoMessage() {}
+
+func (x *ProcessorCapabilities) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessorCapabilities.ProtoReflect.Descriptor instead.
+func (*ProcessorCapabilities) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ProcessorCapabilities) GetHolds() bool {
+	if x != nil {
+		return x.Holds
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetPartialCapture() bool {
+	if x != nil {
+		return x.PartialCapture
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetCapturesMany() bool {
+	if x != nil {
+		return x.CapturesMany
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetReplayKey() bool {
+	if x != nil {
+		return x.ReplayKey
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetKeyTtl() *durationpb.Duration {
+	if x != nil {
+		return x.KeyTtl
+	}
+	return nil
+}
+
+func (x *ProcessorCapabilities) GetTwoPhase() bool {
+	if x != nil {
+		return x.TwoPhase
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetLookupByRef() bool {
+	if x != nil {
+		return x.LookupByRef
+	}
+	return false
+}
+
+func (x *ProcessorCapabilities) GetSettleWindow() *durationpb.Duration {
+	if x != nil {
+		return x.SettleWindow
+	}
+	return nil
+}
+
+func (x *ProcessorCapabilities) GetRefundsMax() int32 {
+	if x != nil {
+		return x.RefundsMax
+	}
+	return 0
+}
+
+func (x *ProcessorCapabilities) GetMinAmounts() []*v13.Money {
+	if x != nil {
+		return x.MinAmounts
+	}
+	return nil
+}
+
+// ProcessorHealth is how a processor has fared lately, by attempts to take an amount.
+type ProcessorHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The processor.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// How far back was looked.
+	Window *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	// How many attempts of that time were looked at, the newest 1,000 at most.
+	Attempts int64 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// How many of them it carried out.
+	Succeeded int64 `protobuf:"varint,4,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	// How many failed by its fault, or have an outcome that is not known; payers' errors count neither way.
+	Failed int64 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	// In milliseconds, how long half of the answered ones took at most; 0 where none was answered.
+	LatencyP50Ms int32 `protobuf:"varint,6,opt,name=latency_p50_ms,json=latencyP50Ms,proto3" json:"latency_p50_ms,omitempty"`
+	// In milliseconds, how long 95 of 100 of the answered ones took at most.
+	LatencyP95Ms int32 `protobuf:"varint,7,opt,name=latency_p95_ms,json=latencyP95Ms,proto3" json:"latency_p95_ms,omitempty"`
+	// When the last of them was made; absent where there is none.
+	LastAttemptAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=last_attempt_at,json=lastAttemptAt,proto3" json:"last_attempt_at,omitempty"`
+	// Whether payments try it first.
+	Breaker BreakerState `protobuf:"varint,9,opt,name=breaker,proto3,enum=payments.orchestration.v1.BreakerState" json:"breaker,omitempty"`
+	// Faults since it last answered, as the breaker counts them.
+	FaultsInARow int32 `protobuf:"varint,10,opt,name=faults_in_a_row,json=faultsInARow,proto3" json:"faults_in_a_row,omitempty"`
+	// When the next payment may try it; absent while the breaker is closed.
+	TryAgainAt    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=try_again_at,json=tryAgainAt,proto3" json:"try_again_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessorHealth) Reset() {
+	*x = ProcessorHealth{}
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessorHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessorHealth) ProtoMessage() {}
+
+func (x *ProcessorHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessorHealth.ProtoReflect.Descriptor instead.
+func (*ProcessorHealth) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ProcessorHealth) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *ProcessorHealth) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *ProcessorHealth) GetAttempts() int64 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetSucceeded() int64 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetLatencyP50Ms() int32 {
+	if x != nil {
+		return x.LatencyP50Ms
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetLatencyP95Ms() int32 {
+	if x != nil {
+		return x.LatencyP95Ms
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetLastAttemptAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAttemptAt
+	}
+	return nil
+}
+
+func (x *ProcessorHealth) GetBreaker() BreakerState {
+	if x != nil {
+		return x.Breaker
+	}
+	return BreakerState_BREAKER_STATE_UNSPECIFIED
+}
+
+func (x *ProcessorHealth) GetFaultsInARow() int32 {
+	if x != nil {
+		return x.FaultsInARow
+	}
+	return 0
+}
+
+func (x *ProcessorHealth) GetTryAgainAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TryAgainAt
+	}
+	return nil
+}
+
 var File_payments_orchestration_v1_orchestration_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\n" +
-	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/config/v1/config.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xb8\x06\n" +
+	"-payments/orchestration/v1/orchestration.proto\x12\x19payments.orchestration.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fpayments/config/v1/config.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1fpayments/result/v1/result.proto\x1a\x1bpayments/type/v1/type.proto\"\xb8\x06\n" +
 	"\aPayment\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -1636,7 +2030,41 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x0einstruction_id\x18\x13 \x01(\tR\rinstructionId\x12\x1f\n" +
 	"\vresolved_by\x18\x14 \x01(\tR\n" +
 	"resolvedBy\x12\x1a\n" +
-	"\bevidence\x18\x15 \x01(\tR\bevidence*\x98\x01\n" +
+	"\bevidence\x18\x15 \x01(\tR\bevidence\"\xb0\x01\n" +
+	"\tProcessor\x12!\n" +
+	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x12\x18\n" +
+	"\aadapter\x18\x02 \x01(\tR\aadapter\x12\x10\n" +
+	"\x03own\x18\x03 \x01(\bR\x03own\x12T\n" +
+	"\fcapabilities\x18\x04 \x01(\v20.payments.orchestration.v1.ProcessorCapabilitiesR\fcapabilities\"\xaa\x03\n" +
+	"\x15ProcessorCapabilities\x12\x14\n" +
+	"\x05holds\x18\x01 \x01(\bR\x05holds\x12'\n" +
+	"\x0fpartial_capture\x18\x02 \x01(\bR\x0epartialCapture\x12#\n" +
+	"\rcaptures_many\x18\x03 \x01(\bR\fcapturesMany\x12\x1d\n" +
+	"\n" +
+	"replay_key\x18\x04 \x01(\bR\treplayKey\x122\n" +
+	"\akey_ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06keyTtl\x12\x1b\n" +
+	"\ttwo_phase\x18\x06 \x01(\bR\btwoPhase\x12\"\n" +
+	"\rlookup_by_ref\x18\a \x01(\bR\vlookupByRef\x12>\n" +
+	"\rsettle_window\x18\b \x01(\v2\x19.google.protobuf.DurationR\fsettleWindow\x12\x1f\n" +
+	"\vrefunds_max\x18\t \x01(\x05R\n" +
+	"refundsMax\x128\n" +
+	"\vmin_amounts\x18\n" +
+	" \x03(\v2\x17.payments.type.v1.MoneyR\n" +
+	"minAmounts\"\xf1\x03\n" +
+	"\x0fProcessorHealth\x12!\n" +
+	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x121\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\x03R\battempts\x12\x1c\n" +
+	"\tsucceeded\x18\x04 \x01(\x03R\tsucceeded\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x03R\x06failed\x12$\n" +
+	"\x0elatency_p50_ms\x18\x06 \x01(\x05R\flatencyP50Ms\x12$\n" +
+	"\x0elatency_p95_ms\x18\a \x01(\x05R\flatencyP95Ms\x12B\n" +
+	"\x0flast_attempt_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rlastAttemptAt\x12A\n" +
+	"\abreaker\x18\t \x01(\x0e2'.payments.orchestration.v1.BreakerStateR\abreaker\x12%\n" +
+	"\x0ffaults_in_a_row\x18\n" +
+	" \x01(\x05R\ffaultsInARow\x12<\n" +
+	"\ftry_again_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"tryAgainAt*\x98\x01\n" +
 	"\x11InstructionStatus\x12\"\n" +
 	"\x1eINSTRUCTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aINSTRUCTION_STATUS_PENDING\x10\x01\x12 \n" +
@@ -1685,7 +2113,12 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x15ATTEMPT_STATUS_MANUAL\x10\n" +
 	"\x12\x1e\n" +
 	"\x1aATTEMPT_STATUS_LATE_CHARGE\x10\v\x12\x1b\n" +
-	"\x17ATTEMPT_STATUS_REVERSED\x10\fB\xf8\x01\n" +
+	"\x17ATTEMPT_STATUS_REVERSED\x10\f*|\n" +
+	"\fBreakerState\x12\x1d\n" +
+	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x16\n" +
+	"\x12BREAKER_STATE_OPEN\x10\x02\x12\x1b\n" +
+	"\x17BREAKER_STATE_HALF_OPEN\x10\x03B\xf8\x01\n" +
 	"\x1dcom.payments.orchestration.v1B\x12OrchestrationProtoP\x01Z=tollmesh.dev/gen/go/payments/orchestration/v1;orchestrationv1\xa2\x02\x03POX\xaa\x02\x19Payments.Orchestration.V1\xca\x02\x19Payments\\Orchestration\\V1\xe2\x02%Payments\\Orchestration\\V1\\GPBMetadata\xea\x02\x1bPayments::Orchestration::V1b\x06proto3"
 
 var (
@@ -1700,8 +2133,8 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
 	(PaymentStatus)(0),            // 1: payments.orchestration.v1.PaymentStatus
@@ -1709,62 +2142,75 @@ var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(Verdict)(0),                  // 3: payments.orchestration.v1.Verdict
 	(Operation)(0),                // 4: payments.orchestration.v1.Operation
 	(AttemptStatus)(0),            // 5: payments.orchestration.v1.AttemptStatus
-	(*Payment)(nil),               // 6: payments.orchestration.v1.Payment
-	(*PaymentAmounts)(nil),        // 7: payments.orchestration.v1.PaymentAmounts
-	(*Instruction)(nil),           // 8: payments.orchestration.v1.Instruction
-	(*CoreRequestContext)(nil),    // 9: payments.orchestration.v1.CoreRequestContext
-	(*MethodPreference)(nil),      // 10: payments.orchestration.v1.MethodPreference
-	(*ValidationIssue)(nil),       // 11: payments.orchestration.v1.ValidationIssue
-	(*Decision)(nil),              // 12: payments.orchestration.v1.Decision
-	(*Candidate)(nil),             // 13: payments.orchestration.v1.Candidate
-	(*Attempt)(nil),               // 14: payments.orchestration.v1.Attempt
-	nil,                           // 15: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 16: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 17: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(v12.Capture)(0),              // 19: payments.config.v1.Capture
-	(*v13.Money)(nil),             // 20: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 21: payments.result.v1.ErrorCode
+	(BreakerState)(0),             // 6: payments.orchestration.v1.BreakerState
+	(*Payment)(nil),               // 7: payments.orchestration.v1.Payment
+	(*PaymentAmounts)(nil),        // 8: payments.orchestration.v1.PaymentAmounts
+	(*Instruction)(nil),           // 9: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),    // 10: payments.orchestration.v1.CoreRequestContext
+	(*MethodPreference)(nil),      // 11: payments.orchestration.v1.MethodPreference
+	(*ValidationIssue)(nil),       // 12: payments.orchestration.v1.ValidationIssue
+	(*Decision)(nil),              // 13: payments.orchestration.v1.Decision
+	(*Candidate)(nil),             // 14: payments.orchestration.v1.Candidate
+	(*Attempt)(nil),               // 15: payments.orchestration.v1.Attempt
+	(*Processor)(nil),             // 16: payments.orchestration.v1.Processor
+	(*ProcessorCapabilities)(nil), // 17: payments.orchestration.v1.ProcessorCapabilities
+	(*ProcessorHealth)(nil),       // 18: payments.orchestration.v1.ProcessorHealth
+	nil,                           // 19: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 20: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 21: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 23: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 24: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 25: payments.result.v1.ErrorCode
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
-	9,  // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	16, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	10, // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	20, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
 	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	17, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	14, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	18, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	18, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	19, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
-	7,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
-	8,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
-	20, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
-	20, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
-	20, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
-	20, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	21, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	15, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	22, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	22, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	23, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	8,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
+	9,  // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
+	24, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	24, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	24, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	24, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
 	4,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
-	20, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
-	20, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	24, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	24, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
 	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
-	18, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
-	11, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
-	10, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	15, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	19, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
-	20, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	22, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	12, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
+	11, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
+	19, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	23, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	24, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
 	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	13, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
+	14, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
 	4,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	20, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	24, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
 	5,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	21, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	18, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	18, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	18, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	25, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	22, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	22, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	22, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	17, // 33: payments.orchestration.v1.Processor.capabilities:type_name -> payments.orchestration.v1.ProcessorCapabilities
+	26, // 34: payments.orchestration.v1.ProcessorCapabilities.key_ttl:type_name -> google.protobuf.Duration
+	26, // 35: payments.orchestration.v1.ProcessorCapabilities.settle_window:type_name -> google.protobuf.Duration
+	24, // 36: payments.orchestration.v1.ProcessorCapabilities.min_amounts:type_name -> payments.type.v1.Money
+	26, // 37: payments.orchestration.v1.ProcessorHealth.window:type_name -> google.protobuf.Duration
+	22, // 38: payments.orchestration.v1.ProcessorHealth.last_attempt_at:type_name -> google.protobuf.Timestamp
+	6,  // 39: payments.orchestration.v1.ProcessorHealth.breaker:type_name -> payments.orchestration.v1.BreakerState
+	22, // 40: payments.orchestration.v1.ProcessorHealth.try_again_at:type_name -> google.protobuf.Timestamp
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_proto_init() }
@@ -1777,8 +2223,8 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   10,
+			NumEnums:      7,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

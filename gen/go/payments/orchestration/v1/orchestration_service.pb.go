@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
@@ -1521,11 +1522,204 @@ func (x *ListMerchantConfigsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListProcessorsRequest says whose processors are asked for.
+type ListProcessorsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Merchant; empty for the processors of every merchant alone.
+	MerchantId    string `protobuf:"bytes,1,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProcessorsRequest) Reset() {
+	*x = ListProcessorsRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProcessorsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProcessorsRequest) ProtoMessage() {}
+
+func (x *ListProcessorsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProcessorsRequest.ProtoReflect.Descriptor instead.
+func (*ListProcessorsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListProcessorsRequest) GetMerchantId() string {
+	if x != nil {
+		return x.MerchantId
+	}
+	return ""
+}
+
+// ListProcessorsResponse holds all of them.
+type ListProcessorsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The processors, by processor_id.
+	Processors    []*Processor `protobuf:"bytes,1,rep,name=processors,proto3" json:"processors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProcessorsResponse) Reset() {
+	*x = ListProcessorsResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProcessorsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProcessorsResponse) ProtoMessage() {}
+
+func (x *ListProcessorsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProcessorsResponse.ProtoReflect.Descriptor instead.
+func (*ListProcessorsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListProcessorsResponse) GetProcessors() []*Processor {
+	if x != nil {
+		return x.Processors
+	}
+	return nil
+}
+
+// GetProcessorHealthRequest names a processor.
+type GetProcessorHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// How far back is looked; absent: 15 minutes.
+	Window        *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetProcessorHealthRequest) Reset() {
+	*x = GetProcessorHealthRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetProcessorHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetProcessorHealthRequest) ProtoMessage() {}
+
+func (x *GetProcessorHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetProcessorHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetProcessorHealthRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *GetProcessorHealthRequest) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *GetProcessorHealthRequest) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+// GetProcessorHealthResponse holds what was found.
+type GetProcessorHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How it fared.
+	Health        *ProcessorHealth `protobuf:"bytes,1,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetProcessorHealthResponse) Reset() {
+	*x = GetProcessorHealthResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetProcessorHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetProcessorHealthResponse) ProtoMessage() {}
+
+func (x *GetProcessorHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetProcessorHealthResponse.ProtoReflect.Descriptor instead.
+func (*GetProcessorHealthResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetProcessorHealthResponse) GetHealth() *ProcessorHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
 var File_payments_orchestration_v1_orchestration_service_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\n" +
-	"5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1bpayments/type/v1/type.proto\"\x80\x02\n" +
+	"5payments/orchestration/v1/orchestration_service.proto\x12\x19payments.orchestration.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fpayments/config/v1/config.proto\x1a!payments/options/v1/options.proto\x1a-payments/orchestration/v1/orchestration.proto\x1a\x1bpayments/plan/v1/plan.proto\x1a\x1bpayments/type/v1/type.proto\"\x80\x02\n" +
 	"\x14CreatePaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +
@@ -1641,7 +1835,20 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n" +
 	"\x1bListMerchantConfigsResponse\x12<\n" +
 	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xab\v\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
+	"\x15ListProcessorsRequest\x12?\n" +
+	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
+	"merchantId\"^\n" +
+	"\x16ListProcessorsResponse\x12D\n" +
+	"\n" +
+	"processors\x18\x01 \x03(\v2$.payments.orchestration.v1.ProcessorR\n" +
+	"processors\"\xa6\x01\n" +
+	"\x19GetProcessorHealthRequest\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12C\n" +
+	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\x06window\"`\n" +
+	"\x1aGetProcessorHealthResponse\x12B\n" +
+	"\x06health\x18\x01 \x01(\v2*.payments.orchestration.v1.ProcessorHealthR\x06health2\xa5\x0e\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
@@ -1659,7 +1866,11 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"GetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02$b\apayment\x12\x19/v1/payments/{payment_id}\x12\x9d\x01\n" +
 	"\fListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/payments2\xdc\x06\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/payments\x12\xa5\x01\n" +
+	"\x0eListProcessors\x120.payments.orchestration.v1.ListProcessorsRequest\x1a1.payments.orchestration.v1.ListProcessorsResponse\".\x8a\xe7\x18\x14\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/processors\x12\xcf\x01\n" +
+	"\x12GetProcessorHealth\x124.payments.orchestration.v1.GetProcessorHealthRequest\x1a5.payments.orchestration.v1.GetProcessorHealthResponse\"L\x8a\xe7\x18\x14\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02.b\x06health\x12$/v1/processors/{processor_id}/health2\xdc\x06\n" +
 	"\x15MerchantConfigService\x12\xcf\x01\n" +
 	"\x11PutMerchantConfig\x123.payments.orchestration.v1.PutMerchantConfigRequest\x1a4.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\x1a)/v1/merchant-configs/{config.merchant_id}\x12\xca\x01\n" +
@@ -1683,7 +1894,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -1709,73 +1920,87 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*ListMerchantConfigVersionsResponse)(nil), // 21: payments.orchestration.v1.ListMerchantConfigVersionsResponse
 	(*ListMerchantConfigsRequest)(nil),         // 22: payments.orchestration.v1.ListMerchantConfigsRequest
 	(*ListMerchantConfigsResponse)(nil),        // 23: payments.orchestration.v1.ListMerchantConfigsResponse
-	(*structpb.Struct)(nil),                    // 24: google.protobuf.Struct
-	(*v1.Money)(nil),                           // 25: payments.type.v1.Money
-	(*Payment)(nil),                            // 26: payments.orchestration.v1.Payment
-	(*Instruction)(nil),                        // 27: payments.orchestration.v1.Instruction
-	(Verdict)(0),                               // 28: payments.orchestration.v1.Verdict
-	(*Attempt)(nil),                            // 29: payments.orchestration.v1.Attempt
-	(*CoreRequestContext)(nil),                 // 30: payments.orchestration.v1.CoreRequestContext
-	(*v11.PaymentPlan)(nil),                    // 31: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 32: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 33: payments.orchestration.v1.PaymentStatus
-	(*v12.MerchantConfig)(nil),                 // 34: payments.config.v1.MerchantConfig
+	(*ListProcessorsRequest)(nil),              // 24: payments.orchestration.v1.ListProcessorsRequest
+	(*ListProcessorsResponse)(nil),             // 25: payments.orchestration.v1.ListProcessorsResponse
+	(*GetProcessorHealthRequest)(nil),          // 26: payments.orchestration.v1.GetProcessorHealthRequest
+	(*GetProcessorHealthResponse)(nil),         // 27: payments.orchestration.v1.GetProcessorHealthResponse
+	(*structpb.Struct)(nil),                    // 28: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 29: payments.type.v1.Money
+	(*Payment)(nil),                            // 30: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 31: payments.orchestration.v1.Instruction
+	(Verdict)(0),                               // 32: payments.orchestration.v1.Verdict
+	(*Attempt)(nil),                            // 33: payments.orchestration.v1.Attempt
+	(*CoreRequestContext)(nil),                 // 34: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 35: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 36: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 37: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 38: payments.config.v1.MerchantConfig
+	(*Processor)(nil),                          // 39: payments.orchestration.v1.Processor
+	(*durationpb.Duration)(nil),                // 40: google.protobuf.Duration
+	(*ProcessorHealth)(nil),                    // 41: payments.orchestration.v1.ProcessorHealth
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	24, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	25, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
-	26, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	25, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
-	26, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	27, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	26, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	27, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	25, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
-	26, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	27, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	28, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
-	26, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
-	29, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
-	24, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	30, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	31, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	32, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	26, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	33, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	26, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	34, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	34, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	34, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	34, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	0,  // 25: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 26: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
-	4,  // 27: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
-	6,  // 28: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
-	8,  // 29: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
-	10, // 30: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	12, // 31: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	14, // 32: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	16, // 33: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	18, // 34: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	20, // 35: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	22, // 36: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 37: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 38: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
-	5,  // 39: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
-	7,  // 40: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
-	9,  // 41: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
-	11, // 42: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	13, // 43: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	15, // 44: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	17, // 45: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	19, // 46: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	21, // 47: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	23, // 48: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	37, // [37:49] is the sub-list for method output_type
-	25, // [25:37] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	28, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	29, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	30, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	29, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	30, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	31, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	30, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	31, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	29, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	30, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	31, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	32, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
+	30, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
+	33, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
+	28, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	34, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	35, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	36, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	30, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	37, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	30, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	38, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	38, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	38, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	38, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	39, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
+	40, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
+	41, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
+	0,  // 28: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 29: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 30: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 31: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 32: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
+	10, // 33: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	12, // 34: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	14, // 35: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	24, // 36: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
+	26, // 37: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
+	16, // 38: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	18, // 39: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	20, // 40: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	22, // 41: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 42: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 43: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 44: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 45: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 46: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
+	11, // 47: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	13, // 48: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	15, // 49: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	25, // 50: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
+	27, // 51: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
+	17, // 52: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	19, // 53: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	21, // 54: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	23, // 55: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	42, // [42:56] is the sub-list for method output_type
+	28, // [28:42] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -1798,7 +2023,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

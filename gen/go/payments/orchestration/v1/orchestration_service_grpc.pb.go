@@ -19,14 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PaymentService_CreatePayment_FullMethodName  = "/payments.orchestration.v1.PaymentService/CreatePayment"
-	PaymentService_CapturePayment_FullMethodName = "/payments.orchestration.v1.PaymentService/CapturePayment"
-	PaymentService_VoidPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/VoidPayment"
-	PaymentService_RefundPayment_FullMethodName  = "/payments.orchestration.v1.PaymentService/RefundPayment"
-	PaymentService_ResolveAttempt_FullMethodName = "/payments.orchestration.v1.PaymentService/ResolveAttempt"
-	PaymentService_PlanPayment_FullMethodName    = "/payments.orchestration.v1.PaymentService/PlanPayment"
-	PaymentService_GetPayment_FullMethodName     = "/payments.orchestration.v1.PaymentService/GetPayment"
-	PaymentService_ListPayments_FullMethodName   = "/payments.orchestration.v1.PaymentService/ListPayments"
+	PaymentService_CreatePayment_FullMethodName      = "/payments.orchestration.v1.PaymentService/CreatePayment"
+	PaymentService_CapturePayment_FullMethodName     = "/payments.orchestration.v1.PaymentService/CapturePayment"
+	PaymentService_VoidPayment_FullMethodName        = "/payments.orchestration.v1.PaymentService/VoidPayment"
+	PaymentService_RefundPayment_FullMethodName      = "/payments.orchestration.v1.PaymentService/RefundPayment"
+	PaymentService_ResolveAttempt_FullMethodName     = "/payments.orchestration.v1.PaymentService/ResolveAttempt"
+	PaymentService_PlanPayment_FullMethodName        = "/payments.orchestration.v1.PaymentService/PlanPayment"
+	PaymentService_GetPayment_FullMethodName         = "/payments.orchestration.v1.PaymentService/GetPayment"
+	PaymentService_ListPayments_FullMethodName       = "/payments.orchestration.v1.PaymentService/ListPayments"
+	PaymentService_ListProcessors_FullMethodName     = "/payments.orchestration.v1.PaymentService/ListProcessors"
+	PaymentService_GetProcessorHealth_FullMethodName = "/payments.orchestration.v1.PaymentService/GetProcessorHealth"
 )
 
 // PaymentServiceClient is the client API for PaymentService service.
@@ -71,6 +73,12 @@ type PaymentServiceClient interface {
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
+	// ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+	ListProcessors(ctx context.Context, in *ListProcessorsRequest, opts ...grpc.CallOption) (*ListProcessorsResponse, error)
+	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+	GetProcessorHealth(ctx context.Context, in *GetProcessorHealthRequest, opts ...grpc.CallOption) (*GetProcessorHealthResponse, error)
 }
 
 type paymentServiceClient struct {
@@ -161,6 +169,26 @@ func (c *paymentServiceClient) ListPayments(ctx context.Context, in *ListPayment
 	return out, nil
 }
 
+func (c *paymentServiceClient) ListProcessors(ctx context.Context, in *ListProcessorsRequest, opts ...grpc.CallOption) (*ListProcessorsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListProcessorsResponse)
+	err := c.cc.Invoke(ctx, PaymentService_ListProcessors_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentServiceClient) GetProcessorHealth(ctx context.Context, in *GetProcessorHealthRequest, opts ...grpc.CallOption) (*GetProcessorHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetProcessorHealthResponse)
+	err := c.cc.Invoke(ctx, PaymentService_GetProcessorHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PaymentServiceServer is the server API for PaymentService service.
 // All implementations must embed UnimplementedPaymentServiceServer
 // for forward compatibility.
@@ -203,6 +231,12 @@ type PaymentServiceServer interface {
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
+	// ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+	ListProcessors(context.Context, *ListProcessorsRequest) (*ListProcessorsResponse, error)
+	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+	GetProcessorHealth(context.Context, *GetProcessorHealthRequest) (*GetProcessorHealthResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
 
@@ -236,6 +270,12 @@ func (UnimplementedPaymentServiceServer) GetPayment(context.Context, *GetPayment
 }
 func (UnimplementedPaymentServiceServer) ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPayments not implemented")
+}
+func (UnimplementedPaymentServiceServer) ListProcessors(context.Context, *ListProcessorsRequest) (*ListProcessorsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListProcessors not implemented")
+}
+func (UnimplementedPaymentServiceServer) GetProcessorHealth(context.Context, *GetProcessorHealthRequest) (*GetProcessorHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetProcessorHealth not implemented")
 }
 func (UnimplementedPaymentServiceServer) mustEmbedUnimplementedPaymentServiceServer() {}
 func (UnimplementedPaymentServiceServer) testEmbeddedByValue()                        {}
@@ -402,6 +442,42 @@ func _PaymentService_ListPayments_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_ListProcessors_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListProcessorsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).ListProcessors(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_ListProcessors_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).ListProcessors(ctx, req.(*ListProcessorsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaymentService_GetProcessorHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetProcessorHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).GetProcessorHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_GetProcessorHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).GetProcessorHealth(ctx, req.(*GetProcessorHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PaymentService_ServiceDesc is the grpc.ServiceDesc for PaymentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -440,6 +516,14 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPayments",
 			Handler:    _PaymentService_ListPayments_Handler,
+		},
+		{
+			MethodName: "ListProcessors",
+			Handler:    _PaymentService_ListProcessors_Handler,
+		},
+		{
+			MethodName: "GetProcessorHealth",
+			Handler:    _PaymentService_GetProcessorHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -5,6 +5,7 @@ Payments: from whatever a merchant sends to charged steps."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -265,6 +266,34 @@ ATTEMPT_STATUS_LATE_CHARGE: AttemptStatus.ValueType  # 11
 ATTEMPT_STATUS_REVERSED: AttemptStatus.ValueType  # 12
 """What was done too late is given back, or let go."""
 Global___AttemptStatus: _TypeAlias = AttemptStatus  # noqa: Y015
+
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Not known to this reader."""
+    BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
+    """It does."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
+    """Too many faults in a row: the processor is asked last until `try_again_at`."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
+    """The wait is over: one payment tries it, and its outcome decides."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """BreakerState is whether a circuit breaker lets payments try a processor first."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Not known to this reader."""
+BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
+"""It does."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
+"""Too many faults in a row: the processor is asked last until `try_again_at`."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
+"""The wait is over: one payment tries it, and its outcome decides."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):
@@ -829,3 +858,171 @@ class Attempt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Processor(_message.Message):
+    """Processor is one that payments may be offered to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    OWN_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """Its id, as configurations name it."""
+    adapter: _builtins.str
+    """What speaks to it: `sandbox`, `stripe`, …"""
+    own: _builtins.bool
+    """True when the merchant's own configuration brings it; false for one of every merchant."""
+    @_builtins.property
+    def capabilities(self) -> Global___ProcessorCapabilities:
+        """What it can do."""
+
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        adapter: _builtins.str = ...,
+        own: _builtins.bool = ...,
+        capabilities: Global___ProcessorCapabilities | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "capabilities", b"capabilities", "own", b"own", "processor_id", b"processor_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Processor: _TypeAlias = Processor  # noqa: Y015
+
+@_typing.final
+class ProcessorCapabilities(_message.Message):
+    """ProcessorCapabilities is what a processor can do, and what may be concluded from its answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    PARTIAL_CAPTURE_FIELD_NUMBER: _builtins.int
+    CAPTURES_MANY_FIELD_NUMBER: _builtins.int
+    REPLAY_KEY_FIELD_NUMBER: _builtins.int
+    KEY_TTL_FIELD_NUMBER: _builtins.int
+    TWO_PHASE_FIELD_NUMBER: _builtins.int
+    LOOKUP_BY_REF_FIELD_NUMBER: _builtins.int
+    SETTLE_WINDOW_FIELD_NUMBER: _builtins.int
+    REFUNDS_MAX_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNTS_FIELD_NUMBER: _builtins.int
+    holds: _builtins.bool
+    """It can authorise an amount, and capture or void it later."""
+    partial_capture: _builtins.bool
+    """Less than what is authorised can be captured."""
+    captures_many: _builtins.bool
+    """An authorisation stays open after a capture that does not close it."""
+    replay_key: _builtins.bool
+    """The same order under the same key gets the outcome of the first, and moves no more money."""
+    two_phase: _builtins.bool
+    """An order is made first and carried out by a second call, so that it can be called off between."""
+    lookup_by_ref: _builtins.bool
+    """It can be asked what became of an order, by our reference."""
+    refunds_max: _builtins.int
+    """How many refunds one charge may have; 0 without a limit."""
+    @_builtins.property
+    def key_ttl(self) -> _duration_pb2.Duration:
+        """For so long, at least, it knows a key; zero where it knows none."""
+
+    @_builtins.property
+    def settle_window(self) -> _duration_pb2.Duration:
+        """So long after a call, its books are complete."""
+
+    @_builtins.property
+    def min_amounts(self) -> _containers.RepeatedCompositeFieldContainer[_type_pb2.Money]:
+        """Least amounts that it takes, by currency."""
+
+    def __init__(
+        self,
+        *,
+        holds: _builtins.bool = ...,
+        partial_capture: _builtins.bool = ...,
+        captures_many: _builtins.bool = ...,
+        replay_key: _builtins.bool = ...,
+        key_ttl: _duration_pb2.Duration | None = ...,
+        two_phase: _builtins.bool = ...,
+        lookup_by_ref: _builtins.bool = ...,
+        settle_window: _duration_pb2.Duration | None = ...,
+        refunds_max: _builtins.int = ...,
+        min_amounts: _abc.Iterable[_type_pb2.Money] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key_ttl", b"key_ttl", "settle_window", b"settle_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captures_many", b"captures_many", "holds", b"holds", "key_ttl", b"key_ttl", "lookup_by_ref", b"lookup_by_ref", "min_amounts", b"min_amounts", "partial_capture", b"partial_capture", "refunds_max", b"refunds_max", "replay_key", b"replay_key", "settle_window", b"settle_window", "two_phase", b"two_phase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessorCapabilities: _TypeAlias = ProcessorCapabilities  # noqa: Y015
+
+@_typing.final
+class ProcessorHealth(_message.Message):
+    """ProcessorHealth is how a processor has fared lately, by attempts to take an amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    LATENCY_P50_MS_FIELD_NUMBER: _builtins.int
+    LATENCY_P95_MS_FIELD_NUMBER: _builtins.int
+    LAST_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
+    FAULTS_IN_A_ROW_FIELD_NUMBER: _builtins.int
+    TRY_AGAIN_AT_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """The processor."""
+    attempts: _builtins.int
+    """How many attempts of that time were looked at, the newest 1,000 at most."""
+    succeeded: _builtins.int
+    """How many of them it carried out."""
+    failed: _builtins.int
+    """How many failed by its fault, or have an outcome that is not known; payers' errors count neither way."""
+    latency_p50_ms: _builtins.int
+    """In milliseconds, how long half of the answered ones took at most; 0 where none was answered."""
+    latency_p95_ms: _builtins.int
+    """In milliseconds, how long 95 of 100 of the answered ones took at most."""
+    breaker: Global___BreakerState.ValueType
+    """Whether payments try it first."""
+    faults_in_a_row: _builtins.int
+    """Faults since it last answered, as the breaker counts them."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back was looked."""
+
+    @_builtins.property
+    def last_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them was made; absent where there is none."""
+
+    @_builtins.property
+    def try_again_at(self) -> _timestamp_pb2.Timestamp:
+        """When the next payment may try it; absent while the breaker is closed."""
+
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+        attempts: _builtins.int = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        latency_p50_ms: _builtins.int = ...,
+        latency_p95_ms: _builtins.int = ...,
+        last_attempt_at: _timestamp_pb2.Timestamp | None = ...,
+        breaker: Global___BreakerState.ValueType = ...,
+        faults_in_a_row: _builtins.int = ...,
+        try_again_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_attempt_at", b"last_attempt_at", "try_again_at", b"try_again_at", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "breaker", b"breaker", "failed", b"failed", "faults_in_a_row", b"faults_in_a_row", "last_attempt_at", b"last_attempt_at", "latency_p50_ms", b"latency_p50_ms", "latency_p95_ms", b"latency_p95_ms", "processor_id", b"processor_id", "succeeded", b"succeeded", "try_again_at", b"try_again_at", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessorHealth: _TypeAlias = ProcessorHealth  # noqa: Y015

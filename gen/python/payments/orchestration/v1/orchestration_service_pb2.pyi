@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
@@ -746,3 +747,101 @@ class ListMerchantConfigsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMerchantConfigsResponse: _TypeAlias = ListMerchantConfigsResponse  # noqa: Y015
+
+@_typing.final
+class ListProcessorsRequest(_message.Message):
+    """ListProcessorsRequest says whose processors are asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """Merchant; empty for the processors of every merchant alone."""
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_id", b"merchant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProcessorsRequest: _TypeAlias = ListProcessorsRequest  # noqa: Y015
+
+@_typing.final
+class ListProcessorsResponse(_message.Message):
+    """ListProcessorsResponse holds all of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def processors(self) -> _containers.RepeatedCompositeFieldContainer[_orchestration_pb2.Processor]:
+        """The processors, by processor_id."""
+
+    def __init__(
+        self,
+        *,
+        processors: _abc.Iterable[_orchestration_pb2.Processor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processors", b"processors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProcessorsResponse: _TypeAlias = ListProcessorsResponse  # noqa: Y015
+
+@_typing.final
+class GetProcessorHealthRequest(_message.Message):
+    """GetProcessorHealthRequest names a processor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    processor_id: _builtins.str
+    """Its id."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back is looked; absent: 15 minutes."""
+
+    def __init__(
+        self,
+        *,
+        processor_id: _builtins.str = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_id", b"processor_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProcessorHealthRequest: _TypeAlias = GetProcessorHealthRequest  # noqa: Y015
+
+@_typing.final
+class GetProcessorHealthResponse(_message.Message):
+    """GetProcessorHealthResponse holds what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEALTH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def health(self) -> _orchestration_pb2.ProcessorHealth:
+        """How it fared."""
+
+    def __init__(
+        self,
+        *,
+        health: _orchestration_pb2.ProcessorHealth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProcessorHealthResponse: _TypeAlias = GetProcessorHealthResponse  # noqa: Y015

@@ -75,6 +75,16 @@ class PaymentServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsResponse.FromString,
                 _registered_method=True)
+        self.ListProcessors = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/ListProcessors',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsResponse.FromString,
+                _registered_method=True)
+        self.GetProcessorHealth = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/GetProcessorHealth',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -157,6 +167,22 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProcessors(self, request, context):
+        """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+        every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProcessorHealth(self, request, context):
+        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+        breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +225,16 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.ListPayments,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsResponse.SerializeToString,
+            ),
+            'ListProcessors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProcessors,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsResponse.SerializeToString,
+            ),
+            'GetProcessorHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProcessorHealth,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -418,6 +454,60 @@ class PaymentService:
             '/payments.orchestration.v1.PaymentService/ListPayments',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProcessors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/ListProcessors',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListProcessorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProcessorHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/GetProcessorHealth',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

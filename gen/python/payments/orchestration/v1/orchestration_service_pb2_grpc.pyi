@@ -75,6 +75,14 @@ class PaymentServiceStub:
     """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
     a payment.
     """
+    ListProcessors: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListProcessorsRequest, _orchestration_service_pb2.ListProcessorsResponse]
+    """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+    every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+    """
+    GetProcessorHealth: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]
+    """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+    breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -122,6 +130,14 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     ListPayments: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListPaymentsRequest, _orchestration_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
     a payment.
+    """
+    ListProcessors: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListProcessorsRequest, _orchestration_service_pb2.ListProcessorsResponse]  # type: ignore[assignment]
+    """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+    every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+    """
+    GetProcessorHealth: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]  # type: ignore[assignment]
+    """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+    breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
     """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -215,6 +231,26 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestration_service_pb2.ListPaymentsResponse, _abc.Awaitable[_orchestration_service_pb2.ListPaymentsResponse]]:
         """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
         a payment.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProcessors(
+        self,
+        request: _orchestration_service_pb2.ListProcessorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.ListProcessorsResponse, _abc.Awaitable[_orchestration_service_pb2.ListProcessorsResponse]]:
+        """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+        every merchant, and its own. NOT_FOUND for a merchant without a configuration.
+        """
+
+    @_abc_1.abstractmethod
+    def GetProcessorHealth(
+        self,
+        request: _orchestration_service_pb2.GetProcessorHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.GetProcessorHealthResponse, _abc.Awaitable[_orchestration_service_pb2.GetProcessorHealthResponse]]:
+        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
+        breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@
 __all__ = (
     "Attempt",
     "AttemptStatus",
+    "BreakerState",
     "Candidate",
     "CapturePaymentRequest",
     "CapturePaymentResponse",
@@ -17,6 +18,8 @@ __all__ = (
     "GetMerchantConfigResponse",
     "GetPaymentRequest",
     "GetPaymentResponse",
+    "GetProcessorHealthRequest",
+    "GetProcessorHealthResponse",
     "Instruction",
     "InstructionStatus",
     "IssueSeverity",
@@ -26,6 +29,8 @@ __all__ = (
     "ListMerchantConfigsResponse",
     "ListPaymentsRequest",
     "ListPaymentsResponse",
+    "ListProcessorsRequest",
+    "ListProcessorsResponse",
     "MethodPreference",
     "Operation",
     "Payment",
@@ -33,6 +38,9 @@ __all__ = (
     "PaymentStatus",
     "PlanPaymentRequest",
     "PlanPaymentResponse",
+    "Processor",
+    "ProcessorCapabilities",
+    "ProcessorHealth",
     "PutMerchantConfigRequest",
     "PutMerchantConfigResponse",
     "RefundPaymentRequest",
@@ -162,6 +170,50 @@ class AttemptStatus(betterproto2.Enum):
             "ATTEMPT_STATUS_MANUAL": 10,
             "ATTEMPT_STATUS_LATE_CHARGE": 11,
             "ATTEMPT_STATUS_REVERSED": 12,
+        }
+
+
+class BreakerState(betterproto2.Enum):
+    """
+    BreakerState is whether a circuit breaker lets payments try a processor first.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    CLOSED = 1
+    """
+    It does.
+    """
+
+    OPEN = 2
+    """
+    Too many faults in a row: the processor is asked last until `try_again_at`.
+    """
+
+    HALF_OPEN = 3
+    """
+    The wait is over: one payment tries it, and its outcome decides.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "BREAKER_STATE_UNSPECIFIED",
+            1: "BREAKER_STATE_CLOSED",
+            2: "BREAKER_STATE_OPEN",
+            3: "BREAKER_STATE_HALF_OPEN",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "BREAKER_STATE_UNSPECIFIED": 0,
+            "BREAKER_STATE_CLOSED": 1,
+            "BREAKER_STATE_OPEN": 2,
+            "BREAKER_STATE_HALF_OPEN": 3,
         }
 
 
@@ -943,6 +995,49 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class GetProcessorHealthRequest(CheckedMessage):
+    """
+    GetProcessorHealthRequest names a processor.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+    window: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How far back is looked; absent: 15 minutes.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "GetProcessorHealthRequest", GetProcessorHealthRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetProcessorHealthResponse(CheckedMessage):
+    """
+    GetProcessorHealthResponse holds what was found.
+    """
+
+    health: "ProcessorHealth | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How it fared.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "GetProcessorHealthResponse", GetProcessorHealthResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class Instruction(CheckedMessage):
     """
     Instruction is a capture, a void or a refund that somebody asked for.
@@ -1161,6 +1256,40 @@ class ListPaymentsResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "ListPaymentsResponse", ListPaymentsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListProcessorsRequest(CheckedMessage):
+    """
+    ListProcessorsRequest says whose processors are asked for.
+    """
+
+    merchant_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Merchant; empty for the processors of every merchant alone.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ListProcessorsRequest", ListProcessorsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListProcessorsResponse(CheckedMessage):
+    """
+    ListProcessorsResponse holds all of them.
+    """
+
+    processors: "list[Processor]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The processors, by processor_id.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ListProcessorsResponse", ListProcessorsResponse
 )
 
 
@@ -1406,6 +1535,181 @@ class PlanPaymentResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "PlanPaymentResponse", PlanPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class Processor(CheckedMessage):
+    """
+    Processor is one that payments may be offered to.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id, as configurations name it.
+    """
+
+    adapter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What speaks to it: `sandbox`, `stripe`, …
+    """
+
+    own: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    True when the merchant's own configuration brings it; false for one of every merchant.
+    """
+
+    capabilities: "ProcessorCapabilities | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What it can do.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "Processor", Processor)
+
+
+@dataclass(eq=False, repr=False)
+class ProcessorCapabilities(CheckedMessage):
+    """
+    ProcessorCapabilities is what a processor can do, and what may be concluded from its answers.
+    """
+
+    holds: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    It can authorise an amount, and capture or void it later.
+    """
+
+    partial_capture: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    Less than what is authorised can be captured.
+    """
+
+    captures_many: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    An authorisation stays open after a capture that does not close it.
+    """
+
+    replay_key: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    The same order under the same key gets the outcome of the first, and moves no more money.
+    """
+
+    key_ttl: "datetime.timedelta | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    For so long, at least, it knows a key; zero where it knows none.
+    """
+
+    two_phase: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    An order is made first and carried out by a second call, so that it can be called off between.
+    """
+
+    lookup_by_ref: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    It can be asked what became of an order, by our reference.
+    """
+
+    settle_window: "datetime.timedelta | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    So long after a call, its books are complete.
+    """
+
+    refunds_max: "int" = betterproto2.field(9, betterproto2.TYPE_INT32)
+    """
+    How many refunds one charge may have; 0 without a limit.
+    """
+
+    min_amounts: "list[__type__v1__.Money]" = betterproto2.field(
+        10, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Least amounts that it takes, by currency.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ProcessorCapabilities", ProcessorCapabilities
+)
+
+
+@dataclass(eq=False, repr=False)
+class ProcessorHealth(CheckedMessage):
+    """
+    ProcessorHealth is how a processor has fared lately, by attempts to take an amount.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The processor.
+    """
+
+    window: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How far back was looked.
+    """
+
+    attempts: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    How many attempts of that time were looked at, the newest 1,000 at most.
+    """
+
+    succeeded: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    How many of them it carried out.
+    """
+
+    failed: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    How many failed by its fault, or have an outcome that is not known; payers' errors count neither way.
+    """
+
+    latency_p50_ms: "int" = betterproto2.field(6, betterproto2.TYPE_INT32)
+    """
+    In milliseconds, how long half of the answered ones took at most; 0 where none was answered.
+    """
+
+    latency_p95_ms: "int" = betterproto2.field(7, betterproto2.TYPE_INT32)
+    """
+    In milliseconds, how long 95 of 100 of the answered ones took at most.
+    """
+
+    last_attempt_at: "datetime.datetime | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the last of them was made; absent where there is none.
+    """
+
+    breaker: "BreakerState" = betterproto2.field(
+        9, betterproto2.TYPE_ENUM, default_factory=lambda: BreakerState(0)
+    )
+    """
+    Whether payments try it first.
+    """
+
+    faults_in_a_row: "int" = betterproto2.field(10, betterproto2.TYPE_INT32)
+    """
+    Faults since it last answered, as the breaker counts them.
+    """
+
+    try_again_at: "datetime.datetime | None" = betterproto2.field(
+        11, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When the next payment may try it; absent while the breaker is closed.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ProcessorHealth", ProcessorHealth
 )
 
 

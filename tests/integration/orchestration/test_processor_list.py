@@ -1,0 +1,87 @@
+"""Which processors a merchant may name, and how each has fared."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from payments.orchestration.v1 import orchestration_pb2 as pb
+from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
+
+from services.orchestration.domain.breaker import FAULTS_TO_OPEN
+
+from .conftest import CARD, Bench, reason
+
+OWN = {"processor_id": "till-1", "adapter": "sandbox"}
+
+
+async def health(bench: Bench, processor_id: str, window_s: int = 0) -> pb.ProcessorHealth:
+    request = service_pb.GetProcessorHealthRequest(processor_id=processor_id)
+    if window_s:
+        request.window.FromSeconds(window_s)
+    return (await bench.payments.GetProcessorHealth(request)).health
+
+
+async def refusal(call: Any) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return reason(refused.value)
+
+
+async def test_processors_are_those_of_everybody_and_the_merchants_own(bench: Bench) -> None:
+    everybody = await bench.payments.ListProcessors(service_pb.ListProcessorsRequest())
+    names = [each.processor_id for each in everybody.processors]
+    assert names == sorted(names) and "sandbox-card" in names
+    assert not any(each.own for each in everybody.processors)
+    mine = service_pb.ListProcessorsRequest(merchant_id="acme")
+    assert await refusal(bench.payments.ListProcessors(mine)) == "NOT_FOUND"
+    await bench.configure(CARD, processors=[OWN])
+    found = {
+        each.processor_id: each for each in (await bench.payments.ListProcessors(mine)).processors
+    }
+    assert found.keys() == {*names, "till-1"}
+    assert (found["till-1"].own, found["till-1"].adapter) == (True, "sandbox")
+    assert found["till-1"].capabilities.holds
+    mute = found["sandbox-card-mute"].capabilities
+    assert (mute.lookup_by_ref, mute.replay_key) == (False, False)
+    keyed = found["sandbox-card-keyed"].capabilities
+    assert keyed.replay_key and keyed.key_ttl.ToTimedelta() > timedelta(0)
+
+
+async def test_health_counts_what_processors_are_to_blame_for(bench: Bench) -> None:
+    await bench.configure(CARD)
+    assert (await health(bench, "sandbox-card")).attempts == 0
+    await bench.pay(order_id="good", method="card")
+    await bench.pay(order_id="poor", method="card", token="tok_insufficient_funds")
+    found = await health(bench, "sandbox-card")
+    assert (found.attempts, found.succeeded, found.failed) == (2, 1, 0), (
+        "a payer's error is no fault"
+    )
+    assert (found.breaker, found.faults_in_a_row) == (pb.BREAKER_STATE_CLOSED, 0)
+    assert found.window.seconds == 900
+    assert found.last_attempt_at.ToDatetime() <= bench.clock.now().replace(tzinfo=None)
+    assert not found.HasField("try_again_at")
+    bench.clock.advance(timedelta(minutes=16))
+    assert (await health(bench, "sandbox-card")).attempts == 0
+    assert (await health(bench, "sandbox-card", 3600)).attempts == 2
+
+
+async def test_the_breaker_is_told_with_when_it_is_tried_again(bench: Bench) -> None:
+    await bench.configure({"method": "card", "processor_id": "sandbox-card-mute"})
+    for number in range(FAULTS_TO_OPEN):
+        await bench.pay(order_id=f"lost-{number}", method="card", token="tok_timeout")
+    found = await health(bench, "sandbox-card-mute")
+    assert (found.failed, found.faults_in_a_row) == (FAULTS_TO_OPEN, FAULTS_TO_OPEN)
+    assert found.breaker == pb.BREAKER_STATE_OPEN
+    wait = found.try_again_at.ToDatetime() - found.last_attempt_at.ToDatetime()
+    assert timedelta(seconds=13) < wait < timedelta(seconds=17)
+    bench.clock.advance(timedelta(seconds=20))
+    assert (await health(bench, "sandbox-card-mute")).breaker == pb.BREAKER_STATE_HALF_OPEN
+
+
+async def test_a_processor_that_nobody_names_is_not_found(bench: Bench) -> None:
+    assert await refusal(health(bench, "nobodys")) == "NOT_FOUND"
+    await bench.configure(CARD, processors=[OWN])
+    assert (await health(bench, "till-1")).attempts == 0

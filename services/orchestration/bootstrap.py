@@ -20,6 +20,7 @@ from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import Payments
 from services.orchestration.app.processors import MerchantProcessors, ProcessorList
 from services.orchestration.app.settling import Settling
+from services.orchestration.app.watching import Watching
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
@@ -103,7 +104,11 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
             Servicer(
                 service_grpc.add_PaymentServiceServicer_to_server,
                 PaymentServicer(
-                    payments, instructions, resolve, ProcessorList(runtime.database, registry)
+                    payments,
+                    instructions,
+                    resolve,
+                    ProcessorList(runtime.database, registry),
+                    Watching(payments, runs),
                 ),
                 "payments.orchestration.v1.PaymentService",
             ),

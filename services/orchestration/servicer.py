@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from services.orchestration.app.findings import ResolveAttempt
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
 from services.orchestration.app.processors import ProcessorList
+from services.orchestration.app.watching import Watching
 from services.orchestration.domain.instructions import Instruct
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.record import Filter
@@ -40,7 +43,9 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         instructions: Instructions,
         resolve: ResolveAttempt,
         processors: ProcessorList,
+        watching: Watching,
     ) -> None:
+        self._watching = watching
         self._processors = processors
         self._resolve = resolve
         self._payments = payments
@@ -142,6 +147,14 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
             found, messages.payment_message, lambda payment: {"before": payment.payment_id}
         )
         return service_pb.ListPaymentsResponse(payments=payments, next_page_token=token)
+
+    async def WatchPayment(
+        self, request: service_pb.WatchPaymentRequest, context: Any
+    ) -> AsyncIterator[service_pb.WatchPaymentResponse]:
+        """Follow a payment."""
+        async with aclosing(self._watching.watch(request.payment_id)) as found:
+            async for payment in found:
+                yield service_pb.WatchPaymentResponse(payment=messages.payment_message(payment))
 
     async def ListProcessors(
         self, request: service_pb.ListProcessorsRequest, context: Any

@@ -37,7 +37,7 @@ from services.cli.output import (
     say,
     when,
 )
-from services.cli.payment_tables import payer, show_payment
+from services.cli.payment_tables import Waterfall, payer, show_payment
 from services.runtime.ids import derived_uuid, request_id_of
 from services.runtime.texts import is_kept_whole
 
@@ -351,6 +351,26 @@ def payment(
         show_payment(found)
 
 
+def watch(
+    payment_id: Annotated[str, typer.Argument(help="id of the payment, pay_…")],
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Follow a payment: a line for each attempt and status as it changes, until nothing is left to do on it.
+
+    With --output json each state is a line of JSON. Ctrl-C ends it; the payment goes on.
+    """
+    request = orchestration_service_pb2.WatchPaymentRequest(payment_id=payment_id)
+    with Client(Session.find()) as client:
+        stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
+        waterfall = Waterfall()
+        for answer in client.stream(stub.WatchPayment, request):
+            if output is Format.JSON:
+                print_json(answer.payment, more=True)
+                continue
+            for line in waterfall.lines(answer.payment):
+                say(line)
+
+
 def payments(
     merchant: Annotated[str, typer.Option(help="only payments of this merchant")] = "",
     order: Annotated[str, typer.Option(help="only payments of this order")] = "",
@@ -406,6 +426,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("show")(payment)
     group.command("list")(payments)
+    group.command("watch")(watch)
     instructions.register(group)
     app.add_typer(group, name="payment")
     app.command()(payments)

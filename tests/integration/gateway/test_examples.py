@@ -354,8 +354,9 @@ async def receipts(recorder: Recorder, tenant: str, database: DatabaseUrls) -> N
     await play("GET", f"/v1/metering/spooled-batches/{held}")
 
 
-async def payments(play: Any) -> None:
+async def payments(recorder: Recorder) -> None:
     """A merchant's configuration and a payment."""
+    play = recorder.play
     methods = [
         {"method": "card", "processor_id": "sandbox-card"},
         {"method": "other", "processor_id": "sandbox-card-mute"},
@@ -380,6 +381,14 @@ async def payments(play: Any) -> None:
     assert made["status"] == "PAYMENT_STATUS_SUCCEEDED", made
     await play("GET", f"/v1/payments/{made['payment_id']}")
     await play("GET", "/v1/payments?merchant_id=shop&status=PAYMENT_STATUS_SUCCEEDED")
+    path = f"/v1/payments/{made['payment_id']}:watch"
+    (line,) = (await recorder.rest.acall("GET", path)).body.splitlines()
+    state = json.loads(line)
+    accept = {"Accept": "text/event-stream"}
+    told = (await recorder.rest.acall("GET", path, None, accept)).body.decode()
+    assert told.count("data: {") == 1, told
+    shown = f"data: {json.dumps(state['result'])}\n\n"
+    recorder.keep("GET", path, None, state, event_stream=shown)
     await play("GET", "/v1/processors?merchant_id=shop")
     await play("GET", "/v1/processors/sandbox-card/health?window=3600s")
     back = {"amount": {"currency_code": "USD", "minor_units": "250"}, "reason": "damaged"}
@@ -652,7 +661,7 @@ async def recorder(
     await books(recorder.play)
     await proof(recorder)
     await receipts(recorder, tenant, database)
-    await payments(recorder.play)
+    await payments(recorder)
     await commissions(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)

@@ -241,6 +241,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "orchestration.v1.PaymentService.ListPayments": lambda own: (
         orchestration_service_pb2.ListPaymentsRequest(page_size=1000)
     ),
+    "orchestration.v1.PaymentService.WatchPayment": lambda own: (
+        orchestration_service_pb2.WatchPaymentRequest(payment_id=own.ids["payment"])
+    ),
     "orchestration.v1.PaymentService.ListProcessors": lambda own: (
         orchestration_service_pb2.ListProcessorsRequest(merchant_id=own.name("shop"))
     ),
@@ -540,6 +543,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         lambda other: orchestration_service_pb2.ListPaymentsRequest(
             merchant_id=other.name("shop"), order_id=other.name("order")
         ),
+        "NOT_FOUND",
+    ),
+    "orchestration.v1.PaymentService.WatchPayment": (
+        OWN["orchestration.v1.PaymentService.WatchPayment"],
         "NOT_FOUND",
     ),
     "orchestration.v1.PaymentService.ListProcessors": (

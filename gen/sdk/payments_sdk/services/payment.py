@@ -61,6 +61,13 @@ _GET_PAYMENT = Method(
     repeatable=True,
     has_request_id=False,
 )
+_WATCH_PAYMENT = Method(
+    "/payments.orchestration.v1.PaymentService/WatchPayment",
+    orchestration_v1.WatchPaymentRequest,
+    orchestration_v1.WatchPaymentResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _LIST_PAYMENTS = Method(
     "/payments.orchestration.v1.PaymentService/ListPayments",
     orchestration_v1.ListPaymentsRequest,
@@ -161,6 +168,19 @@ class PaymentService:
     ) -> orchestration_v1.GetPaymentResponse:
         """GetPayment answers with one payment."""
         return self._caller.unary(_GET_PAYMENT, request, timeout)
+
+    def watch_payment(
+        self, request: orchestration_v1.WatchPaymentRequest, *, timeout: float | None = None
+    ) -> Iterator[orchestration_v1.WatchPaymentResponse]:
+        """WatchPayment sends a payment as it stands, and then each of its states that differs from the
+        one before; states that follow each other within a moment may be told as one. It ends when
+        nothing is left to do on it without an instruction or a verdict, or after five minutes: call
+        again then.
+
+        Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of
+        one tenant (16).
+        """
+        return self._caller.stream(_WATCH_PAYMENT, request, timeout)
 
     def list_payments(
         self, request: orchestration_v1.ListPaymentsRequest, *, timeout: float | None = None
@@ -279,6 +299,19 @@ class AsyncPaymentService:
     ) -> orchestration_v1.GetPaymentResponse:
         """GetPayment answers with one payment."""
         return await self._caller.unary(_GET_PAYMENT, request, timeout)
+
+    def watch_payment(
+        self, request: orchestration_v1.WatchPaymentRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[orchestration_v1.WatchPaymentResponse]:
+        """WatchPayment sends a payment as it stands, and then each of its states that differs from the
+        one before; states that follow each other within a moment may be told as one. It ends when
+        nothing is left to do on it without an instruction or a verdict, or after five minutes: call
+        again then.
+
+        Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of
+        one tenant (16).
+        """
+        return self._caller.stream(_WATCH_PAYMENT, request, timeout)
 
     async def list_payments(
         self, request: orchestration_v1.ListPaymentsRequest, *, timeout: float | None = None

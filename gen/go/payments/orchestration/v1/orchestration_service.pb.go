@@ -1715,6 +1715,98 @@ func (x *GetProcessorHealthResponse) GetHealth() *ProcessorHealth {
 	return nil
 }
 
+// WatchPaymentRequest names a payment.
+type WatchPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	PaymentId     string `protobuf:"bytes,1,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentRequest) Reset() {
+	*x = WatchPaymentRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentRequest) ProtoMessage() {}
+
+func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
+func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *WatchPaymentRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+// WatchPaymentResponse is a state of the payment.
+type WatchPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment as it stood then.
+	Payment       *Payment `protobuf:"bytes,1,opt,name=payment,proto3" json:"payment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPaymentResponse) Reset() {
+	*x = WatchPaymentResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPaymentResponse) ProtoMessage() {}
+
+func (x *WatchPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPaymentResponse.ProtoReflect.Descriptor instead.
+func (*WatchPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *WatchPaymentResponse) GetPayment() *Payment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
 var File_payments_orchestration_v1_orchestration_service_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
@@ -1848,7 +1940,12 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b<R\x06window\"`\n" +
 	"\x1aGetProcessorHealthResponse\x12B\n" +
-	"\x06health\x18\x01 \x01(\v2*.payments.orchestration.v1.ProcessorHealthR\x06health2\xa5\x0e\n" +
+	"\x06health\x18\x01 \x01(\v2*.payments.orchestration.v1.ProcessorHealthR\x06health\"?\n" +
+	"\x13WatchPaymentRequest\x12(\n" +
+	"\n" +
+	"payment_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tpaymentId\"T\n" +
+	"\x14WatchPaymentResponse\x12<\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment2\xda\x0f\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
@@ -1864,7 +1961,9 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/payments:plan\x12\xad\x01\n" +
 	"\n" +
 	"GetPayment\x12,.payments.orchestration.v1.GetPaymentRequest\x1a-.payments.orchestration.v1.GetPaymentResponse\"B\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02$b\apayment\x12\x19/v1/payments/{payment_id}\x12\x9d\x01\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02$b\apayment\x12\x19/v1/payments/{payment_id}\x12\xb2\x01\n" +
+	"\fWatchPayment\x12..payments.orchestration.v1.WatchPaymentRequest\x1a/.payments.orchestration.v1.WatchPaymentResponse\"?\x8a\xe7\x18\x14\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02!\x12\x1f/v1/payments/{payment_id}:watch0\x01\x12\x9d\x01\n" +
 	"\fListPayments\x12..payments.orchestration.v1.ListPaymentsRequest\x1a/.payments.orchestration.v1.ListPaymentsResponse\",\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/payments\x12\xa5\x01\n" +
 	"\x0eListProcessors\x120.payments.orchestration.v1.ListProcessorsRequest\x1a1.payments.orchestration.v1.ListProcessorsResponse\".\x8a\xe7\x18\x14\n" +
@@ -1894,7 +1993,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -1924,83 +2023,88 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*ListProcessorsResponse)(nil),             // 25: payments.orchestration.v1.ListProcessorsResponse
 	(*GetProcessorHealthRequest)(nil),          // 26: payments.orchestration.v1.GetProcessorHealthRequest
 	(*GetProcessorHealthResponse)(nil),         // 27: payments.orchestration.v1.GetProcessorHealthResponse
-	(*structpb.Struct)(nil),                    // 28: google.protobuf.Struct
-	(*v1.Money)(nil),                           // 29: payments.type.v1.Money
-	(*Payment)(nil),                            // 30: payments.orchestration.v1.Payment
-	(*Instruction)(nil),                        // 31: payments.orchestration.v1.Instruction
-	(Verdict)(0),                               // 32: payments.orchestration.v1.Verdict
-	(*Attempt)(nil),                            // 33: payments.orchestration.v1.Attempt
-	(*CoreRequestContext)(nil),                 // 34: payments.orchestration.v1.CoreRequestContext
-	(*v11.PaymentPlan)(nil),                    // 35: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 36: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 37: payments.orchestration.v1.PaymentStatus
-	(*v12.MerchantConfig)(nil),                 // 38: payments.config.v1.MerchantConfig
-	(*Processor)(nil),                          // 39: payments.orchestration.v1.Processor
-	(*durationpb.Duration)(nil),                // 40: google.protobuf.Duration
-	(*ProcessorHealth)(nil),                    // 41: payments.orchestration.v1.ProcessorHealth
+	(*WatchPaymentRequest)(nil),                // 28: payments.orchestration.v1.WatchPaymentRequest
+	(*WatchPaymentResponse)(nil),               // 29: payments.orchestration.v1.WatchPaymentResponse
+	(*structpb.Struct)(nil),                    // 30: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 31: payments.type.v1.Money
+	(*Payment)(nil),                            // 32: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 33: payments.orchestration.v1.Instruction
+	(Verdict)(0),                               // 34: payments.orchestration.v1.Verdict
+	(*Attempt)(nil),                            // 35: payments.orchestration.v1.Attempt
+	(*CoreRequestContext)(nil),                 // 36: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 37: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 38: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 39: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 40: payments.config.v1.MerchantConfig
+	(*Processor)(nil),                          // 41: payments.orchestration.v1.Processor
+	(*durationpb.Duration)(nil),                // 42: google.protobuf.Duration
+	(*ProcessorHealth)(nil),                    // 43: payments.orchestration.v1.ProcessorHealth
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	28, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	29, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
-	30, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	29, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
-	30, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	31, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	30, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	31, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	29, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
-	30, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	31, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	32, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
-	30, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
-	33, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
-	28, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	34, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	35, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	36, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	30, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	37, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	30, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	38, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	38, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	38, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	38, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	39, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
-	40, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
-	41, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
-	0,  // 28: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 29: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
-	4,  // 30: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
-	6,  // 31: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
-	8,  // 32: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
-	10, // 33: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	12, // 34: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	14, // 35: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	24, // 36: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
-	26, // 37: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
-	16, // 38: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	18, // 39: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	20, // 40: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	22, // 41: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 42: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 43: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
-	5,  // 44: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
-	7,  // 45: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
-	9,  // 46: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
-	11, // 47: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	13, // 48: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	15, // 49: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	25, // 50: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
-	27, // 51: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
-	17, // 52: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	19, // 53: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	21, // 54: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	23, // 55: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	42, // [42:56] is the sub-list for method output_type
-	28, // [28:42] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	30, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	31, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	32, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	31, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	32, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	33, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	32, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	33, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	31, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	32, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	33, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	34, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
+	32, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
+	35, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
+	30, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	36, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	37, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	38, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	32, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	39, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	32, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	40, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	40, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	40, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	40, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	41, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
+	42, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
+	43, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
+	32, // 28: payments.orchestration.v1.WatchPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	0,  // 29: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 30: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 31: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 32: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 33: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
+	10, // 34: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	12, // 35: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	28, // 36: payments.orchestration.v1.PaymentService.WatchPayment:input_type -> payments.orchestration.v1.WatchPaymentRequest
+	14, // 37: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	24, // 38: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
+	26, // 39: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
+	16, // 40: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	18, // 41: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	20, // 42: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	22, // 43: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 44: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 45: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 46: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 47: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 48: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
+	11, // 49: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	13, // 50: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	29, // 51: payments.orchestration.v1.PaymentService.WatchPayment:output_type -> payments.orchestration.v1.WatchPaymentResponse
+	15, // 52: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	25, // 53: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
+	27, // 54: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
+	17, // 55: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	19, // 56: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	21, // 57: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	23, // 58: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	44, // [44:59] is the sub-list for method output_type
+	29, // [29:44] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -2023,7 +2127,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,7 @@ const (
 	PaymentService_ResolveAttempt_FullMethodName     = "/payments.orchestration.v1.PaymentService/ResolveAttempt"
 	PaymentService_PlanPayment_FullMethodName        = "/payments.orchestration.v1.PaymentService/PlanPayment"
 	PaymentService_GetPayment_FullMethodName         = "/payments.orchestration.v1.PaymentService/GetPayment"
+	PaymentService_WatchPayment_FullMethodName       = "/payments.orchestration.v1.PaymentService/WatchPayment"
 	PaymentService_ListPayments_FullMethodName       = "/payments.orchestration.v1.PaymentService/ListPayments"
 	PaymentService_ListProcessors_FullMethodName     = "/payments.orchestration.v1.PaymentService/ListProcessors"
 	PaymentService_GetProcessorHealth_FullMethodName = "/payments.orchestration.v1.PaymentService/GetProcessorHealth"
@@ -70,6 +71,12 @@ type PaymentServiceClient interface {
 	PlanPayment(ctx context.Context, in *PlanPaymentRequest, opts ...grpc.CallOption) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
 	GetPayment(ctx context.Context, in *GetPaymentRequest, opts ...grpc.CallOption) (*GetPaymentResponse, error)
+	// WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+	// follow each other within a moment may be told as one. It ends when nothing is left to do
+	// on it without an instruction or a verdict, or after five minutes: call again then.
+	//
+	// Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+	WatchPayment(ctx context.Context, in *WatchPaymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentResponse], error)
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
@@ -159,6 +166,25 @@ func (c *paymentServiceClient) GetPayment(ctx context.Context, in *GetPaymentReq
 	return out, nil
 }
 
+func (c *paymentServiceClient) WatchPayment(ctx context.Context, in *WatchPaymentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPaymentResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PaymentService_ServiceDesc.Streams[0], PaymentService_WatchPayment_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchPaymentRequest, WatchPaymentResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaymentService_WatchPaymentClient = grpc.ServerStreamingClient[WatchPaymentResponse]
+
 func (c *paymentServiceClient) ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPaymentsResponse)
@@ -228,6 +254,12 @@ type PaymentServiceServer interface {
 	PlanPayment(context.Context, *PlanPaymentRequest) (*PlanPaymentResponse, error)
 	// GetPayment answers with one payment.
 	GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error)
+	// WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+	// follow each other within a moment may be told as one. It ends when nothing is left to do
+	// on it without an instruction or a verdict, or after five minutes: call again then.
+	//
+	// Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+	WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[WatchPaymentResponse]) error
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
@@ -267,6 +299,9 @@ func (UnimplementedPaymentServiceServer) PlanPayment(context.Context, *PlanPayme
 }
 func (UnimplementedPaymentServiceServer) GetPayment(context.Context, *GetPaymentRequest) (*GetPaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) WatchPayment(*WatchPaymentRequest, grpc.ServerStreamingServer[WatchPaymentResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchPayment not implemented")
 }
 func (UnimplementedPaymentServiceServer) ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPayments not implemented")
@@ -424,6 +459,17 @@ func _PaymentService_GetPayment_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_WatchPayment_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchPaymentRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PaymentServiceServer).WatchPayment(m, &grpc.GenericServerStream[WatchPaymentRequest, WatchPaymentResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaymentService_WatchPaymentServer = grpc.ServerStreamingServer[WatchPaymentResponse]
+
 func _PaymentService_ListPayments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListPaymentsRequest)
 	if err := dec(in); err != nil {
@@ -526,7 +572,13 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PaymentService_GetProcessorHealth_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchPayment",
+			Handler:       _PaymentService_WatchPayment_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "payments/orchestration/v1/orchestration_service.proto",
 }
 

@@ -70,6 +70,11 @@ class PaymentServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentResponse.FromString,
                 _registered_method=True)
+        self.WatchPayment = channel.unary_stream(
+                '/payments.orchestration.v1.PaymentService/WatchPayment',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentResponse.FromString,
+                _registered_method=True)
         self.ListPayments = channel.unary_unary(
                 '/payments.orchestration.v1.PaymentService/ListPayments',
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ListPaymentsRequest.SerializeToString,
@@ -159,6 +164,17 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPayment(self, request, context):
+        """WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+        follow each other within a moment may be told as one. It ends when nothing is left to do
+        on it without an instruction or a verdict, or after five minutes: call again then.
+
+        Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPayments(self, request, context):
         """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
         a payment.
@@ -220,6 +236,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.GetPayment,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentResponse.SerializeToString,
+            ),
+            'WatchPayment': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPayment,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentResponse.SerializeToString,
             ),
             'ListPayments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPayments,
@@ -427,6 +448,33 @@ class PaymentService:
             '/payments.orchestration.v1.PaymentService/GetPayment',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/WatchPayment',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.WatchPaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,13 @@ class PaymentServiceStub:
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
     GetPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetPaymentRequest, _orchestration_service_pb2.GetPaymentResponse]
     """GetPayment answers with one payment."""
+    WatchPayment: _grpc.UnaryStreamMultiCallable[_orchestration_service_pb2.WatchPaymentRequest, _orchestration_service_pb2.WatchPaymentResponse]
+    """WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+    follow each other within a moment may be told as one. It ends when nothing is left to do
+    on it without an instruction or a verdict, or after five minutes: call again then.
+
+    Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+    """
     ListPayments: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListPaymentsRequest, _orchestration_service_pb2.ListPaymentsResponse]
     """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
     a payment.
@@ -127,6 +134,13 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """PlanPayment shows what CreatePayment would do: nothing is stored, nothing is charged."""
     GetPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetPaymentRequest, _orchestration_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """GetPayment answers with one payment."""
+    WatchPayment: _aio.UnaryStreamMultiCallable[_orchestration_service_pb2.WatchPaymentRequest, _orchestration_service_pb2.WatchPaymentResponse]  # type: ignore[assignment]
+    """WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+    follow each other within a moment may be told as one. It ends when nothing is left to do
+    on it without an instruction or a verdict, or after five minutes: call again then.
+
+    Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+    """
     ListPayments: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListPaymentsRequest, _orchestration_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
     a payment.
@@ -222,6 +236,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.GetPaymentResponse, _abc.Awaitable[_orchestration_service_pb2.GetPaymentResponse]]:
         """GetPayment answers with one payment."""
+
+    @_abc_1.abstractmethod
+    def WatchPayment(
+        self,
+        request: _orchestration_service_pb2.WatchPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestration_service_pb2.WatchPaymentResponse], _abc.AsyncIterator[_orchestration_service_pb2.WatchPaymentResponse]]:
+        """WatchPayment sends a payment as it stands, and then each of its states that differs from the one before; states that
+        follow each other within a moment may be told as one. It ends when nothing is left to do
+        on it without an instruction or a verdict, or after five minutes: call again then.
+
+        Errors: NOT_FOUND; OVERLOADED when as many streams are open as the process keeps (64), or of one tenant (16).
+        """
 
     @_abc_1.abstractmethod
     def ListPayments(

@@ -51,6 +51,8 @@ __all__ = (
     "Verdict",
     "VoidPaymentRequest",
     "VoidPaymentResponse",
+    "WatchPaymentRequest",
+    "WatchPaymentResponse",
 )
 
 import datetime
@@ -1950,6 +1952,40 @@ class VoidPaymentResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "VoidPaymentResponse", VoidPaymentResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPaymentRequest(CheckedMessage):
+    """
+    WatchPaymentRequest names a payment.
+    """
+
+    payment_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "WatchPaymentRequest", WatchPaymentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class WatchPaymentResponse(CheckedMessage):
+    """
+    WatchPaymentResponse is a state of the payment.
+    """
+
+    payment: "Payment | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The payment as it stood then.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "WatchPaymentResponse", WatchPaymentResponse
 )
 
 

@@ -92,7 +92,9 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
     instructions = Instructions(payments, runtime.commands, runs)
     seizing = Seizing(settling, payments, runs)
     resolve = ResolveAttempt(seizing, payments, runtime.commands)
-    configs = MerchantConfigServicer(MerchantConfigs(runtime.database, registry), runtime.commands)
+    configs = MerchantConfigServicer(
+        MerchantConfigs(runtime.database, registry, processors), runtime.commands
+    )
     background = Background([runs.worker, booker])
 
     async def stop() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
-from services.orchestration.app.configs import MerchantConfigs
+from services.orchestration.app.configs import PAYMENTS_DEFAULT, MerchantConfigs
 from services.orchestration.app.findings import ResolveAttempt
 from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
@@ -23,6 +23,7 @@ from services.orchestration.messages import configs as config_messages
 from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
 from services.orchestration.messages import processors as processor_messages
+from services.orchestration.messages.simulation import simulated
 from services.runtime.commands import Commands, UseCase, fingerprint
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Int32, Page
@@ -194,6 +195,14 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         return await self._commands.run(
             self._put, config_messages.config_of(request.config), request
         )
+
+    async def SimulateRouting(
+        self, request: service_pb.SimulateRoutingRequest, context: Any
+    ) -> service_pb.SimulateRoutingResponse:
+        """Tell what a configuration would change."""
+        config = config_messages.config_of(request.config)
+        found = await self._configs.simulate(config, request.payments_max or PAYMENTS_DEFAULT)
+        return simulated(found)
 
     async def GetMerchantConfig(
         self, request: service_pb.GetMerchantConfigRequest, context: Any

@@ -1,4 +1,4 @@
-"""`tollmesh merchants put|diff|get|list|versions|rollback`."""
+"""`tollmesh merchants put|diff|simulate|get|list|versions|rollback`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2_grpc
+from payments.plan.v1 import plan_pb2
 
 from services.cli import durations, items, lists
 from services.cli.changes import field_changes
@@ -103,6 +104,54 @@ def diff(
             say(f"    {line}")
     if exit_code and changes:
         raise CliError(f"{file} differs from the configuration in force", exit_code=EXIT_DIFFERENT)
+
+
+@merchants.command("simulate")
+def simulate(
+    file: _FileArgument,
+    payments: Annotated[
+        int, typer.Option("--payments", min=1, max=5000, help="how many of the latest")
+    ] = 1000,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Plan the merchant's latest payments anew with the file, and tell what would be otherwise. Nothing is changed."""
+    request = service_pb2.SimulateRoutingRequest(config=read_config(file), payments_max=payments)
+    with Client(Session.find()) as client:
+        found = client.call(_stub(client).SimulateRouting, request)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    counts = (
+        ("payments looked at", found.looked_at),
+        ("as they were", found.same),
+        ("otherwise", found.rerouted),
+        ("refused before, planned now", found.newly_covered),
+        ("planned before, refused now", found.no_longer_covered),
+        ("left out", found.left_out),
+    )
+    print_table("", ("", "payments"), [(name, f"{n:,}") for name, n in counts], right=("payments",))
+    for fees in found.fees:
+        note = f" ({fees.unknown:,} more without a known fee)" if fees.unknown else ""
+        say(
+            f"fees of {fees.payments:,} payments: {money(fees.before)} before,"
+            f" {money(fees.after)} now{note}"
+        )
+    if found.differences:
+        rows = [
+            (
+                each.payment_id,
+                _route(each.before) if each.HasField("before") else "refused",
+                _route(each.after) if each.HasField("after") else ", ".join(each.refused_codes),
+            )
+            for each in found.differences
+        ]
+        print_table("", ("payment", "before", "now"), rows)
+
+
+def _route(plan: plan_pb2.PaymentPlan) -> str:
+    return ", ".join(
+        f"{step.method} {money(step.max_amount)} by {step.processor_id}" for step in plan.steps
+    )
 
 
 @merchants.command("get")

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from services.orchestration.app.processors import check_adapters
+from services.orchestration.app.processors import MerchantProcessors, check_adapters
 from services.orchestration.domain import config as config_rules
+from services.orchestration.domain import routing
 from services.orchestration.domain.config import MerchantConfig, StoredConfig
+from services.orchestration.domain.record import Filter
+from services.orchestration.domain.simulation import Simulation
 from services.orchestration.ports import Adapters
 from services.orchestration.store import configs as store
+from services.orchestration.store import health, payments
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
+from services.runtime.turns import in_slices
+
+PAGE = 200
+"""Payments that are read at once."""
+SLICE = 20
+PAYMENTS_DEFAULT = 1_000
 
 
 class MerchantConfigs:
     """Keeps how merchants want to be paid."""
 
-    def __init__(self, database: Database, adapters: Adapters) -> None:
+    def __init__(
+        self, database: Database, adapters: Adapters, processors: MerchantProcessors
+    ) -> None:
         self._database = database
         self._adapters = adapters
+        self._processors = processors
 
     async def put(self, config: MerchantConfig, work: UnitOfWork) -> int:
         """Store a version, audited; returns the version that holds.
@@ -27,8 +40,7 @@ class MerchantConfigs:
         Raises:
             UnknownProcessor, InvalidField, UnknownCurrency, CredentialUnusable: it could not be carried out.
         """
-        config_rules.check(config, self._adapters.built_in, self._adapters.names)
-        check_adapters(config, self._adapters)
+        self._check(config)
         await store.lock_merchant(work, config.merchant_id)
         stored = await store.find_configs(work, config.merchant_id)
         before = stored[0].config if stored else None
@@ -44,6 +56,40 @@ class MerchantConfigs:
             asdict(config),
         )
         return config.version
+
+    def _check(self, config: MerchantConfig) -> None:
+        config_rules.check(config, self._adapters.built_in, self._adapters.names)
+        check_adapters(config, self._adapters)
+
+    async def simulate(self, config: MerchantConfig, payments_max: int) -> Simulation:
+        """Plan a merchant's latest payments anew with a configuration, as if it were the next version.
+
+        Raises:
+            UnknownProcessor, InvalidField, UnknownCurrency, CredentialUnusable: it could not be carried out.
+        """
+        self._check(config)
+        async with self._database.read() as work:
+            stored = await store.find_configs(work, config.merchant_id)
+            config = replace(config, version=stored[0].config.version + 1 if stored else 1)
+            known = routing.NOTHING_KNOWN
+            if beside := config_rules.replaceable(config):
+                known = await health.snapshot(work, config_rules.watched(config), beside)
+        offered = self._processors.named_by(config)
+        holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
+        found, before = Simulation(), ""
+        while found.looked_at < payments_max:
+            # Page by page: no snapshot is held open, and no more is in memory.
+            limit = min(PAGE, payments_max - found.looked_at)
+            async with self._database.read() as work:
+                wanted = Filter(config.merchant_id)
+                ids = await payments.list_ids(work, wanted, before=before, limit=limit)
+                page = await payments.load(work, ids)
+            async for payment in in_slices(page, SLICE):
+                found.add(payment, config, holding, known)
+            if len(ids) < limit:
+                break
+            before = ids[-1]
+        return found
 
     async def get(self, merchant_id: str, version: int) -> StoredConfig:
         """Return a version, 0 for the current one. Raises NotFound."""

@@ -390,6 +390,10 @@ async def payments(recorder: Recorder) -> None:
     shown = f"data: {json.dumps(state['result'])}\n\n"
     recorder.keep("GET", path, None, state, event_stream=shown)
     await play("GET", "/v1/processors?merchant_id=shop")
+    fees = [{"processor_id": "sandbox-card", "percent": "2.9"}]
+    fees += [{"processor_id": "sandbox-card-second", "percent": "1.5"}]
+    other = {"methods": [{"method": "card", "processor_id": "sandbox-card-second"}], "fees": fees}
+    await play("POST", "/v1/merchant-configs/shop:simulate", {"config": other})
     await play("GET", "/v1/processors/sandbox-card/health?window=3600s")
     back = {"amount": {"currency_code": "USD", "minor_units": "250"}, "reason": "damaged"}
     given = await play(

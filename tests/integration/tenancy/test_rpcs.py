@@ -235,6 +235,17 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "orchestration.v1.MerchantConfigService.ListMerchantConfigVersions": lambda own: (
         orchestration_service_pb2.ListMerchantConfigVersionsRequest(merchant_id=own.name("shop"))
     ),
+    "orchestration.v1.MerchantConfigService.SimulateRouting": lambda own: (
+        orchestration_service_pb2.SimulateRoutingRequest(
+            config=config_pb2.MerchantConfig(
+                merchant_id=own.name("shop"),
+                methods=[config_pb2.MethodConfig(method="wallet", processor_id=own.name("till"))],
+                processors=[
+                    config_pb2.ProcessorConfig(processor_id=own.name("till"), adapter="sandbox")
+                ],
+            )
+        )
+    ),
     "orchestration.v1.PaymentService.GetPayment": lambda own: (
         orchestration_service_pb2.GetPaymentRequest(payment_id=own.ids["payment"])
     ),
@@ -544,6 +555,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
             merchant_id=other.name("shop"), order_id=other.name("order")
         ),
         "NOT_FOUND",
+    ),
+    "orchestration.v1.MerchantConfigService.SimulateRouting": (
+        OWN["orchestration.v1.MerchantConfigService.SimulateRouting"],
+        "",
     ),
     "orchestration.v1.PaymentService.WatchPayment": (
         OWN["orchestration.v1.PaymentService.WatchPayment"],

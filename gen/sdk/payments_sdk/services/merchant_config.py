@@ -20,6 +20,13 @@ _PUT_MERCHANT_CONFIG = Method(
     repeatable=True,
     has_request_id=True,
 )
+_SIMULATE_ROUTING = Method(
+    "/payments.orchestration.v1.MerchantConfigService/SimulateRouting",
+    orchestration_v1.SimulateRoutingRequest,
+    orchestration_v1.SimulateRoutingResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 _GET_MERCHANT_CONFIG = Method(
     "/payments.orchestration.v1.MerchantConfigService/GetMerchantConfig",
     orchestration_v1.GetMerchantConfigRequest,
@@ -56,6 +63,16 @@ class MerchantConfigService:
         version changes nothing and answers with that version.
         """
         return self._caller.unary(_PUT_MERCHANT_CONFIG, request, timeout)
+
+    def simulate_routing(
+        self, request: orchestration_v1.SimulateRoutingRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.SimulateRoutingResponse:
+        """SimulateRouting plans the merchant's latest payments anew with a configuration that is not
+        stored, and tells what would be otherwise: nothing is stored, nothing is charged. It is
+        checked as PutMerchantConfig checks it, and fails alike. Processors' health is that of now,
+        limits are not counted, and a payment that was refused for what it said itself is left out.
+        """
+        return self._caller.unary(_SIMULATE_ROUTING, request, timeout)
 
     def get_merchant_config(
         self, request: orchestration_v1.GetMerchantConfigRequest, *, timeout: float | None = None
@@ -117,6 +134,16 @@ class AsyncMerchantConfigService:
         version changes nothing and answers with that version.
         """
         return await self._caller.unary(_PUT_MERCHANT_CONFIG, request, timeout)
+
+    async def simulate_routing(
+        self, request: orchestration_v1.SimulateRoutingRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.SimulateRoutingResponse:
+        """SimulateRouting plans the merchant's latest payments anew with a configuration that is not
+        stored, and tells what would be otherwise: nothing is stored, nothing is charged. It is
+        checked as PutMerchantConfig checks it, and fails alike. Processors' health is that of now,
+        limits are not counted, and a payment that was refused for what it said itself is left out.
+        """
+        return await self._caller.unary(_SIMULATE_ROUTING, request, timeout)
 
     async def get_merchant_config(
         self, request: orchestration_v1.GetMerchantConfigRequest, *, timeout: float | None = None

@@ -1807,6 +1807,316 @@ func (x *WatchPaymentResponse) GetPayment() *Payment {
 	return nil
 }
 
+// SimulateRoutingRequest carries a configuration to be tried.
+type SimulateRoutingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The configuration.
+	Config *v12.MerchantConfig `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
+	// How many of the latest payments are planned anew; 0 means 1,000.
+	PaymentsMax   int32 `protobuf:"varint,2,opt,name=payments_max,json=paymentsMax,proto3" json:"payments_max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateRoutingRequest) Reset() {
+	*x = SimulateRoutingRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateRoutingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateRoutingRequest) ProtoMessage() {}
+
+func (x *SimulateRoutingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateRoutingRequest.ProtoReflect.Descriptor instead.
+func (*SimulateRoutingRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SimulateRoutingRequest) GetConfig() *v12.MerchantConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *SimulateRoutingRequest) GetPaymentsMax() int32 {
+	if x != nil {
+		return x.PaymentsMax
+	}
+	return 0
+}
+
+// SimulateRoutingResponse tells what would be otherwise.
+type SimulateRoutingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many payments were looked at.
+	LookedAt int32 `protobuf:"varint,1,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
+	// How many would be planned as they were: the same methods, amounts and processors, in the same order.
+	Same int32 `protobuf:"varint,2,opt,name=same,proto3" json:"same,omitempty"`
+	// How many would be planned otherwise.
+	Rerouted int32 `protobuf:"varint,3,opt,name=rerouted,proto3" json:"rerouted,omitempty"`
+	// How many were refused for the configuration of their time, and would not be.
+	NewlyCovered int32 `protobuf:"varint,4,opt,name=newly_covered,json=newlyCovered,proto3" json:"newly_covered,omitempty"`
+	// How many were planned, and would be refused.
+	NoLongerCovered int32 `protobuf:"varint,5,opt,name=no_longer_covered,json=noLongerCovered,proto3" json:"no_longer_covered,omitempty"`
+	// How many were left out: refused for what they said themselves, or for a limit.
+	LeftOut int32 `protobuf:"varint,6,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	// What the processors that are asked first would take by the new configuration's fees, by currency.
+	Fees []*FeeComparison `protobuf:"bytes,7,rep,name=fees,proto3" json:"fees,omitempty"`
+	// Payments that would be planned otherwise, the latest first; the first hundred.
+	Differences   []*RoutingDifference `protobuf:"bytes,8,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateRoutingResponse) Reset() {
+	*x = SimulateRoutingResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateRoutingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateRoutingResponse) ProtoMessage() {}
+
+func (x *SimulateRoutingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateRoutingResponse.ProtoReflect.Descriptor instead.
+func (*SimulateRoutingResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SimulateRoutingResponse) GetLookedAt() int32 {
+	if x != nil {
+		return x.LookedAt
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetSame() int32 {
+	if x != nil {
+		return x.Same
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetRerouted() int32 {
+	if x != nil {
+		return x.Rerouted
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetNewlyCovered() int32 {
+	if x != nil {
+		return x.NewlyCovered
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetNoLongerCovered() int32 {
+	if x != nil {
+		return x.NoLongerCovered
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetLeftOut() int32 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
+func (x *SimulateRoutingResponse) GetFees() []*FeeComparison {
+	if x != nil {
+		return x.Fees
+	}
+	return nil
+}
+
+func (x *SimulateRoutingResponse) GetDifferences() []*RoutingDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// FeeComparison compares fees of payments that are planned both before and after.
+type FeeComparison struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the processors of their plans.
+	Before *v1.Money `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	// With those of the new plans.
+	After *v1.Money `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// How many payments are in both sums.
+	Payments int32 `protobuf:"varint,3,opt,name=payments,proto3" json:"payments,omitempty"`
+	// How many are in neither, since the table has no fee for one of their steps.
+	Unknown       int32 `protobuf:"varint,4,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeeComparison) Reset() {
+	*x = FeeComparison{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeeComparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeeComparison) ProtoMessage() {}
+
+func (x *FeeComparison) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeeComparison.ProtoReflect.Descriptor instead.
+func (*FeeComparison) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *FeeComparison) GetBefore() *v1.Money {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *FeeComparison) GetAfter() *v1.Money {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *FeeComparison) GetPayments() int32 {
+	if x != nil {
+		return x.Payments
+	}
+	return 0
+}
+
+func (x *FeeComparison) GetUnknown() int32 {
+	if x != nil {
+		return x.Unknown
+	}
+	return 0
+}
+
+// RoutingDifference is a payment that would be planned otherwise.
+type RoutingDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment.
+	PaymentId string `protobuf:"bytes,1,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// Its plan; absent where it was refused.
+	Before *v11.PaymentPlan `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// What its plan would be; absent where it would be refused.
+	After *v11.PaymentPlan `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Codes of the findings that would refuse it.
+	RefusedCodes  []string `protobuf:"bytes,4,rep,name=refused_codes,json=refusedCodes,proto3" json:"refused_codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutingDifference) Reset() {
+	*x = RoutingDifference{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutingDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutingDifference) ProtoMessage() {}
+
+func (x *RoutingDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutingDifference.ProtoReflect.Descriptor instead.
+func (*RoutingDifference) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RoutingDifference) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *RoutingDifference) GetBefore() *v11.PaymentPlan {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *RoutingDifference) GetAfter() *v11.PaymentPlan {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *RoutingDifference) GetRefusedCodes() []string {
+	if x != nil {
+		return x.RefusedCodes
+	}
+	return nil
+}
+
 var File_payments_orchestration_v1_orchestration_service_proto protoreflect.FileDescriptor
 
 const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
@@ -1945,7 +2255,31 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\tpaymentId\"T\n" +
 	"\x14WatchPaymentResponse\x12<\n" +
-	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment2\xda\x0f\n" +
+	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\"\x8b\x01\n" +
+	"\x16SimulateRoutingRequest\x12B\n" +
+	"\x06config\x18\x01 \x01(\v2\".payments.config.v1.MerchantConfigB\x06\xbaH\x03\xc8\x01\x01R\x06config\x12-\n" +
+	"\fpayments_max\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\x88'(\x00R\vpaymentsMax\"\xe0\x02\n" +
+	"\x17SimulateRoutingResponse\x12\x1b\n" +
+	"\tlooked_at\x18\x01 \x01(\x05R\blookedAt\x12\x12\n" +
+	"\x04same\x18\x02 \x01(\x05R\x04same\x12\x1a\n" +
+	"\brerouted\x18\x03 \x01(\x05R\brerouted\x12#\n" +
+	"\rnewly_covered\x18\x04 \x01(\x05R\fnewlyCovered\x12*\n" +
+	"\x11no_longer_covered\x18\x05 \x01(\x05R\x0fnoLongerCovered\x12\x19\n" +
+	"\bleft_out\x18\x06 \x01(\x05R\aleftOut\x12<\n" +
+	"\x04fees\x18\a \x03(\v2(.payments.orchestration.v1.FeeComparisonR\x04fees\x12N\n" +
+	"\vdifferences\x18\b \x03(\v2,.payments.orchestration.v1.RoutingDifferenceR\vdifferences\"\xa5\x01\n" +
+	"\rFeeComparison\x12/\n" +
+	"\x06before\x18\x01 \x01(\v2\x17.payments.type.v1.MoneyR\x06before\x12-\n" +
+	"\x05after\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x05after\x12\x1a\n" +
+	"\bpayments\x18\x03 \x01(\x05R\bpayments\x12\x18\n" +
+	"\aunknown\x18\x04 \x01(\x05R\aunknown\"\xc3\x01\n" +
+	"\x11RoutingDifference\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x01 \x01(\tR\tpaymentId\x125\n" +
+	"\x06before\x18\x02 \x01(\v2\x1d.payments.plan.v1.PaymentPlanR\x06before\x123\n" +
+	"\x05after\x18\x03 \x01(\v2\x1d.payments.plan.v1.PaymentPlanR\x05after\x12#\n" +
+	"\rrefused_codes\x18\x04 \x03(\tR\frefusedCodes2\xda\x0f\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
@@ -1969,10 +2303,12 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\x0eListProcessors\x120.payments.orchestration.v1.ListProcessorsRequest\x1a1.payments.orchestration.v1.ListProcessorsResponse\".\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/processors\x12\xcf\x01\n" +
 	"\x12GetProcessorHealth\x124.payments.orchestration.v1.GetProcessorHealthRequest\x1a5.payments.orchestration.v1.GetProcessorHealthResponse\"L\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02.b\x06health\x12$/v1/processors/{processor_id}/health2\xdc\x06\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02.b\x06health\x12$/v1/processors/{processor_id}/health2\xaf\b\n" +
 	"\x15MerchantConfigService\x12\xcf\x01\n" +
 	"\x11PutMerchantConfig\x123.payments.orchestration.v1.PutMerchantConfigRequest\x1a4.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n" +
-	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\x1a)/v1/merchant-configs/{config.merchant_id}\x12\xca\x01\n" +
+	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\x1a)/v1/merchant-configs/{config.merchant_id}\x12\xd0\x01\n" +
+	"\x0fSimulateRouting\x121.payments.orchestration.v1.SimulateRoutingRequest\x1a2.payments.orchestration.v1.SimulateRoutingResponse\"V\x8a\xe7\x18\x15\n" +
+	"\x13orchestration:admin\x82\xd3\xe4\x93\x027:\x01*\"2/v1/merchant-configs/{config.merchant_id}:simulate\x12\xca\x01\n" +
 	"\x11GetMerchantConfig\x123.payments.orchestration.v1.GetMerchantConfigRequest\x1a4.payments.orchestration.v1.GetMerchantConfigResponse\"J\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02,b\x06config\x12\"/v1/merchant-configs/{merchant_id}\x12\xe6\x01\n" +
 	"\x1aListMerchantConfigVersions\x12<.payments.orchestration.v1.ListMerchantConfigVersionsRequest\x1a=.payments.orchestration.v1.ListMerchantConfigVersionsResponse\"K\x8a\xe7\x18\x14\n" +
@@ -1993,7 +2329,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -2025,86 +2361,99 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*GetProcessorHealthResponse)(nil),         // 27: payments.orchestration.v1.GetProcessorHealthResponse
 	(*WatchPaymentRequest)(nil),                // 28: payments.orchestration.v1.WatchPaymentRequest
 	(*WatchPaymentResponse)(nil),               // 29: payments.orchestration.v1.WatchPaymentResponse
-	(*structpb.Struct)(nil),                    // 30: google.protobuf.Struct
-	(*v1.Money)(nil),                           // 31: payments.type.v1.Money
-	(*Payment)(nil),                            // 32: payments.orchestration.v1.Payment
-	(*Instruction)(nil),                        // 33: payments.orchestration.v1.Instruction
-	(Verdict)(0),                               // 34: payments.orchestration.v1.Verdict
-	(*Attempt)(nil),                            // 35: payments.orchestration.v1.Attempt
-	(*CoreRequestContext)(nil),                 // 36: payments.orchestration.v1.CoreRequestContext
-	(*v11.PaymentPlan)(nil),                    // 37: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 38: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 39: payments.orchestration.v1.PaymentStatus
-	(*v12.MerchantConfig)(nil),                 // 40: payments.config.v1.MerchantConfig
-	(*Processor)(nil),                          // 41: payments.orchestration.v1.Processor
-	(*durationpb.Duration)(nil),                // 42: google.protobuf.Duration
-	(*ProcessorHealth)(nil),                    // 43: payments.orchestration.v1.ProcessorHealth
+	(*SimulateRoutingRequest)(nil),             // 30: payments.orchestration.v1.SimulateRoutingRequest
+	(*SimulateRoutingResponse)(nil),            // 31: payments.orchestration.v1.SimulateRoutingResponse
+	(*FeeComparison)(nil),                      // 32: payments.orchestration.v1.FeeComparison
+	(*RoutingDifference)(nil),                  // 33: payments.orchestration.v1.RoutingDifference
+	(*structpb.Struct)(nil),                    // 34: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 35: payments.type.v1.Money
+	(*Payment)(nil),                            // 36: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 37: payments.orchestration.v1.Instruction
+	(Verdict)(0),                               // 38: payments.orchestration.v1.Verdict
+	(*Attempt)(nil),                            // 39: payments.orchestration.v1.Attempt
+	(*CoreRequestContext)(nil),                 // 40: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 41: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 42: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 43: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 44: payments.config.v1.MerchantConfig
+	(*Processor)(nil),                          // 45: payments.orchestration.v1.Processor
+	(*durationpb.Duration)(nil),                // 46: google.protobuf.Duration
+	(*ProcessorHealth)(nil),                    // 47: payments.orchestration.v1.ProcessorHealth
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	30, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	31, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
-	32, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	31, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
-	32, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	33, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	32, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	33, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	31, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
-	32, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	33, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	34, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
-	32, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
-	35, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
-	30, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	36, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	37, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	38, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	32, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	39, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	32, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	40, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	40, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	40, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	40, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	41, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
-	42, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
-	43, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
-	32, // 28: payments.orchestration.v1.WatchPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	0,  // 29: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 30: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
-	4,  // 31: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
-	6,  // 32: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
-	8,  // 33: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
-	10, // 34: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	12, // 35: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	28, // 36: payments.orchestration.v1.PaymentService.WatchPayment:input_type -> payments.orchestration.v1.WatchPaymentRequest
-	14, // 37: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	24, // 38: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
-	26, // 39: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
-	16, // 40: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	18, // 41: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	20, // 42: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	22, // 43: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 44: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 45: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
-	5,  // 46: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
-	7,  // 47: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
-	9,  // 48: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
-	11, // 49: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	13, // 50: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	29, // 51: payments.orchestration.v1.PaymentService.WatchPayment:output_type -> payments.orchestration.v1.WatchPaymentResponse
-	15, // 52: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	25, // 53: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
-	27, // 54: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
-	17, // 55: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	19, // 56: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	21, // 57: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	23, // 58: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	44, // [44:59] is the sub-list for method output_type
-	29, // [29:44] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	34, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	35, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	36, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	35, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	36, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	37, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	36, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	37, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	35, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	36, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	37, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	38, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
+	36, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
+	39, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
+	34, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	40, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	41, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	42, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	36, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	43, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	36, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	44, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	44, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	44, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	44, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	45, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
+	46, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
+	47, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
+	36, // 28: payments.orchestration.v1.WatchPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	44, // 29: payments.orchestration.v1.SimulateRoutingRequest.config:type_name -> payments.config.v1.MerchantConfig
+	32, // 30: payments.orchestration.v1.SimulateRoutingResponse.fees:type_name -> payments.orchestration.v1.FeeComparison
+	33, // 31: payments.orchestration.v1.SimulateRoutingResponse.differences:type_name -> payments.orchestration.v1.RoutingDifference
+	35, // 32: payments.orchestration.v1.FeeComparison.before:type_name -> payments.type.v1.Money
+	35, // 33: payments.orchestration.v1.FeeComparison.after:type_name -> payments.type.v1.Money
+	41, // 34: payments.orchestration.v1.RoutingDifference.before:type_name -> payments.plan.v1.PaymentPlan
+	41, // 35: payments.orchestration.v1.RoutingDifference.after:type_name -> payments.plan.v1.PaymentPlan
+	0,  // 36: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 37: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 38: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 39: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 40: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
+	10, // 41: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	12, // 42: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	28, // 43: payments.orchestration.v1.PaymentService.WatchPayment:input_type -> payments.orchestration.v1.WatchPaymentRequest
+	14, // 44: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	24, // 45: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
+	26, // 46: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
+	16, // 47: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	30, // 48: payments.orchestration.v1.MerchantConfigService.SimulateRouting:input_type -> payments.orchestration.v1.SimulateRoutingRequest
+	18, // 49: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	20, // 50: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	22, // 51: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 52: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 53: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 54: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 55: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 56: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
+	11, // 57: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	13, // 58: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	29, // 59: payments.orchestration.v1.PaymentService.WatchPayment:output_type -> payments.orchestration.v1.WatchPaymentResponse
+	15, // 60: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	25, // 61: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
+	27, // 62: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
+	17, // 63: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	31, // 64: payments.orchestration.v1.MerchantConfigService.SimulateRouting:output_type -> payments.orchestration.v1.SimulateRoutingResponse
+	19, // 65: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	21, // 66: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	23, // 67: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	52, // [52:68] is the sub-list for method output_type
+	36, // [36:52] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -2127,7 +2476,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -505,6 +505,51 @@ func local_request_MerchantConfigService_PutMerchantConfig_0(ctx context.Context
 	return msg, metadata, err
 }
 
+func request_MerchantConfigService_SimulateRouting_0(ctx context.Context, marshaler runtime.Marshaler, client MerchantConfigServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SimulateRoutingRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	val, ok := pathParams["config.merchant_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "config.merchant_id")
+	}
+	err = runtime.PopulateFieldFromPath(&protoReq, "config.merchant_id", val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "config.merchant_id", err)
+	}
+	msg, err := client.SimulateRouting(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_MerchantConfigService_SimulateRouting_0(ctx context.Context, marshaler runtime.Marshaler, server MerchantConfigServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq SimulateRoutingRequest
+		metadata runtime.ServerMetadata
+		err      error
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	val, ok := pathParams["config.merchant_id"]
+	if !ok {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "missing parameter %s", "config.merchant_id")
+	}
+	err = runtime.PopulateFieldFromPath(&protoReq, "config.merchant_id", val)
+	if err != nil {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "type mismatch, parameter: %s, error: %v", "config.merchant_id", err)
+	}
+	msg, err := server.SimulateRouting(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 var filter_MerchantConfigService_GetMerchantConfig_0 = &utilities.DoubleArray{Encoding: map[string]int{"merchant_id": 0}, Base: []int{1, 1, 0}, Check: []int{0, 1, 2}}
 
 func request_MerchantConfigService_GetMerchantConfig_0(ctx context.Context, marshaler runtime.Marshaler, client MerchantConfigServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
@@ -888,6 +933,26 @@ func RegisterMerchantConfigServiceHandlerServer(ctx context.Context, mux *runtim
 			return
 		}
 		forward_MerchantConfigService_PutMerchantConfig_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
+	mux.Handle(http.MethodPost, pattern_MerchantConfigService_SimulateRouting_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/payments.orchestration.v1.MerchantConfigService/SimulateRouting", runtime.WithHTTPPathPattern("/v1/merchant-configs/{config.merchant_id}:simulate"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_MerchantConfigService_SimulateRouting_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_MerchantConfigService_SimulateRouting_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 	mux.Handle(http.MethodGet, pattern_MerchantConfigService_GetMerchantConfig_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
@@ -1287,6 +1352,23 @@ func RegisterMerchantConfigServiceHandlerClient(ctx context.Context, mux *runtim
 		}
 		forward_MerchantConfigService_PutMerchantConfig_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_MerchantConfigService_SimulateRouting_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/payments.orchestration.v1.MerchantConfigService/SimulateRouting", runtime.WithHTTPPathPattern("/v1/merchant-configs/{config.merchant_id}:simulate"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_MerchantConfigService_SimulateRouting_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_MerchantConfigService_SimulateRouting_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_MerchantConfigService_GetMerchantConfig_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -1352,6 +1434,7 @@ func (m response_MerchantConfigService_GetMerchantConfig_0) XXX_ResponseBody() i
 
 var (
 	pattern_MerchantConfigService_PutMerchantConfig_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "merchant-configs", "config.merchant_id"}, ""))
+	pattern_MerchantConfigService_SimulateRouting_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "merchant-configs", "config.merchant_id"}, "simulate"))
 	pattern_MerchantConfigService_GetMerchantConfig_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "merchant-configs", "merchant_id"}, ""))
 	pattern_MerchantConfigService_ListMerchantConfigVersions_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2, 2, 3}, []string{"v1", "merchant-configs", "merchant_id", "versions"}, ""))
 	pattern_MerchantConfigService_ListMerchantConfigs_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "merchant-configs"}, ""))
@@ -1359,6 +1442,7 @@ var (
 
 var (
 	forward_MerchantConfigService_PutMerchantConfig_0          = runtime.ForwardResponseMessage
+	forward_MerchantConfigService_SimulateRouting_0            = runtime.ForwardResponseMessage
 	forward_MerchantConfigService_GetMerchantConfig_0          = runtime.ForwardResponseMessage
 	forward_MerchantConfigService_ListMerchantConfigVersions_0 = runtime.ForwardResponseMessage
 	forward_MerchantConfigService_ListMerchantConfigs_0        = runtime.ForwardResponseMessage

@@ -584,6 +584,7 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	MerchantConfigService_PutMerchantConfig_FullMethodName          = "/payments.orchestration.v1.MerchantConfigService/PutMerchantConfig"
+	MerchantConfigService_SimulateRouting_FullMethodName            = "/payments.orchestration.v1.MerchantConfigService/SimulateRouting"
 	MerchantConfigService_GetMerchantConfig_FullMethodName          = "/payments.orchestration.v1.MerchantConfigService/GetMerchantConfig"
 	MerchantConfigService_ListMerchantConfigVersions_FullMethodName = "/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigVersions"
 	MerchantConfigService_ListMerchantConfigs_FullMethodName        = "/payments.orchestration.v1.MerchantConfigService/ListMerchantConfigs"
@@ -598,6 +599,11 @@ type MerchantConfigServiceClient interface {
 	// PutMerchantConfig stores a new version, audited. A configuration that equals the current version
 	// changes nothing and answers with that version.
 	PutMerchantConfig(ctx context.Context, in *PutMerchantConfigRequest, opts ...grpc.CallOption) (*PutMerchantConfigResponse, error)
+	// SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+	// be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+	// Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+	// left out.
+	SimulateRouting(ctx context.Context, in *SimulateRoutingRequest, opts ...grpc.CallOption) (*SimulateRoutingResponse, error)
 	// GetMerchantConfig answers with the current version, or with the one asked for.
 	GetMerchantConfig(ctx context.Context, in *GetMerchantConfigRequest, opts ...grpc.CallOption) (*GetMerchantConfigResponse, error)
 	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
@@ -618,6 +624,16 @@ func (c *merchantConfigServiceClient) PutMerchantConfig(ctx context.Context, in 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(PutMerchantConfigResponse)
 	err := c.cc.Invoke(ctx, MerchantConfigService_PutMerchantConfig_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *merchantConfigServiceClient) SimulateRouting(ctx context.Context, in *SimulateRoutingRequest, opts ...grpc.CallOption) (*SimulateRoutingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SimulateRoutingResponse)
+	err := c.cc.Invoke(ctx, MerchantConfigService_SimulateRouting_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -663,6 +679,11 @@ type MerchantConfigServiceServer interface {
 	// PutMerchantConfig stores a new version, audited. A configuration that equals the current version
 	// changes nothing and answers with that version.
 	PutMerchantConfig(context.Context, *PutMerchantConfigRequest) (*PutMerchantConfigResponse, error)
+	// SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+	// be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+	// Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+	// left out.
+	SimulateRouting(context.Context, *SimulateRoutingRequest) (*SimulateRoutingResponse, error)
 	// GetMerchantConfig answers with the current version, or with the one asked for.
 	GetMerchantConfig(context.Context, *GetMerchantConfigRequest) (*GetMerchantConfigResponse, error)
 	// ListMerchantConfigVersions answers with the versions of a merchant, the newest first; NOT_FOUND when it has none.
@@ -681,6 +702,9 @@ type UnimplementedMerchantConfigServiceServer struct{}
 
 func (UnimplementedMerchantConfigServiceServer) PutMerchantConfig(context.Context, *PutMerchantConfigRequest) (*PutMerchantConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutMerchantConfig not implemented")
+}
+func (UnimplementedMerchantConfigServiceServer) SimulateRouting(context.Context, *SimulateRoutingRequest) (*SimulateRoutingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SimulateRouting not implemented")
 }
 func (UnimplementedMerchantConfigServiceServer) GetMerchantConfig(context.Context, *GetMerchantConfigRequest) (*GetMerchantConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMerchantConfig not implemented")
@@ -726,6 +750,24 @@ func _MerchantConfigService_PutMerchantConfig_Handler(srv interface{}, ctx conte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(MerchantConfigServiceServer).PutMerchantConfig(ctx, req.(*PutMerchantConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MerchantConfigService_SimulateRouting_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SimulateRoutingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MerchantConfigServiceServer).SimulateRouting(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MerchantConfigService_SimulateRouting_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MerchantConfigServiceServer).SimulateRouting(ctx, req.(*SimulateRoutingRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -794,6 +836,10 @@ var MerchantConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PutMerchantConfig",
 			Handler:    _MerchantConfigService_PutMerchantConfig_Handler,
+		},
+		{
+			MethodName: "SimulateRouting",
+			Handler:    _MerchantConfigService_SimulateRouting_Handler,
 		},
 		{
 			MethodName: "GetMerchantConfig",

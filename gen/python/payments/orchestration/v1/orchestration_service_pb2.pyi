@@ -891,3 +891,163 @@ class WatchPaymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchPaymentResponse: _TypeAlias = WatchPaymentResponse  # noqa: Y015
+
+@_typing.final
+class SimulateRoutingRequest(_message.Message):
+    """SimulateRoutingRequest carries a configuration to be tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIG_FIELD_NUMBER: _builtins.int
+    PAYMENTS_MAX_FIELD_NUMBER: _builtins.int
+    payments_max: _builtins.int
+    """How many of the latest payments are planned anew; 0 means 1,000."""
+    @_builtins.property
+    def config(self) -> _config_pb2.MerchantConfig:
+        """The configuration."""
+
+    def __init__(
+        self,
+        *,
+        config: _config_pb2.MerchantConfig | None = ...,
+        payments_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "payments_max", b"payments_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRoutingRequest: _TypeAlias = SimulateRoutingRequest  # noqa: Y015
+
+@_typing.final
+class SimulateRoutingResponse(_message.Message):
+    """SimulateRoutingResponse tells what would be otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKED_AT_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    REROUTED_FIELD_NUMBER: _builtins.int
+    NEWLY_COVERED_FIELD_NUMBER: _builtins.int
+    NO_LONGER_COVERED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    FEES_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    looked_at: _builtins.int
+    """How many payments were looked at."""
+    same: _builtins.int
+    """How many would be planned as they were: the same methods, amounts and processors, in the same order."""
+    rerouted: _builtins.int
+    """How many would be planned otherwise."""
+    newly_covered: _builtins.int
+    """How many were refused for the configuration of their time, and would not be."""
+    no_longer_covered: _builtins.int
+    """How many were planned, and would be refused."""
+    left_out: _builtins.int
+    """How many were left out: refused for what they said themselves, or for a limit."""
+    @_builtins.property
+    def fees(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeeComparison]:
+        """What the processors that are asked first would take by the new configuration's fees, by currency."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoutingDifference]:
+        """Payments that would be planned otherwise, the latest first; the first hundred."""
+
+    def __init__(
+        self,
+        *,
+        looked_at: _builtins.int = ...,
+        same: _builtins.int = ...,
+        rerouted: _builtins.int = ...,
+        newly_covered: _builtins.int = ...,
+        no_longer_covered: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        fees: _abc.Iterable[Global___FeeComparison] | None = ...,
+        differences: _abc.Iterable[Global___RoutingDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "fees", b"fees", "left_out", b"left_out", "looked_at", b"looked_at", "newly_covered", b"newly_covered", "no_longer_covered", b"no_longer_covered", "rerouted", b"rerouted", "same", b"same"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRoutingResponse: _TypeAlias = SimulateRoutingResponse  # noqa: Y015
+
+@_typing.final
+class FeeComparison(_message.Message):
+    """FeeComparison compares fees of payments that are planned both before and after."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    payments: _builtins.int
+    """How many payments are in both sums."""
+    unknown: _builtins.int
+    """How many are in neither, since the table has no fee for one of their steps."""
+    @_builtins.property
+    def before(self) -> _type_pb2.Money:
+        """With the processors of their plans."""
+
+    @_builtins.property
+    def after(self) -> _type_pb2.Money:
+        """With those of the new plans."""
+
+    def __init__(
+        self,
+        *,
+        before: _type_pb2.Money | None = ...,
+        after: _type_pb2.Money | None = ...,
+        payments: _builtins.int = ...,
+        unknown: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "payments", b"payments", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeeComparison: _TypeAlias = FeeComparison  # noqa: Y015
+
+@_typing.final
+class RoutingDifference(_message.Message):
+    """RoutingDifference is a payment that would be planned otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    REFUSED_CODES_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """The payment."""
+    @_builtins.property
+    def before(self) -> _plan_pb2.PaymentPlan:
+        """Its plan; absent where it was refused."""
+
+    @_builtins.property
+    def after(self) -> _plan_pb2.PaymentPlan:
+        """What its plan would be; absent where it would be refused."""
+
+    @_builtins.property
+    def refused_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of the findings that would refuse it."""
+
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        before: _plan_pb2.PaymentPlan | None = ...,
+        after: _plan_pb2.PaymentPlan | None = ...,
+        refused_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "payment_id", b"payment_id", "refused_codes", b"refused_codes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoutingDifference: _TypeAlias = RoutingDifference  # noqa: Y015

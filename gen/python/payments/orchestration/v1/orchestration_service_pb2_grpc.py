@@ -582,6 +582,11 @@ class MerchantConfigServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigResponse.FromString,
                 _registered_method=True)
+        self.SimulateRouting = channel.unary_unary(
+                '/payments.orchestration.v1.MerchantConfigService/SimulateRouting',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingResponse.FromString,
+                _registered_method=True)
         self.GetMerchantConfig = channel.unary_unary(
                 '/payments.orchestration.v1.MerchantConfigService/GetMerchantConfig',
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetMerchantConfigRequest.SerializeToString,
@@ -606,6 +611,16 @@ class MerchantConfigServiceServicer:
     def PutMerchantConfig(self, request, context):
         """PutMerchantConfig stores a new version, audited. A configuration that equals the current version
         changes nothing and answers with that version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateRouting(self, request, context):
+        """SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+        be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+        Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+        left out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -639,6 +654,11 @@ def add_MerchantConfigServiceServicer_to_server(servicer, server):
                     servicer.PutMerchantConfig,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigResponse.SerializeToString,
+            ),
+            'SimulateRouting': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRouting,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingResponse.SerializeToString,
             ),
             'GetMerchantConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMerchantConfig,
@@ -684,6 +704,33 @@ class MerchantConfigService:
             '/payments.orchestration.v1.MerchantConfigService/PutMerchantConfig',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.PutMerchantConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRouting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.MerchantConfigService/SimulateRouting',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.SimulateRoutingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -293,6 +293,12 @@ class MerchantConfigServiceStub:
     """PutMerchantConfig stores a new version, audited. A configuration that equals the current version
     changes nothing and answers with that version.
     """
+    SimulateRouting: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.SimulateRoutingRequest, _orchestration_service_pb2.SimulateRoutingResponse]
+    """SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+    be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+    Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+    left out.
+    """
     GetMerchantConfig: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetMerchantConfigRequest, _orchestration_service_pb2.GetMerchantConfigResponse]
     """GetMerchantConfig answers with the current version, or with the one asked for."""
     ListMerchantConfigVersions: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListMerchantConfigVersionsRequest, _orchestration_service_pb2.ListMerchantConfigVersionsResponse]
@@ -308,6 +314,12 @@ class MerchantConfigServiceAsyncStub(MerchantConfigServiceStub):
     PutMerchantConfig: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.PutMerchantConfigRequest, _orchestration_service_pb2.PutMerchantConfigResponse]  # type: ignore[assignment]
     """PutMerchantConfig stores a new version, audited. A configuration that equals the current version
     changes nothing and answers with that version.
+    """
+    SimulateRouting: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.SimulateRoutingRequest, _orchestration_service_pb2.SimulateRoutingResponse]  # type: ignore[assignment]
+    """SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+    be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+    Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+    left out.
     """
     GetMerchantConfig: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetMerchantConfigRequest, _orchestration_service_pb2.GetMerchantConfigResponse]  # type: ignore[assignment]
     """GetMerchantConfig answers with the current version, or with the one asked for."""
@@ -327,6 +339,18 @@ class MerchantConfigServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestration_service_pb2.PutMerchantConfigResponse, _abc.Awaitable[_orchestration_service_pb2.PutMerchantConfigResponse]]:
         """PutMerchantConfig stores a new version, audited. A configuration that equals the current version
         changes nothing and answers with that version.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateRouting(
+        self,
+        request: _orchestration_service_pb2.SimulateRoutingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.SimulateRoutingResponse, _abc.Awaitable[_orchestration_service_pb2.SimulateRoutingResponse]]:
+        """SimulateRouting plans the merchant's latest payments anew with a configuration that is not stored, and tells what would
+        be otherwise: nothing is stored, nothing is charged. It is checked as PutMerchantConfig checks it, and fails alike.
+        Processors' health is that of now, limits are not counted, and a payment that was refused for what it said itself is
+        left out.
         """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,7 @@ __all__ = (
     "CreatePaymentRequest",
     "CreatePaymentResponse",
     "Decision",
+    "FeeComparison",
     "GetMerchantConfigRequest",
     "GetMerchantConfigResponse",
     "GetPaymentRequest",
@@ -47,6 +48,9 @@ __all__ = (
     "RefundPaymentResponse",
     "ResolveAttemptRequest",
     "ResolveAttemptResponse",
+    "RoutingDifference",
+    "SimulateRoutingRequest",
+    "SimulateRoutingResponse",
     "ValidationIssue",
     "Verdict",
     "VoidPaymentRequest",
@@ -919,6 +923,40 @@ class Decision(CheckedMessage):
 
 
 default_message_pool.register_message("payments.orchestration.v1", "Decision", Decision)
+
+
+@dataclass(eq=False, repr=False)
+class FeeComparison(CheckedMessage):
+    """
+    FeeComparison compares fees of payments that are planned both before and after.
+    """
+
+    before: "__type__v1__.Money | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    With the processors of their plans.
+    """
+
+    after: "__type__v1__.Money | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    With those of the new plans.
+    """
+
+    payments: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    How many payments are in both sums.
+    """
+
+    unknown: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    How many are in neither, since the table has no fee for one of their steps.
+    """
+
+
+default_message_pool.register_message("payments.orchestration.v1", "FeeComparison", FeeComparison)
 
 
 @dataclass(eq=False, repr=False)
@@ -1867,6 +1905,120 @@ class ResolveAttemptResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "ResolveAttemptResponse", ResolveAttemptResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class RoutingDifference(CheckedMessage):
+    """
+    RoutingDifference is a payment that would be planned otherwise.
+    """
+
+    payment_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The payment.
+    """
+
+    before: "__plan__v1__.PaymentPlan | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    Its plan; absent where it was refused.
+    """
+
+    after: "__plan__v1__.PaymentPlan | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What its plan would be; absent where it would be refused.
+    """
+
+    refused_codes: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Codes of the findings that would refuse it.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "RoutingDifference", RoutingDifference
+)
+
+
+@dataclass(eq=False, repr=False)
+class SimulateRoutingRequest(CheckedMessage):
+    """
+    SimulateRoutingRequest carries a configuration to be tried.
+    """
+
+    config: "__config__v1__.MerchantConfig | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    The configuration.
+    """
+
+    payments_max: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many of the latest payments are planned anew; 0 means 1,000.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "SimulateRoutingRequest", SimulateRoutingRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class SimulateRoutingResponse(CheckedMessage):
+    """
+    SimulateRoutingResponse tells what would be otherwise.
+    """
+
+    looked_at: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    How many payments were looked at.
+    """
+
+    same: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    How many would be planned as they were: the same methods, amounts and processors, in the same order.
+    """
+
+    rerouted: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    How many would be planned otherwise.
+    """
+
+    newly_covered: "int" = betterproto2.field(4, betterproto2.TYPE_INT32)
+    """
+    How many were refused for the configuration of their time, and would not be.
+    """
+
+    no_longer_covered: "int" = betterproto2.field(5, betterproto2.TYPE_INT32)
+    """
+    How many were planned, and would be refused.
+    """
+
+    left_out: "int" = betterproto2.field(6, betterproto2.TYPE_INT32)
+    """
+    How many were left out: refused for what they said themselves, or for a limit.
+    """
+
+    fees: "list[FeeComparison]" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What the processors that are asked first would take by the new configuration's fees, by currency.
+    """
+
+    differences: "list[RoutingDifference]" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Payments that would be planned otherwise, the latest first; the first hundred.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "SimulateRoutingResponse", SimulateRoutingResponse
 )
 
 

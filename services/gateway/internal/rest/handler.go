@@ -199,7 +199,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		}
 	}
 	return withCORS(&facade{
-		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(), streamPaths: streamPaths(),
+		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(), streamRoutes: newStreamRoutes(),
 		slots:  make(chan struct{}, limits.InFlightMax),
 		probes: &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
 	}, limits.Origins)
@@ -231,13 +231,13 @@ func serveFixed(w http.ResponseWriter, r *http.Request, contentType string, cont
 
 // facade stands before the generated routes: limits, request ids, and the body read whole.
 type facade struct {
-	mux         *runtime.ServeMux
-	limits      Limits
-	rawPaths    map[string]int64
-	batchPaths  map[string]bool
-	streamPaths map[string]bool
-	slots       chan struct{}
-	probes      *probes
+	mux          *runtime.ServeMux
+	limits       Limits
+	rawPaths     map[string]int64
+	batchPaths   map[string]bool
+	streamRoutes streamRoutes
+	slots        chan struct{}
+	probes       *probes
 }
 
 func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -291,7 +291,7 @@ func (f *facade) route(w http.ResponseWriter, r *http.Request, verb string, body
 	r.Body = body
 	r.Header.Del("Accept") // the runtime would compare the whole header with one media type
 	r.Header.Del("Te")     // trailers say nothing that the answer does not say
-	if f.streamPaths[route] {
+	if f.streamRoutes.has(verb, r.URL.Path) {
 		events, err := chooseEvents(r, accepted)
 		if err != nil {
 			f.answer(w, r, err)

@@ -27,6 +27,7 @@ import (
 	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
+	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
 )
 
 const getChargeMethod = "/payments.billing.v1.ChargeService/GetCharge"
@@ -331,6 +332,27 @@ func tailing(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
 	}
 	<-stream.Context().Done()
 	return nil, stream.Context().Err()
+}
+
+// A stream may be of one thing, which the path names: it is a stream all the same.
+func TestAStreamOfWhatThePathNames(t *testing.T) {
+	state := &orchestrationv1.WatchPaymentResponse{Payment: &orchestrationv1.Payment{PaymentId: "pay_1"}}
+	mesh := newMesh(t, map[string]answer{
+		"/payments.orchestration.v1.PaymentService/WatchPayment": func(_ proto.Message, stream grpc.ServerStream) (proto.Message, error) {
+			if err := stream.SendHeader(metadata.Pairs("x-request-id", "r")); err != nil {
+				return nil, err
+			}
+			return state, stream.SendMsg(state)
+		},
+	})
+	answer, reader := newClient(t, mesh.address, defaults).lines("/v1/payments/pay_1:watch", "Accept", "text/event-stream")
+	body, err := io.ReadAll(reader)
+	if err != nil || answer.Header.Get("Content-Type") != "text/event-stream" || strings.Count(string(body), "data: {") != 2 {
+		t.Errorf("%v %v %s", err, answer.Header, body)
+	}
+	if got := mesh.only().request.(*orchestrationv1.WatchPaymentRequest).GetPaymentId(); got != "pay_1" {
+		t.Errorf("watched %q", got)
+	}
 }
 
 // lines reads a stream as it comes.

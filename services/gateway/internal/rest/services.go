@@ -92,6 +92,15 @@ func eachRule(visit func(protoreflect.MethodDescriptor, *annotations.HttpRule)) 
 // pathVariable is a `{charge_id}` in the path of an HTTP rule; it stands for one segment.
 var pathVariable = regexp.MustCompile(`\{[^}]*\}`)
 
+// pathsOf matches the paths of a template.
+func pathsOf(template string) *regexp.Regexp {
+	parts := pathVariable.Split(template, -1)
+	for i, part := range parts {
+		parts[i] = regexp.QuoteMeta(part)
+	}
+	return regexp.MustCompile("^" + strings.Join(parts, "[^/]+") + "$")
+}
+
 // allowedMethods are the HTTP methods that a path answers to, for the Allow header of a 405. Where a path names an action
 // (`…/{endpoint_id}:test`), they are those of the action: read as an id, `…/x:test` would be another resource's.
 func allowedMethods(path string) []string {
@@ -103,11 +112,7 @@ func allowedMethods(path string) []string {
 		method, template := methodAndPath(rule)
 		parts := pathVariable.Split(template, -1)
 		isAction := len(parts) > 1 && strings.HasPrefix(parts[len(parts)-1], ":")
-		for i, part := range parts {
-			parts[i] = regexp.QuoteMeta(part)
-		}
-		pattern := "^" + strings.Join(parts, "[^/]+") + "$"
-		if matches, err := regexp.MatchString(pattern, path); err != nil || !matches {
+		if !pathsOf(template).MatchString(path) {
 			return
 		}
 		if isAction {

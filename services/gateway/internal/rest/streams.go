@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,15 +36,28 @@ const (
 // shorten it.
 var keepAliveEvery = 15 * time.Second
 
-// streamPaths are the routes that answer with a stream.
-func streamPaths() map[string]bool {
-	paths := map[string]bool{}
+// streamRoutes are the routes that answer with a stream, as an HTTP method and the paths of a template.
+type streamRoutes []streamRoute
+
+type streamRoute struct {
+	verb  string
+	paths *regexp.Regexp
+}
+
+func newStreamRoutes() streamRoutes {
+	var routes streamRoutes
 	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
-		if verb, path := methodAndPath(rule); method.IsStreamingServer() {
-			paths[verb+" "+path] = true
+		if verb, template := methodAndPath(rule); method.IsStreamingServer() {
+			routes = append(routes, streamRoute{verb, pathsOf(template)})
 		}
 	})
-	return paths
+	return routes
+}
+
+func (s streamRoutes) has(verb, path string) bool {
+	return slices.ContainsFunc(s, func(route streamRoute) bool {
+		return route.verb == verb && route.paths.MatchString(path)
+	})
 }
 
 // chooseEvents prepares a call for Server-Sent Events when its Accept header prefers them, and tells whether it does.

@@ -21,7 +21,6 @@ from payments.type.v1 import type_pb2
 from services.cli import amounts, durations, readers
 from services.cli.columns import ColumnMapping, Places
 from services.cli.errors import EXIT_USAGE, CliError
-from services.runtime.edge.validation import violations
 from services.runtime.errors import UnknownCurrency
 from services.runtime.money import MINOR_UNITS_MAX, exponent
 
@@ -174,6 +173,9 @@ def _broken(transfer: ledger_pb2.Transfer) -> str:
     asked = ledger_pb2.Transfer()
     asked.CopyFrom(transfer)
     asked.transfer_id = transfer.transfer_id or _ANY_ID
+    # Imported here: only who reads rows waits for the rules to be loaded.
+    from services.runtime.edge.validation import violations  # noqa: PLC0415
+
     broken = violations(asked)
     if broken:
         return "; ".join(f"{each.field}: {each.description}" for each in broken[:RULES_SHOWN])

@@ -43,27 +43,36 @@ class Cutter:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         with suppress(OSError, asyncio.IncompleteReadError):
-            request = await _message(reader)
-            fault = self.fault(request)
-            self.done[fault] += 1
-            if fault is not Fault.CUT_BEFORE:
-                reply = await self._ask(request)
-                if fault is Fault.STALLED:
-                    await asyncio.sleep(self._stall_seconds)
-                kept = {Fault.REPLY_LOST: 0, Fault.HALF_REPLY: len(reply) // 2}
-                writer.write(reply[: kept.get(fault, len(reply))])
-                await writer.drain()
-        writer.close()
+            async with _closing(writer):
+                request = await _message(reader)
+                fault = self.fault(request)
+                self.done[fault] += 1
+                if fault is not Fault.CUT_BEFORE:
+                    reply = await self._ask(request)
+                    if fault is Fault.STALLED:
+                        await asyncio.sleep(self._stall_seconds)
+                    kept = {Fault.REPLY_LOST: 0, Fault.HALF_REPLY: len(reply) // 2}
+                    writer.write(reply[: kept.get(fault, len(reply))])
+                    await writer.drain()
 
     async def _ask(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         # Its answer ends the connection, so that no later call can meet a closed one.
         head, _, rest = request.partition(b"\r\n")
-        writer.write(head + b"\r\nConnection: close\r\n" + rest)
-        await writer.drain()
-        reply = await reader.read(-1)
+        async with _closing(writer):
+            writer.write(head + b"\r\nConnection: close\r\n" + rest)
+            await writer.drain()
+            return await reader.read(-1)
+
+
+@asynccontextmanager
+async def _closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a connection, and wait until that is done: what is only closing ends as a warning in another test."""
+    try:
+        yield
+    finally:
         writer.close()
-        return reply
+        await writer.wait_closed()
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

@@ -160,11 +160,15 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
     async def ListProcessors(
         self, request: service_pb.ListProcessorsRequest, context: Any
     ) -> service_pb.ListProcessorsResponse:
-        """Give the processors that a merchant may name."""
-        found = await self._processors.offered(request.merchant_id)
-        return service_pb.ListProcessorsResponse(
-            processors=map(processor_messages.processor, found)
+        """Give a page of the processors that a merchant may name."""
+        page = Page.of(request, f"processors:{request.merchant_id}", {"after": str})
+        found = await self._processors.offered(
+            request.merchant_id, after=page.after.get("after", ""), limit=page.limit
         )
+        processors, token = page.cut(
+            found, processor_messages.processor, lambda offered: {"after": offered.processor_id}
+        )
+        return service_pb.ListProcessorsResponse(processors=processors, next_page_token=token)
 
     async def GetProcessorHealth(
         self, request: service_pb.GetProcessorHealthRequest, context: Any

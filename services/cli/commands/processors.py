@@ -9,10 +9,11 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb2
 from payments.orchestration.v1 import orchestration_service_pb2_grpc
 
-from services.cli import durations
+from services.cli import durations, lists
 from services.cli.client import Client, Session
 from services.cli.output import (
     Format,
+    LimitOption,
     OutputOption,
     bold,
     enum_name,
@@ -40,18 +41,16 @@ def list_(
     merchant_id: Annotated[
         str, typer.Argument(help="a merchant, whose own are listed beside those of every merchant")
     ] = "",
+    limit: LimitOption = 0,
     output: OutputOption = Format.TABLE,
 ) -> None:
     """List the processors that a merchant's configuration may name, and what each can do."""
     with Client(Session.find()) as client:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
         request = service_pb2.ListProcessorsRequest(merchant_id=merchant_id)
-        response = client.call(stub.ListProcessors, request)
-    if output is Format.JSON:
-        print_json(response)
-        return
-    columns = ("processor", "adapter", "whose", *(title for _, title in _ABILITIES))
-    print_table("", columns, map(_row, response.processors))
+        found = lists.pages(client, stub.ListProcessors, request, "processors")
+        columns = ("processor", "adapter", "whose", *(title for _, title in _ABILITIES))
+        lists.show(output, "processors", found, columns, _row, limit=limit)
 
 
 @processors.command("health")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,10 +63,13 @@ class ProcessorList:
         self._database = database
         self._adapters = adapters
 
-    async def offered(self, merchant_id: str) -> list[Offered]:
-        """Return the processors that a merchant's current configuration may name, by id.
+    async def offered(self, merchant_id: str, *, after: str, limit: int) -> list[Offered]:
+        """Return processors that a merchant's current configuration may name, by id.
 
-        Without a merchant those of every merchant.
+        Args:
+            merchant_id: whose; empty for those of every merchant alone.
+            after: only those whose id comes behind it.
+            limit: most of them.
 
         Raises:
             NotFound: the merchant has no configuration.
@@ -83,7 +87,8 @@ class ProcessorList:
                 )
                 for each in stored[0].config.processors
             ]
-        return sorted(found, key=lambda each: each.processor_id)
+        behind = (each for each in found if each.processor_id > after)
+        return heapq.nsmallest(limit, behind, key=lambda each: each.processor_id)
 
     async def fared(self, processor_id: str, window: timedelta) -> Fared:
         """Return how a processor has fared. Raises NotFound: nobody may name it, and nobody has tried it."""

@@ -50,6 +50,27 @@ async def test_processors_are_those_of_everybody_and_the_merchants_own(bench: Be
     assert keyed.replay_key and keyed.key_ttl.ToTimedelta() > timedelta(0)
 
 
+async def test_processors_are_read_page_by_page(bench: Bench) -> None:
+    await bench.configure(CARD, processors=[OWN])
+    whole = await bench.payments.ListProcessors(
+        service_pb.ListProcessorsRequest(merchant_id="acme")
+    )
+    assert not whole.next_page_token
+    request = service_pb.ListProcessorsRequest(merchant_id="acme", page_size=3)
+    read: list[pb.Processor] = []
+    pages = 0
+    while True:
+        page = await bench.payments.ListProcessors(request)
+        read, pages = [*read, *page.processors], pages + 1
+        if not page.next_page_token:
+            break
+        assert len(page.processors) == 3
+        request.page_token = page.next_page_token
+    assert read == list(whole.processors) and pages == -(-len(read) // 3)
+    elsewhere = service_pb.ListProcessorsRequest(page_token=request.page_token)
+    assert await refusal(bench.payments.ListProcessors(elsewhere)) == "INVALID_PAGE_TOKEN"
+
+
 async def test_health_counts_what_processors_are_to_blame_for(bench: Bench) -> None:
     await bench.configure(CARD)
     assert (await health(bench, "sandbox-card")).attempts == 0

@@ -206,11 +206,24 @@ class PaymentService:
     def list_processors(
         self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
     ) -> orchestration_v1.ListProcessorsResponse:
-        """ListProcessors answers with the processors that a merchant's current configuration may name,
-        by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant without a
-        configuration.
+        """ListProcessors answers with a page of the processors that a merchant's current configuration
+        may name, by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant
+        without a configuration.
         """
         return self._caller.unary(_LIST_PROCESSORS, request, timeout)
+
+    def all_processors(
+        self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
+    ) -> Iterator[orchestration_v1.Processor]:
+        """Yield the processors of all pages of list_processors, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: orchestration_v1.ListProcessorsRequest) -> orchestration_v1.ListProcessorsResponse:
+            return self.list_processors(asked, timeout=timeout)
+
+        return items(page, request, "processors", BY_TOKEN)
 
     def get_processor_health(
         self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None
@@ -337,11 +350,24 @@ class AsyncPaymentService:
     async def list_processors(
         self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
     ) -> orchestration_v1.ListProcessorsResponse:
-        """ListProcessors answers with the processors that a merchant's current configuration may name,
-        by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant without a
-        configuration.
+        """ListProcessors answers with a page of the processors that a merchant's current configuration
+        may name, by processor_id: those of every merchant, and its own. NOT_FOUND for a merchant
+        without a configuration.
         """
         return await self._caller.unary(_LIST_PROCESSORS, request, timeout)
+
+    def all_processors(
+        self, request: orchestration_v1.ListProcessorsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[orchestration_v1.Processor]:
+        """Yield the processors of all pages of list_processors, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: orchestration_v1.ListProcessorsRequest) -> orchestration_v1.ListProcessorsResponse:
+            return await self.list_processors(asked, timeout=timeout)
+
+        return items_async(page, request, "processors", BY_TOKEN)
 
     async def get_processor_health(
         self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None

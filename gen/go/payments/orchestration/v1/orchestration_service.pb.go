@@ -1526,7 +1526,11 @@ func (x *ListMerchantConfigsResponse) GetNextPageToken() string {
 type ListProcessorsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Merchant; empty for the processors of every merchant alone.
-	MerchantId    string `protobuf:"bytes,1,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	MerchantId string `protobuf:"bytes,1,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	// Most processors in one answer; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where the page before ended; empty for the first page.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1568,11 +1572,27 @@ func (x *ListProcessorsRequest) GetMerchantId() string {
 	return ""
 }
 
-// ListProcessorsResponse holds all of them.
+func (x *ListProcessorsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListProcessorsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListProcessorsResponse is one page of processors.
 type ListProcessorsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The processors, by processor_id.
-	Processors    []*Processor `protobuf:"bytes,1,rep,name=processors,proto3" json:"processors,omitempty"`
+	Processors []*Processor `protobuf:"bytes,1,rep,name=processors,proto3" json:"processors,omitempty"`
+	// Asks for the next page; empty when this was the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1612,6 +1632,13 @@ func (x *ListProcessorsResponse) GetProcessors() []*Processor {
 		return x.Processors
 	}
 	return nil
+}
+
+func (x *ListProcessorsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // GetProcessorHealthRequest names a processor.
@@ -2237,14 +2264,19 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x83\x01\n" +
 	"\x1bListMerchantConfigsResponse\x12<\n" +
 	"\aconfigs\x18\x01 \x03(\v2\".payments.config.v1.MerchantConfigR\aconfigs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xaa\x01\n" +
 	"\x15ListProcessorsRequest\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
-	"merchantId\"^\n" +
+	"merchantId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\tpageToken\"\x86\x01\n" +
 	"\x16ListProcessorsResponse\x12D\n" +
 	"\n" +
 	"processors\x18\x01 \x03(\v2$.payments.orchestration.v1.ProcessorR\n" +
-	"processors\"\xa6\x01\n" +
+	"processors\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x01\n" +
 	"\x19GetProcessorHealthRequest\x12D\n" +
 	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12C\n" +
 	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +

@@ -80,7 +80,7 @@ type PaymentServiceClient interface {
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(ctx context.Context, in *ListPaymentsRequest, opts ...grpc.CallOption) (*ListPaymentsResponse, error)
-	// ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+	// ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
 	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
 	ListProcessors(ctx context.Context, in *ListProcessorsRequest, opts ...grpc.CallOption) (*ListProcessorsResponse, error)
 	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
@@ -263,7 +263,7 @@ type PaymentServiceServer interface {
 	// ListPayments answers with payments, the newest first. NOT_FOUND for a merchant that has neither a configuration nor
 	// a payment.
 	ListPayments(context.Context, *ListPaymentsRequest) (*ListPaymentsResponse, error)
-	// ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+	// ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
 	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
 	ListProcessors(context.Context, *ListProcessorsRequest) (*ListProcessorsResponse, error)
 	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit

@@ -755,16 +755,24 @@ class ListProcessorsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """Merchant; empty for the processors of every merchant alone."""
+    page_size: _builtins.int
+    """Most processors in one answer; 0 means 100."""
+    page_token: _builtins.str
+    """Where the page before ended; empty for the first page."""
     def __init__(
         self,
         *,
         merchant_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_id", b"merchant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_id", b"merchant_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,11 +780,14 @@ Global___ListProcessorsRequest: _TypeAlias = ListProcessorsRequest  # noqa: Y015
 
 @_typing.final
 class ListProcessorsResponse(_message.Message):
-    """ListProcessorsResponse holds all of them."""
+    """ListProcessorsResponse is one page of processors."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROCESSORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty when this was the last."""
     @_builtins.property
     def processors(self) -> _containers.RepeatedCompositeFieldContainer[_orchestration_pb2.Processor]:
         """The processors, by processor_id."""
@@ -785,10 +796,11 @@ class ListProcessorsResponse(_message.Message):
         self,
         *,
         processors: _abc.Iterable[_orchestration_pb2.Processor] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["processors", b"processors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "processors", b"processors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -184,7 +184,7 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProcessors(self, request, context):
-        """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+        """ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
         every merchant, and its own. NOT_FOUND for a merchant without a configuration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -83,7 +83,7 @@ class PaymentServiceStub:
     a payment.
     """
     ListProcessors: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListProcessorsRequest, _orchestration_service_pb2.ListProcessorsResponse]
-    """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+    """ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
     every merchant, and its own. NOT_FOUND for a merchant without a configuration.
     """
     GetProcessorHealth: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]
@@ -146,7 +146,7 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     a payment.
     """
     ListProcessors: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ListProcessorsRequest, _orchestration_service_pb2.ListProcessorsResponse]  # type: ignore[assignment]
-    """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+    """ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
     every merchant, and its own. NOT_FOUND for a merchant without a configuration.
     """
     GetProcessorHealth: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]  # type: ignore[assignment]
@@ -266,7 +266,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestration_service_pb2.ListProcessorsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.ListProcessorsResponse, _abc.Awaitable[_orchestration_service_pb2.ListProcessorsResponse]]:
-        """ListProcessors answers with the processors that a merchant's current configuration may name, by processor_id: those of
+        """ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
         every merchant, and its own. NOT_FOUND for a merchant without a configuration.
         """
 

@@ -1310,6 +1310,16 @@ class ListProcessorsRequest(CheckedMessage):
     Merchant; empty for the processors of every merchant alone.
     """
 
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Most processors in one answer; 0 means 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where the page before ended; empty for the first page.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "ListProcessorsRequest", ListProcessorsRequest
@@ -1319,12 +1329,17 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListProcessorsResponse(CheckedMessage):
     """
-    ListProcessorsResponse holds all of them.
+    ListProcessorsResponse is one page of processors.
     """
 
     processors: "list[Processor]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     The processors, by processor_id.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty when this was the last.
     """
 
 

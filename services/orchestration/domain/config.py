@@ -34,6 +34,13 @@ class Capture(StrEnum):
     MANUAL = "MANUAL"
 
 
+class Split(StrEnum):
+    """How a payment of several steps is carried out; the names of the proto."""
+
+    AUTHORIZE_FIRST = "AUTHORIZE_FIRST"
+    CHARGE_IN_TURN = "CHARGE_IN_TURN"
+
+
 class UnknownProcessor(DomainError):
     """A configuration names a processor that this mesh has no adapter for."""
 
@@ -117,6 +124,7 @@ class MerchantConfig:
         processors: the merchant's own, beside those of every merchant.
         routing: which payments go through which processors.
         limits: what is refused before a processor is asked.
+        split: how payments of several steps are carried out that are taken at once.
     """
 
     merchant_id: str
@@ -129,6 +137,7 @@ class MerchantConfig:
     processors: tuple[ProcessorConfig, ...] = ()
     routing: Routing = field(default_factory=Routing)
     limits: tuple[Limit, ...] = ()
+    split: Split = Split.AUTHORIZE_FIRST
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""

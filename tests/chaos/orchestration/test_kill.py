@@ -60,7 +60,9 @@ class Shop:
         self._payments: Any = PaymentServiceStub(channel)
         self._configs: Any = MerchantConfigServiceStub(channel)
 
-    async def configure(self, split: config_pb2.Split = config_pb2.SPLIT_CHARGE_IN_TURN) -> None:
+    async def configure(
+        self, split: config_pb2.Split.ValueType = config_pb2.SPLIT_CHARGE_IN_TURN
+    ) -> None:
         """Wallet up to 10.00, then card with a first processor that is down, then bank debit."""
         config = config_pb2.MerchantConfig(merchant_id="acme")
         wallet = config.methods.add(method="wallet", processor_id="sandbox-wallet")
@@ -131,7 +133,7 @@ async def die(
     tenant: str,
     point: str,
     request: service_pb.CreatePaymentRequest,
-    split: config_pb2.Split = config_pb2.SPLIT_CHARGE_IN_TURN,
+    split: config_pb2.Split.ValueType = config_pb2.SPLIT_CHARGE_IN_TURN,
 ) -> None:
     """Let the service kill itself while it works on the payment."""
     with service(urls, "services.orchestration", crashpoint=point) as (address, process):

@@ -79,8 +79,6 @@ def test_a_configuration_of_processors_is_refused_by_field() -> None:
     assert faults(ProcessorConfig("s", "adyen")) == ["processors[0].adapter"]
     pasted = ProcessorConfig("s", "stripe", settings=(("key", SECRET),))
     assert faults(pasted) == ["processors[0].settings[key]"]
-    card = ProcessorConfig("s", "stripe", settings=(("key", "4111 1111 1111 1111"),))
-    assert faults(card) == ["processors[0].settings[key]"]
 
 
 @pytest.mark.parametrize(

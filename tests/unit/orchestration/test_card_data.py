@@ -265,9 +265,14 @@ def test_configurations_hold_none() -> None:
     assert CARD not in told
 
 
-def own(*texts: str, **settings: str) -> dict[str, Any]:
+def own(
+    processor_id: str, adapter: str, base_url: str = "", credential_ref: str = "", **settings: str
+) -> dict[str, Any]:
     """A configuration with a processor of its own."""
-    return {"processors": (ProcessorConfig(*texts, settings=tuple(settings.items())),)}
+    named = tuple(settings.items())
+    return {
+        "processors": (ProcessorConfig(processor_id, adapter, base_url, credential_ref, named),)
+    }
 
 
 def ruled(**parts: Any) -> dict[str, Any]:

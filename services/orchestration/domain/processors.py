@@ -145,9 +145,10 @@ def texts(path: str, config: ProcessorConfig) -> Iterator[tuple[str, str]]:
 
 def _check_texts(path: str, config: ProcessorConfig) -> list[FieldViolation]:
     pasted = {f"{path}.base_url": config.base_url, f"{path}.processor_id": config.processor_id}
+    pasted[f"{path}.credential_ref"] = config.credential_ref
     pasted |= {f"{path}.settings[{name}]": value for name, value in config.settings}
     return [
-        FieldViolation(place, "looks like a secret: name it by credential_ref instead")
+        FieldViolation(place, "looks like a secret: credential_ref is to name it, and nothing else")
         for place, text in pasted.items()
         if text.lower().startswith(_SECRET_PREFIXES)
     ]

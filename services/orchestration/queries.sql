@@ -31,10 +31,10 @@ UPDATE orchestration.payment AS p
 RETURNING epoch;
 
 -- @insert_steps
-INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token)
-SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token
+INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token, holds)
+SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token, s.holds
   FROM jsonb_to_recordset(%(steps)s::jsonb)
-       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text);
+       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text, holds boolean);
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
@@ -46,7 +46,7 @@ SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.or
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = ANY(%(payment_ids)s);
 
 -- @load_steps
-SELECT payment_id, method, amount_minor, processors, token FROM orchestration.step
+SELECT payment_id, method, amount_minor, processors, token, holds FROM orchestration.step
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY step_index;
 
 -- @load_attempts
@@ -294,15 +294,23 @@ DELETE FROM orchestration.velocity AS v
    AND v.subject = over.subject AND v.slot_s = over.slot_s AND v.slot_at = over.slot_at AND v.currency = over.currency;
 
 -- @recent_attempts
--- The last attempts of processors to take an amount, the newest first.
+-- The last attempts of processors to take an amount, the newest first: those that ended, of which the last few count, and
+-- the last one that is under way. However many are, they hide no fault.
 SELECT p.processor_id, x.status, x.created_at
   FROM unnest(%(processors)s::text[]) AS p (processor_id),
        LATERAL (
-         SELECT a.status, a.created_at
-           FROM orchestration.attempt AS a
-          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
-            AND a.operation IN ('CHARGE', 'AUTHORIZE')
-          ORDER BY a.created_at DESC LIMIT %(recent_max)s) AS x
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE')
+             AND a.status NOT IN ('CREATED', 'SENT', 'PENDING', 'VOIDED_UNSENT')
+           ORDER BY a.created_at DESC LIMIT %(recent_max)s)
+         UNION ALL
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(tried_since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE') AND a.status IN ('CREATED', 'SENT', 'PENDING')
+           ORDER BY a.created_at DESC LIMIT 1)) AS x
  ORDER BY p.processor_id, x.created_at DESC;
 
 -- @processor_health

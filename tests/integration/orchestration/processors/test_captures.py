@@ -5,6 +5,7 @@ The peer is one of our own: localstripe knows no such captures, and no keys.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -88,7 +89,7 @@ async def captures(ground: Ground, caller: None) -> AsyncIterator[tuple[Subject,
     await site.start()
     port = runner.addresses[0][1]
     processor = ground.build(CONFIG, f"http://127.0.0.1:{port}")
-    yield Subject(processor, ground.runtime.clock.now, "pm_card_visa", "", lambda: {}), peer  # type: ignore[arg-type] # its books are its intents
+    yield Subject(processor, ground.runtime.clock.now, "pm_card_visa", "", Counter), peer
     await runner.cleanup()
 
 

@@ -256,6 +256,8 @@ class Scenario:
             processor_id="sandbox-card-down",
             fallback_processor_ids=["sandbox-card"],
         )
+        # So that a charge is given back when a later step is refused.
+        config.split = config_pb2.SPLIT_CHARGE_IN_TURN
         # A payment that was left half-way is taken up when the call that it waited for must have ended.
         config.timeouts.call_timeout.FromMilliseconds(1000)
         put = orchestration_service_pb2.PutMerchantConfigRequest(

@@ -229,12 +229,17 @@ def _check_routing(routing: Routing, known: Collection[str]) -> Iterator[FieldVi
     """Yield what is wrong with single parts of the routing. Raises UnknownProcessor, UnknownCurrency."""
     regions = [name for name, _ in routing.regions]
     for index, name in enumerate(regions):
-        if name in regions[:index]:
+        if holds_card_number(name):
+            yield FieldViolation(f"config.regions[{index}].name", "must not hold a card number")
+        elif name in regions[:index]:
             yield FieldViolation(f"config.regions[{index}].name", f"{name} is listed twice")
     names = [rule.name for rule in routing.rules]
     for index, rule in enumerate(routing.rules):
         path = f"config.rules[{index}]"
-        if rule.name in names[:index]:
+        if holds_card_number(rule.name):
+            # Names are shown with every plan.
+            yield FieldViolation(f"{path}.name", "must not hold a card number")
+        elif rule.name in names[:index]:
             yield FieldViolation(f"{path}.name", f"{rule.name} is listed twice")
         yield from _faults_of_condition(f"{path}.when", rule.when, regions)
         _check_processors(path, rule.methods[0], rule.processors, known)
@@ -272,7 +277,9 @@ def _faults_of_limits(limits: Sequence[Limit]) -> Iterator[FieldViolation]:
     names = [limit.name for limit in limits]
     for index, limit in enumerate(limits):
         path = f"config.limits[{index}]"
-        if limit.name in names[:index]:
+        if holds_card_number(limit.name):
+            yield FieldViolation(f"{path}.name", "must not hold a card number")
+        elif limit.name in names[:index]:
             yield FieldViolation(f"{path}.name", f"{limit.name} is listed twice")
         if limit.amount_max is not None:
             exponent(limit.amount_max.currency_code)

@@ -133,6 +133,7 @@ def check(
 
 def _check_texts(path: str, config: ProcessorConfig) -> list[FieldViolation]:
     texts = {f"{path}.base_url": config.base_url, f"{path}.processor_id": config.processor_id}
+    texts[f"{path}.credential_ref"] = config.credential_ref
     texts |= {f"{path}.settings[{name}]": value for name, value in config.settings}
     faults = [
         FieldViolation(place, "must not hold a card number")
@@ -140,7 +141,7 @@ def _check_texts(path: str, config: ProcessorConfig) -> list[FieldViolation]:
         if holds_card_number(text)
     ]
     return faults + [
-        FieldViolation(place, "looks like a secret: name it by credential_ref instead")
+        FieldViolation(place, "looks like a secret: credential_ref is to name it, and nothing else")
         for place, text in texts.items()
         if text.lower().startswith(_SECRET_PREFIXES)
     ]

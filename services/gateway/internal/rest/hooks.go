@@ -23,8 +23,6 @@ func takeHookKey(r *http.Request) error {
 	if err != nil {
 		return invalid("query", "it is malformed: separate parameters with &, and percent-encode other special characters")
 	}
-	// It is no request of this API's own form: a key of theirs is theirs.
-	r.Header.Del(idempotencyKeyHeader)
 	keys := query[contract.HookKeyParameter]
 	if len(keys) == 0 {
 		return nil

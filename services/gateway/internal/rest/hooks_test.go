@@ -20,8 +20,7 @@ func TestWebhooksTravelWithTheirHeadersAndTheKeyOfTheirAddress(t *testing.T) {
 	mesh := newMesh(t, map[string]answer{webhookMethod: answerWebhooks})
 	body := "{\"id\":  \"evt_1\"}\n"
 	newClient(t, mesh.address, defaults).do("POST", "/v1/processors/stripe/webhooks?key=tm_1", body,
-		"Stripe-Signature", "t=1,v1=ab", "Content-Type", "application/json; charset=utf-8", "Cookie", "a=b",
-		"Idempotency-Key", "theirs").want(200)
+		"Stripe-Signature", "t=1,v1=ab", "Content-Type", "application/json; charset=utf-8", "Cookie", "a=b").want(200)
 	seen := mesh.only()
 	request := seen.request.(*orchestrationv1.ReceiveWebhookRequest)
 	if request.GetProcessorId() != "stripe" || string(request.GetRawRequest()) != body {
@@ -31,7 +30,7 @@ func TestWebhooksTravelWithTheirHeadersAndTheKeyOfTheirAddress(t *testing.T) {
 	if headers["stripe-signature"] != "t=1,v1=ab" || headers["content-type"] != "application/json; charset=utf-8" {
 		t.Errorf("%v", headers)
 	}
-	for _, name := range []string{"authorization", "cookie", "idempotency-key"} {
+	for _, name := range []string{"authorization", "cookie"} {
 		if _, there := headers[name]; there {
 			t.Errorf("%s was handed on", name)
 		}

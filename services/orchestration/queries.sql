@@ -31,10 +31,10 @@ UPDATE orchestration.payment AS p
 RETURNING epoch;
 
 -- @insert_steps
-INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token)
-SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token
+INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token, holds)
+SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token, s.holds
   FROM jsonb_to_recordset(%(steps)s::jsonb)
-       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text);
+       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text, holds boolean);
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
@@ -46,7 +46,7 @@ SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.or
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = ANY(%(payment_ids)s);
 
 -- @load_steps
-SELECT payment_id, method, amount_minor, processors, token FROM orchestration.step
+SELECT payment_id, method, amount_minor, processors, token, holds FROM orchestration.step
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY step_index;
 
 -- @load_attempts

@@ -149,7 +149,7 @@ class Engine:
     async def _take(self, lease: Claim, payment: Payment, action: Take) -> Payment:
         progress = payment.work
         attempt = self._new_attempt(
-            Operation.AUTHORIZE if progress.holds else Operation.CHARGE,
+            progress.begins_with(action.step_index),
             action.step_index,
             len(progress.taking(action.step_index)) + 1,
             action.processor_id,

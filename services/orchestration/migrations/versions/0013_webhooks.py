@@ -7,7 +7,7 @@ from alembic import op
 from services.runtime.postgres import schema
 
 revision = "0013"
-down_revision = "0012"
+down_revision = "0018"
 
 _EVENT = """
 CREATE TABLE orchestration.processor_event (

@@ -21,7 +21,7 @@ from services.orchestration.ports import Order, Unknown, Verdict
 from services.runtime.context import CallContext, acting
 from services.runtime.errors import NotFound
 
-from .conftest import CARD, WALLET, Bench, reason, status, step_statuses
+from .conftest import CARD, IN_TURN, WALLET, Bench, reason, status, step_statuses
 
 TOTAL = 5684
 MUTE = {"method": "card", "processor_id": "sandbox-card-mute"}
@@ -266,7 +266,8 @@ async def test_a_late_success_goes_back_by_itself(bench: Bench) -> None:
 
 
 async def test_a_word_ends_a_payment_whose_outcome_is_unknown(bench: Bench) -> None:
-    await bench.configure({**MUTE, "max_amount": WALLET["max_amount"]}, {**CARD, "method": "bank"})
+    capped = {**MUTE, "max_amount": WALLET["max_amount"]}
+    await bench.configure(capped, {**CARD, "method": "bank"}, **IN_TURN)
     methods = [{"method": "card", "token": "tok_timeout"}, {"method": "bank"}]
     payment = await bench.pay(payment_methods=methods)
     assert (status(payment), step_statuses(payment)) == ("RESOLVING", ["UNKNOWN"])

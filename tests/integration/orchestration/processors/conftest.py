@@ -32,7 +32,11 @@ from tests.support.mesh.serving import running
 from tests.support.peers.cutter import Cutter, Fault, cutting
 from tests.support.peers.localstripe import KEY, LocalStripe, localstripe
 
-STRIPE_SETTINGS = {"idempotency_keys": "false", "created_filter": "false"}
+STRIPE_SETTINGS = {
+    "automatic_methods": "false",
+    "created_filter": "false",
+    "idempotency_keys": "false",
+}
 
 
 @dataclass

@@ -25,8 +25,8 @@ CONFIG = ProcessorConfig("stripe", "stripe", settings=(("multicapture", "true"),
 
 @dataclass
 class Peer:
-    """An account with methods that lead the payer away. Its PaymentIntents may be captured several times, and its keys give
-    the first answer again.
+    """An account with methods that lead the payer away. Its PaymentIntents may be captured several times, and its keys
+    give the first answer again.
 
     Attributes:
         loses: the next answer never arrives.

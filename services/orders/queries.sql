@@ -38,7 +38,7 @@ VALUES (%(tenant_id)s, %(external_action_id)s, %(now)s, %(correlation_id)s, %(ca
 SELECT a.*, p.posting_id FROM orders.external_action AS a
   JOIN orders.posting AS p USING (tenant_id, external_action_id)
  WHERE a.tenant_id = %(tenant_id)s AND a.order_id = %(order_id)s AND a.check_number = %(check_number)s
-   AND a.check_number <> '';
+   AND a.check_number <> '' AND a.action = 'payment.received';
 
 -- @read_action
 SELECT a.*, p.posting_id FROM orders.external_action AS a

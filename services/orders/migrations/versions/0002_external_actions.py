@@ -65,7 +65,8 @@ _INDEXES = (
     "CREATE UNIQUE INDEX external_action_by_provider_ref"
     " ON orders.external_action (tenant_id, order_id, provider_ref, action)",
     "CREATE UNIQUE INDEX external_action_by_check"
-    " ON orders.external_action (tenant_id, order_id, check_number) WHERE check_number <> ''",
+    " ON orders.external_action (tenant_id, order_id, check_number)"
+    " WHERE check_number <> '' AND action = 'payment.received'",
     "CREATE INDEX posting_due ON orders.posting (due_at) WHERE due_at IS NOT NULL",
 )
 _IN_USE = sa.text("SELECT EXISTS (SELECT FROM orders.external_action)")

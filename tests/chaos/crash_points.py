@@ -38,6 +38,7 @@ ELSEWHERE = (
     "orchestration.booking.put_off",
     "orchestration.resolve",
     "orders.put_off",
+    "orchestration.webhook",
     "settlement.put_off",
     "spool",
     "timers.fire",

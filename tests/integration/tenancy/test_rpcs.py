@@ -686,8 +686,8 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, and what its
-        # recipe moved there and back.
+        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, and what
+        # its recipe moved there and back.
         assert dollars.debits.minor_units == own.total_minor * 339 // 100 + 2 * own.uses
         name = "ledger.v1.LedgerService.GetBalance"
         shared = ledger_service_pb2.GetBalanceResponse.FromString(

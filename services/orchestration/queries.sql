@@ -31,10 +31,10 @@ UPDATE orchestration.payment AS p
 RETURNING epoch;
 
 -- @insert_steps
-INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token)
-SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token
+INSERT INTO orchestration.step (tenant_id, payment_id, step_index, method, amount_minor, processors, token, holds)
+SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.processors, s.token, s.holds
   FROM jsonb_to_recordset(%(steps)s::jsonb)
-       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text);
+       AS s (step_index integer, method text, amount_minor bigint, processors text[], token text, holds boolean);
 
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
@@ -46,7 +46,7 @@ SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.or
  WHERE p.tenant_id = %(tenant_id)s AND p.payment_id = ANY(%(payment_ids)s);
 
 -- @load_steps
-SELECT payment_id, method, amount_minor, processors, token FROM orchestration.step
+SELECT payment_id, method, amount_minor, processors, token, holds FROM orchestration.step
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY step_index;
 
 -- @load_attempts
@@ -294,15 +294,23 @@ DELETE FROM orchestration.velocity AS v
    AND v.subject = over.subject AND v.slot_s = over.slot_s AND v.slot_at = over.slot_at AND v.currency = over.currency;
 
 -- @recent_attempts
--- The last attempts of processors to take an amount, the newest first.
+-- The last attempts of processors to take an amount, the newest first: those that ended, of which the last few count, and
+-- the last one that is under way. However many are, they hide no fault.
 SELECT p.processor_id, x.status, x.created_at
   FROM unnest(%(processors)s::text[]) AS p (processor_id),
        LATERAL (
-         SELECT a.status, a.created_at
-           FROM orchestration.attempt AS a
-          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
-            AND a.operation IN ('CHARGE', 'AUTHORIZE')
-          ORDER BY a.created_at DESC LIMIT %(recent_max)s) AS x
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE')
+             AND a.status NOT IN ('CREATED', 'SENT', 'PENDING', 'VOIDED_UNSENT')
+           ORDER BY a.created_at DESC LIMIT %(recent_max)s)
+         UNION ALL
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(tried_since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE') AND a.status IN ('CREATED', 'SENT', 'PENDING')
+           ORDER BY a.created_at DESC LIMIT 1)) AS x
  ORDER BY p.processor_id, x.created_at DESC;
 
 -- @processor_health
@@ -330,3 +338,35 @@ SELECT EXISTS (SELECT FROM orchestration.attempt AS a
                 WHERE c.tenant_id = %(tenant_id)s
                   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text)))
     AS is_known;
+
+-- @processors_named
+-- The newest of each credential: which of them signed is found out by the signature.
+SELECT DISTINCT ON (p.processor ->> 'credential_ref', p.processor ->> 'adapter') p.processor
+  FROM orchestration.merchant_config AS c, jsonb_array_elements(c.processors) AS p (processor)
+ WHERE c.tenant_id = %(tenant_id)s
+   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text))
+   AND p.processor ->> 'processor_id' = %(processor_id)s
+ ORDER BY p.processor ->> 'credential_ref', p.processor ->> 'adapter', c.created_at DESC
+ LIMIT %(limit)s;
+
+-- @find_processor_event
+SELECT attempt_id FROM orchestration.processor_event
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND event_id = %(event_id)s;
+
+-- @insert_processor_event
+-- Finds no row when another call has stored it.
+INSERT INTO orchestration.processor_event (tenant_id, processor_id, event_id, attempt_id, received_at)
+VALUES (%(tenant_id)s, %(processor_id)s, %(event_id)s, %(attempt_id)s, %(now)s)
+ON CONFLICT DO NOTHING
+RETURNING event_id;
+
+-- @forget_processor_events
+-- Each that is stored removes more than it adds, so what is over does not pile up.
+DELETE FROM orchestration.processor_event AS e
+ USING (SELECT o.processor_id, o.event_id FROM orchestration.processor_event AS o
+         WHERE o.tenant_id = %(tenant_id)s AND o.received_at < %(before)s
+         ORDER BY o.received_at LIMIT 50 FOR UPDATE SKIP LOCKED) AS over
+ WHERE e.tenant_id = %(tenant_id)s AND e.processor_id = over.processor_id AND e.event_id = over.event_id;
+
+-- @payment_of_attempt
+SELECT payment_id FROM orchestration.attempt WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;

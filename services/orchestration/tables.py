@@ -22,6 +22,7 @@ MERCHANT_CONFIG = sa.Table(
     sa.Column("processors", JSONB),
     sa.Column("routing", JSONB),
     sa.Column("limits", JSONB),
+    sa.Column("split", sa.Text),
     sa.Column("created_at", _TIME),
     sa.Column("created_by", sa.Text),
 )

@@ -131,6 +131,11 @@ class Attempt:
         return RULES[self.operation].takes
 
     @property
+    def collects(self) -> bool:
+        """True for what brings or holds money, and false for what gives it back or lets it go."""
+        return self.operation in UNDONE_BY
+
+    @property
     def done(self) -> bool:
         """True when the processor did what it was asked for."""
         return self.status is AttemptStatus.SUCCEEDED
@@ -189,7 +194,8 @@ class Progress:
         status: as stored.
         steps: of the plan.
         attempts: all of them, in the order in which they were created.
-        holds: true when the steps are authorised, to be captured on instruction.
+        holds: true when the steps are authorised, to be captured on instruction. Without it each step says itself
+            whether it is authorised first, and captured once all of them are taken.
         instructions: in the order in which they came.
     """
 
@@ -245,8 +251,8 @@ class Progress:
         return any(a.is_late for a in self.attempts if a.attempt_id == attempt.parent_id)
 
     def back(self) -> list[Attempt]:
-        """Return what followed a success, whatever became of it."""
-        return [a for a in self.attempts if not a.takes and not self.undoes(a)]
+        """Return what was asked to give back or let go a success, whatever became of it."""
+        return [a for a in self.attempts if not a.collects and not self.undoes(a)]
 
     def manual(self) -> list[Attempt]:
         """Return the attempts whose outcome somebody has to find out."""
@@ -277,6 +283,11 @@ class Progress:
     def kept(self) -> list[Attempt]:
         """Return those of which not all was given back."""
         return [a for a in self.taken() if self.kept_of(a) > 0]
+
+    def begins_with(self, step_index: int) -> Operation:
+        """Return what a step's processor is asked for first."""
+        held = self.holds or self.steps[step_index].holds
+        return Operation.AUTHORIZE if held else Operation.CHARGE
 
     def taking(self, step_index: int) -> list[Attempt]:
         """Return the attempts to charge or authorise a step."""
@@ -362,7 +373,7 @@ def _own(progress: Progress) -> Action:
     if progress.status in OPEN_TO_INSTRUCTIONS:
         return Rest() if progress.manual() else _instructed(progress)
     # Never another processor while the first may have taken it.
-    if progress.status in AT_REST or any(a.takes for a in progress.manual()):
+    if progress.status in AT_REST or any(a.collects for a in progress.manual()):
         return Rest()
     action = _carry_on(progress)
     return Rest() if isinstance(action, Finish) and progress.manual() else action
@@ -377,7 +388,12 @@ def _carry_on(progress: Progress) -> Action:
         if processor_id is not None:
             return Take(index, processor_id)
         return _give_up(progress)
-    return Finish(PaymentStatus.AUTHORIZED if progress.holds else PaymentStatus.SUCCEEDED)
+    if progress.holds:
+        return Finish(PaymentStatus.AUTHORIZED)
+    held = _held(progress)
+    if any(_not_captured(progress, each) for each in held):
+        return _give_up(progress)
+    return _collect(progress, held) or Finish(PaymentStatus.SUCCEEDED)
 
 
 def next_processor(step: Step, taking: list[Attempt], attempts_max: int) -> str | None:
@@ -405,17 +421,17 @@ def status_of(progress: Progress) -> PaymentStatus:
     if progress.status in AT_REST:
         return progress.status
     action = decide(progress)
-    if isinstance(action, Verify) and action.attempt.takes:
-        return PaymentStatus.RESOLVING
-    if any(a.takes for a in progress.manual()):
+    asked_after = [action.attempt] if isinstance(action, Verify) else []
+    if any(a.collects for a in (*asked_after, *progress.manual())):
         return PaymentStatus.RESOLVING
     if _is_about_late(progress, action):
         action = _own(progress)
     back = progress.back()
+    captures = isinstance(action, Follow) and action.operation is Operation.CAPTURE
     waits = isinstance(action, Rest) or (isinstance(action, Follow) and action.not_before)
     if waits and any(a.status is AttemptStatus.DECLINED or a.is_manual for a in back):
         return PaymentStatus.COMPENSATION_STUCK
-    if back or isinstance(action, Follow | Rest):
+    if not captures and (back or isinstance(action, Follow | Rest)):
         return PaymentStatus.COMPENSATING
     return PaymentStatus.PENDING
 
@@ -457,8 +473,8 @@ def next_question(verify_count: int, now: datetime) -> datetime:
 
 
 def last_failure(progress: Progress) -> Attempt | None:
-    """Return the attempt to take a step's amount that failed last: the reason why a payment failed."""
-    failed = [a for a in progress.attempts if a.takes and a.error_code]
+    """Return the attempt to collect a step's amount that failed last: the reason why a payment failed."""
+    failed = [a for a in progress.attempts if a.collects and not a.instruction_id and a.error_code]
     return failed[-1] if failed else None
 
 
@@ -477,15 +493,67 @@ def _settle(attempt: Attempt) -> Action:
 
 def _give_up(progress: Progress) -> Action:
     """A step failed for good: keep the part that the policy allows, or give it back, the last step first."""
-    taken = [a for a in progress.attempts if a.takes and a.done and progress.left_of(a) > 0]
+    taken = [a for a in progress.attempts if a.collects and a.done and progress.left_of(a) > 0]
     if not taken:
         return Finish(PaymentStatus.FAILED)
     back = progress.back()
-    if progress.policy.partial_allowed and not back:
-        return Finish(PaymentStatus.AUTHORIZED if progress.holds else PaymentStatus.PARTIALLY_PAID)
+    if progress.policy.partial_allowed and not any(a.operation is Operation.REFUND for a in back):
+        return Finish(PaymentStatus.AUTHORIZED) if progress.holds else _keep_part(progress, back)
     # One that a processor refuses to give back does not keep the other steps from it.
     in_order = sorted(taken, key=lambda attempt: attempt.step_index, reverse=True)
     return _soonest([_back(progress, a, back) for a in in_order]) or Rest()
+
+
+def _keep_part(progress: Progress, back: list[Attempt]) -> Action:
+    """Capture what is held of the steps that went well, and let go what could not be captured."""
+    held = _held(progress)
+    lost = [each for each in held if _not_captured(progress, each)]
+    action = _collect(progress, [each for each in held if each not in lost])
+    if action is not None:
+        return action
+    if lost := [each for each in lost if progress.left_of(each) > 0]:
+        return _soonest([_back(progress, each, back) for each in lost]) or Rest()
+    return Finish(PaymentStatus.PARTIALLY_PAID)
+
+
+# ---- what was authorised by itself is captured by itself
+
+
+def _held(progress: Progress) -> list[Attempt]:
+    """Return the steps' authorisations, in the order of the steps."""
+    return sorted(progress.done(Operation.AUTHORIZE), key=lambda attempt: attempt.step_index)
+
+
+def _collect(progress: Progress, held: list[Attempt]) -> Follow | None:
+    """Return the next capture; None when all is captured, or may be."""
+    for parent in held:
+        if (left := progress.left_of(parent)) > 0:
+            tries = _captures(progress, parent)
+            failed = [a for a in tries if a.status is not AttemptStatus.VOIDED_UNSENT]
+            not_before = None
+            if failed and failed[-1].settled_at is not None:
+                not_before = failed[-1].settled_at + VERIFY_SCHEDULE[len(failed) - 1]
+            number = len(tries) + 1
+            return Follow(Operation.CAPTURE, parent, left, number, not_before, closes=True)
+    return None
+
+
+def _not_captured(progress: Progress, parent: Attempt) -> bool:
+    """Say whether an authorisation is given up: its capture was refused, came too late, or was tried too often."""
+    tries = _captures(progress, parent)
+    if any(a.status in LIVE for a in tries):
+        return False
+    ended = [a for a in tries if a.status is not AttemptStatus.VOIDED_UNSENT]
+    refused = any(a.status is AttemptStatus.DECLINED or a.is_late or a.resolved_by for a in ended)
+    return refused or len(ended) >= INSTRUCTED_TRIES_MAX
+
+
+def _captures(progress: Progress, parent: Attempt) -> list[Attempt]:
+    return [
+        a
+        for a in progress.attempts
+        if a.operation is Operation.CAPTURE and a.parent_id == parent.attempt_id
+    ]
 
 
 def _reversal(progress: Progress) -> Follow | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.orchestration.domain import routing
-from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule
+from services.orchestration.domain.config import Capture, MerchantConfig, MethodRule, Split
 from services.orchestration.domain.issues import Findings, Issue, Severity
 from services.orchestration.domain.request import Context, Preference
 from services.orchestration.domain.routing import (
@@ -46,12 +46,14 @@ class Step:
         amount_minor: what the step charges, and never more.
         processors: ids in the order in which they are asked.
         token: names the instrument; empty for the one on file.
+        holds: true when it is only authorised at first, and captured once every step has its amount.
     """
 
     method: str
     amount_minor: int
     processors: tuple[str, ...]
     token: str = ""
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def build(
     capture = context.capture or config.capture
     router = _Router(context, config, holding if capture is Capture.MANUAL else None, key, health)
     steps, left = _fill(context, config, router, decisions)
+    if capture is Capture.AUTOMATIC and config.split is Split.AUTHORIZE_FIRST:
+        steps = _least_reversible_last(steps, holding)
     _report_skipped(decisions, findings)
     if left:
         findings.refuse(
@@ -273,6 +277,20 @@ def _fill(
     return steps, left
 
 
+def _least_reversible_last(steps: list[Step], holding: Container[str]) -> list[Step]:
+    """Let what can be held be authorised first, and what is charged at once come last.
+
+    Whichever step then fails, the others are let go, and nothing is to be refunded but what was charged at once before
+    another such step.
+    """
+    if len(steps) < 2:
+        return steps
+    steps = [
+        replace(step, holds=all(each in holding for each in step.processors)) for step in steps
+    ]
+    return sorted(steps, key=lambda step: not step.holds)
+
+
 def _usable(
     preference: Preference, config: MerchantConfig, router: _Router, currency: str, left: int
 ) -> _Offer | Decision:
@@ -323,6 +341,8 @@ def _content(context: Context, config: MerchantConfig, steps: list[Step]) -> lis
     content += [context.currency, str(context.amount_minor), str(config.version)]
     for step in steps:
         content += [step.method, str(step.amount_minor), *step.processors, step.token]
+        if step.holds:
+            content.append("AUTHORIZE")
     return content
 
 

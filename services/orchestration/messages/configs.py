@@ -13,6 +13,7 @@ from services.orchestration.domain.config import (
     Capture,
     MerchantConfig,
     MethodRule,
+    Split,
     StoredConfig,
 )
 from services.orchestration.domain.limits import Limit, Scope
@@ -33,6 +34,7 @@ from services.orchestration.domain.routing import (
 from services.runtime.edge import values as edge
 
 CAPTURES = edge.Names(Capture, config_pb2.Capture, "CAPTURE_")
+_SPLITS = edge.Names(Split, config_pb2.Split, "SPLIT_")
 _SCOPES = edge.Names(Scope, config_pb2.LimitScope, "LIMIT_SCOPE_")
 
 
@@ -53,6 +55,8 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
     )
     if config.capture is not Capture.AUTOMATIC:
         message.capture = CAPTURES.write(config.capture)
+    if config.split is not Split.AUTHORIZE_FIRST:
+        message.split = _SPLITS.write(config.split)
     message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
     timeout = timedelta(milliseconds=config.call_timeout_ms)
     message.timeouts.call_timeout.FromTimedelta(timeout)
@@ -114,6 +118,7 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
             )
             for each in message.limits
         ),
+        split=_SPLITS.read(message.split) or Split.AUTHORIZE_FIRST,
     )
 
 

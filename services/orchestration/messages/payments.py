@@ -148,6 +148,7 @@ def plan_message(plan: Plan) -> plan_pb2.PaymentPlan:
             max_amount=_money(plan.currency, step.amount_minor),
             processor_id=step.processors[0],
             fallback_processor_ids=step.processors[1:],
+            authorize_first=step.holds,
         )
     return message
 

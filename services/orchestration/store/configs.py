@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
-from services.orchestration.domain.config import Capture, MerchantConfig, StoredConfig
+from services.orchestration.domain.config import Capture, MerchantConfig, Split, StoredConfig
 from services.orchestration.store import codec
 from services.orchestration.tables import MERCHANT_CONFIG
 from services.runtime.database import UnitOfWork
@@ -38,6 +38,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             processors=codec.processors_to_json(config.processors),
             routing=codec.routing_to_json(config.routing),
             limits=codec.limits_to_json(config.limits),
+            split=config.split.value,
             created_at=work.now,
             created_by=created_by,
         )
@@ -85,5 +86,6 @@ def _config(row: Any) -> StoredConfig:
         codec.processors_from_json(row.processors),
         codec.routing_from_json(row.routing),
         codec.limits_from_json(row.limits),
+        Split(row.split),
     )
     return StoredConfig(config, row.created_at, row.created_by)

@@ -32,6 +32,8 @@ from services.runtime.postgres import sql
 from services.runtime.work import Claim, Lag, claims, lag
 
 _SQL = sql.load("services.orchestration", "queries.sql")
+# Captured by itself, but not at once: a process that does not know how must not take such a payment.
+_AUTHORIZE_FIRST = "AUTHORIZE_FIRST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
         "context": json.dumps(codec.context_to_json(payment.context)),
         "plan_id": payment.plan.plan_id if payment.plan else "",
         "plan_hash": payment.plan.plan_hash if payment.plan else "",
-        "capture": payment.plan.capture.value if payment.plan else Capture.AUTOMATIC.value,
+        "capture": _capture_of(payment.plan),
         "config_version": payment.config_version,
         "status": payment.status.value,
         "correlation_id": leasing.call.correlation_id,
@@ -88,6 +90,12 @@ def _planned(work: UnitOfWork, payment: Payment, leasing: Leasing) -> dict[str, 
     }
 
 
+def _capture_of(plan: Plan | None) -> str:
+    if plan is None:
+        return Capture.AUTOMATIC.value
+    return _AUTHORIZE_FIRST if any(step.holds for step in plan.steps) else plan.capture.value
+
+
 def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
     if payment.plan is None:
         return
@@ -98,6 +106,7 @@ def _insert_steps(work: UnitOfWork, payment: Payment) -> None:
             "amount_minor": step.amount_minor,
             "processors": step.processors,
             "token": step.token,
+            "holds": step.holds,
         }
         for index, step in enumerate(payment.plan.steps)
     ]
@@ -149,7 +158,7 @@ async def load(work: UnitOfWork, payment_ids: Sequence[str]) -> list[Payment]:
     )
     for row in of_steps:
         steps[row.payment_id].append(
-            Step(row.method, row.amount_minor, tuple(row.processors), row.token)
+            Step(row.method, row.amount_minor, tuple(row.processors), row.token, row.holds)
         )
     for row in of_attempts:
         attempts[row.payment_id].append(_attempt(row))
@@ -170,7 +179,7 @@ def _payment(
     status = PaymentStatus(row.status)
     plan = progress = None
     if steps:
-        capture = Capture(row.capture)
+        capture = Capture.AUTOMATIC if row.capture == _AUTHORIZE_FIRST else Capture(row.capture)
         plan = Plan(
             row.plan_id, row.currency, row.total_minor, tuple(steps), capture, row.plan_hash
         )

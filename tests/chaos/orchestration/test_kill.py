@@ -42,6 +42,7 @@ CHARGED = (
     "SELECT count(*) FROM orchestration.sandbox_order"
     " WHERE tenant_id = %s AND done AND operation = 'CHARGE'"
 )
+CAPTURED = CHARGED.replace("'CHARGE'", "'CAPTURE'")
 WAITING = "SELECT count(*) FROM orchestration.booking WHERE tenant_id = %s AND due_at IS NOT NULL"
 VERDICTS = "SELECT count(*) FROM mesh.audit WHERE tenant_id = %s AND entity = 'payment_attempt'"
 ENDED = (
@@ -59,7 +60,9 @@ class Shop:
         self._payments: Any = PaymentServiceStub(channel)
         self._configs: Any = MerchantConfigServiceStub(channel)
 
-    async def configure(self) -> None:
+    async def configure(
+        self, split: config_pb2.Split.ValueType = config_pb2.SPLIT_CHARGE_IN_TURN
+    ) -> None:
         """Wallet up to 10.00, then card with a first processor that is down, then bank debit."""
         config = config_pb2.MerchantConfig(merchant_id="acme")
         wallet = config.methods.add(method="wallet", processor_id="sandbox-wallet")
@@ -73,6 +76,7 @@ class Shop:
         config.methods.add(method="ach", processor_id="sandbox-ach")
         config.methods.add(method="keyed", processor_id="sandbox-card-keyed")
         config.methods.add(method="mute", processor_id="sandbox-card-mute")
+        config.split = split
         config.timeouts.call_timeout.FromMilliseconds(1000)
         request = service_pb.PutMerchantConfigRequest(request_id=str(uuid.uuid4()), config=config)
         await self._configs.PutMerchantConfig(request, metadata=self._headers)
@@ -125,12 +129,16 @@ def payment_request(**fields: Any) -> service_pb.CreatePaymentRequest:
 
 
 async def die(
-    urls: DatabaseUrls, tenant: str, point: str, request: service_pb.CreatePaymentRequest
+    urls: DatabaseUrls,
+    tenant: str,
+    point: str,
+    request: service_pb.CreatePaymentRequest,
+    split: config_pb2.Split.ValueType = config_pb2.SPLIT_CHARGE_IN_TURN,
 ) -> None:
     """Let the service kill itself while it works on the payment."""
     with service(urls, "services.orchestration", crashpoint=point) as (address, process):
         async with shop_at(address, tenant) as shop:
-            await shop.configure()
+            await shop.configure(split)
             with pytest.raises(grpc.aio.AioRpcError) as failed:
                 await shop.pay(request)
         assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -187,6 +195,28 @@ async def test_a_split_payment_is_charged_once(database: DatabaseUrls, point: st
     payment = await live_on(database, tenant, request)
     assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
     assert (count(database, NET, tenant), count(database, CHARGED, tenant)) == (3000, 2)
+    assert count(database, ENDED, tenant) == 1
+
+
+# Wallet and card are authorised (the first processor of the card is down) in attempts 1 to 3, and captured in 4 and 5.
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.payment.before_send:4",
+        "orchestration.sandbox.after_commit:3",
+        "orchestration.payment.after_send:5",
+        "orchestration.attempt.settle.before_commit:5",
+    ],
+)
+async def test_what_was_authorised_is_captured_once(database: DatabaseUrls, point: str) -> None:
+    tenant = f"t-{uuid.uuid4().hex[:12]}"
+    request = payment_request()
+    await die(database, tenant, point, request, config_pb2.SPLIT_AUTHORIZE_FIRST)
+    let_the_lease_run_out(database, tenant)
+    payment = await live_on(database, tenant, request)
+    assert payment.status == pb.PAYMENT_STATUS_SUCCEEDED, payment
+    assert (count(database, NET, tenant), count(database, CAPTURED, tenant)) == (3000, 2)
+    assert count(database, CHARGED, tenant) == 0
     assert count(database, ENDED, tenant) == 1
 
 

@@ -164,6 +164,7 @@ async def paid(rest: Rest) -> None:
             },
             {"method": "wallet", "processor_id": "sandbox-wallet"},
         ],
+        "split": "SPLIT_CHARGE_IN_TURN",
     }
     answer = await rest.acall(
         "PUT", "/v1/merchant-configs/shop", {"request_id": new_id(), "config": config}

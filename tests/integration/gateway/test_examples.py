@@ -11,12 +11,15 @@ import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+import stripe
 
+from services.runtime.ids import new_id as new_prefixed
 from tests.integration.gateway.conftest import MakeCaller
 from tests.integration.gateway.test_http import event_stream, read_events
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
@@ -354,6 +357,23 @@ async def receipts(recorder: Recorder, tenant: str, database: DatabaseUrls) -> N
     await play("GET", f"/v1/metering/spooled-batches/{held}")
 
 
+async def heard(recorder: Recorder, folder: Path, tenant: str) -> None:
+    """What a processor tells by itself."""
+    (folder / tenant).mkdir()
+    kept = {"secret": "sk_test_x", "webhook_secrets": ["whsec_x"]}
+    (folder / tenant / "stripe-test.json").write_text(json.dumps(kept))
+    account = {"processor_id": "stripe", "adapter": "stripe", "credential_ref": "stripe-test"}
+    methods = [{"method": "card", "processor_id": "stripe"}]
+    config = {"methods": methods, "processors": [account]}
+    path = "/v1/merchant-configs/boutique"
+    await recorder.play("PUT", path, {"request_id": new_id(), "config": config})
+    intent = {"object": "payment_intent", "metadata": {"merchant_ref": "order-1"}}
+    told = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": intent}}
+    signature = stripe.WebhookSignature.generate_signature_header(json.dumps(told), "whsec_x")
+    headers = {"Stripe-Signature": signature}
+    await recorder.play("POST", "/v1/processors/stripe/webhooks", told, headers)
+
+
 async def payments(recorder: Recorder) -> None:
     """A merchant's configuration and a payment."""
     play = recorder.play
@@ -461,6 +481,42 @@ async def commissions(recorder: Recorder) -> None:
     await play("GET", f"/v1/payouts?sweep_id={sweep['sweep_id']}&page_size=20")
     await play("GET", "/v1/commissions/balances?party=north")
     await play("POST", "/v1/commissions:verify", {"page_size": 20})
+
+
+async def orders(recorder: Recorder) -> None:
+    """A draft that is adjusted and opened, noted and cancelled."""
+    play = recorder.play
+    order = {
+        "person_id": new_prefixed("per"),
+        "organization_id": new_prefixed("org"),
+        "status": "DRAFT",
+        "amount_total": usd(12000),
+        "created_via": "portal",
+    }
+    made = await play("POST", "/v1/orders", {"request_id": new_id(), "order": order})
+    path = f"/v1/orders/{made['order_id']}"
+    total = {"amount_total": usd(10000), "updated_via": "portal"}
+    await play("POST", f"{path}:adjust-total", {"request_id": new_id(), **total})
+    await play("POST", f"{path}:open", {"request_id": new_id(), "updated_via": "portal"})
+    notes = {"notes": "called twice", "operator_flags": ["vip"]}
+    await play("POST", f"{path}:update-notes", {"request_id": new_id(), **notes})
+    why = {"reason": "ordered twice", "updated_via": "portal"}
+    await play("POST", f"{path}:cancel", {"request_id": new_id(), **why})
+    await play("GET", path)
+    await play("GET", f"/v1/orders?person_id={order['person_id']}&page_size=20")
+    sold = {"request_id": new_id(), "order": {**order, "status": "OPEN"}}
+    made = (await recorder.rest.acall("POST", "/v1/orders", sold)).json()
+    path = f"/v1/orders/{made['order_id']}"
+    check = {"method": "check", "check_number": "1042", "amount": usd(12000), "operator": "Grace"}
+    await play("POST", f"{path}:record-payment", {"request_id": new_id(), **check})
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while True:
+        (action,) = await settled(recorder, f"{path}/external-actions", "external_actions")
+        if action["posting_id"]:
+            break
+        assert time.monotonic() < give_up_at, action
+        await asyncio.sleep(0.05)
+    await play("GET", f"{path}/external-actions")
 
 
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:
@@ -657,7 +713,12 @@ async def errors(recorder: Recorder, mesh: Mesh, reader: Rest) -> None:
 
 @pytest_asyncio.fixture
 async def recorder(
-    mesh: Mesh, rest: Rest, caller: MakeCaller, tenant: str, database: DatabaseUrls
+    mesh: Mesh,
+    rest: Rest,
+    caller: MakeCaller,
+    tenant: str,
+    database: DatabaseUrls,
+    credentials: Path,
 ) -> AsyncIterator[Recorder]:
     """Every operation was called."""
     recorder = Recorder(rest)
@@ -666,7 +727,9 @@ async def recorder(
     await proof(recorder)
     await receipts(recorder, tenant, database)
     await payments(recorder)
+    await heard(recorder, credentials, tenant)
     await commissions(recorder)
+    await orders(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)
     await time_and_failures(recorder, mesh, tenant, database)

@@ -50,12 +50,15 @@ EVENTS: dict[str, type[Message]] = {
     "payment.received": events.PaymentReceived,
     "payment.failed": events.PaymentFailed,
 }
+# Each step is charged before the next begins.
+IN_TURN: dict[str, Any] = {"split": config_pb2.SPLIT_CHARGE_IN_TURN}
 CARD = {"method": "card", "processor_id": "sandbox-card"}
 WALLET = {
     "method": "wallet",
     "processor_id": "sandbox-wallet",
     "max_amount": {"currency_code": "USD", "minor_units": 5000},
 }
+ACH = {"method": "ach", "processor_id": "sandbox-ach"}
 CARD_WITH_FALLBACK = {
     "method": "card",
     "processor_id": "sandbox-card-down",

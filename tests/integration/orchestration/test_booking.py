@@ -26,7 +26,7 @@ from services.runtime.ids import derived_uuid
 from services.runtime.money import MINOR_UNITS_MAX
 from services.runtime.postgres.roles import DatabaseUrls
 
-from .conftest import CARD, START, WALLET, Bench, Served, serving, status
+from .conftest import CARD, IN_TURN, START, WALLET, Bench, Served, serving, status
 
 CLEARING = "clearing:sandbox-wallet:USD"
 CARDS = "clearing:sandbox-card:USD"
@@ -51,7 +51,7 @@ async def served(database_url: DatabaseUrls) -> AsyncIterator[Served]:
 @pytest.fixture
 async def shop(bench: Bench) -> Bench:
     """A tenant that takes up to 50.00 by wallet, and the rest by card."""
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     return bench
 
 
@@ -233,7 +233,11 @@ async def test_books_that_differ_are_told_of_at_the_end_when_nothing_is_left_to_
     bench: Bench,
 ) -> None:
     await bench.configure(
-        WALLET, CARD, partial_allowed=True, retry_policy={"attempts_per_processor_max": 1}
+        WALLET,
+        CARD,
+        partial_allowed=True,
+        **IN_TURN,
+        retry_policy={"attempts_per_processor_max": 1},
     )
     methods = [{"method": "wallet"}, {"method": "card", "token": "tok_timeout_not_charged"}]
     payment = await bench.pay(payment_methods=methods)
@@ -367,7 +371,7 @@ async def test_nothing_is_posted_while_the_ledger_may_still_book_by_itself(
         mesh, runs, booker, clock, _ = served
         shop = Bench(mesh, runs, booker, clock, database_url, f"t-{uuid4().hex[:12]}")
         books = Books(shop)
-        await shop.configure(WALLET, CARD)
+        await shop.configure(WALLET, CARD, **IN_TURN)
         with monkeypatch.context() as patch:
             patch.setattr(LedgerClient, "check_recipes", unknown)
             payment = await shop.pay()

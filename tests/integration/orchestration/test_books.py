@@ -16,7 +16,7 @@ from services.monitoring import manifest as monitoring
 from services.runtime.postgres.roles import DatabaseUrls
 from tests.support.billing import books
 
-from .conftest import CARD, WALLET, Bench, Served, serving, status
+from .conftest import CARD, IN_TURN, WALLET, Bench, Served, serving, status
 from .test_operations import capture, refund
 
 
@@ -70,7 +70,7 @@ def told(bench: Bench) -> list[str]:
 async def test_what_was_charged_and_not_given_back_is_in_the_books(
     bench: Bench, wallet: str, card: str, end: str, paid: int
 ) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     methods = [{"method": "wallet", "token": wallet}, {"method": "card", "token": card}]
     payment = await bench.pay(payment_methods=methods)
     assert status(payment) == end
@@ -79,7 +79,7 @@ async def test_what_was_charged_and_not_given_back_is_in_the_books(
 
 
 async def test_a_part_that_is_kept_is_in_the_books(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD, partial_allowed=True)
+    await bench.configure(WALLET, CARD, partial_allowed=True, **IN_TURN)
     methods: list[dict[str, Any]] = [
         {"method": "wallet"},
         {"method": "card", "token": "tok_decline"},
@@ -125,7 +125,7 @@ async def test_what_is_captured_and_given_back_on_instruction_is_in_the_books(
 
 
 async def test_the_comparison_sees_what_is_missing(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     payment = await bench.pay()
     bench.execute(
         "DELETE FROM orchestration.sandbox_order WHERE tenant_id = %(tenant)s AND amount_minor = 684"

@@ -15,7 +15,7 @@ from services.runtime import migrations
 from tests.support.billing import books
 from tests.support.postgres.server import DatabaseUrls
 
-from .conftest import CARD, WALLET, Bench, serving
+from .conftest import CARD, IN_TURN, WALLET, Bench, serving
 
 ENVIRONMENT = "services.orchestration.migrations"
 
@@ -113,7 +113,7 @@ async def test_what_is_booked_is_booked_once_however_often_the_releases_change(
     urls = new_database()
     async with serving(urls, [ledger.SERVICE]) as (mesh, runs, booker, clock, _):
         shop = Bench(mesh, runs, booker, clock, urls, "t")
-        await shop.configure(WALLET, CARD)
+        await shop.configure(WALLET, CARD, **IN_TURN)
         payment = await shop.pay()
         await booker.sweep()
         await mesh.drain_events()

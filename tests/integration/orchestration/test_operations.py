@@ -12,7 +12,7 @@ import pytest
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
+from .conftest import ACH, CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
 
 TOTAL = 5684
 
@@ -278,8 +278,7 @@ async def test_what_is_authorised_counts_for_its_order(bench: Bench) -> None:
 
 
 async def test_only_processors_that_can_authorise_are_asked_to(bench: Bench) -> None:
-    ach = {"method": "ach", "processor_id": "sandbox-ach"}
-    await bench.configure(ach, CARD)
+    await bench.configure(ACH, CARD)
     methods = [{"method": "ach"}, {"method": "card"}]
     payment = await bench.pay(capture="MANUAL", payment_methods=methods)
     assert [each.processor_id for each in payment.attempts] == ["sandbox-card"]

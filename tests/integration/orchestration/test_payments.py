@@ -25,12 +25,21 @@ from services.orchestration.ports import Inquiry, Order, Settled, Unknown, Verdi
 from services.orchestration.store import payments as store
 from services.runtime.context import CallContext, acting
 
-from .conftest import CARD, CARD_WITH_FALLBACK, WALLET, Bench, reason, status, step_statuses
+from .conftest import (
+    CARD,
+    CARD_WITH_FALLBACK,
+    IN_TURN,
+    WALLET,
+    Bench,
+    reason,
+    status,
+    step_statuses,
+)
 
 
 @pytest.mark.parametrize(("amount", "card_minor"), [("56.84", 684), ("129.55", 7955)])
 async def test_wallet_then_card_with_fallback(bench: Bench, amount: str, card_minor: int) -> None:
-    version = await bench.configure(WALLET, CARD_WITH_FALLBACK)
+    version = await bench.configure(WALLET, CARD_WITH_FALLBACK, **IN_TURN)
     payment = await bench.pay(amount=amount)
     total = 5000 + card_minor
 
@@ -204,7 +213,7 @@ async def test_a_lost_order_everywhere_fails_by_timeout(bench: Bench) -> None:
 
 
 async def test_a_failed_later_step_gives_the_earlier_ones_back(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     payment = await bench.pay(
         payment_methods=[{"method": "wallet"}, {"method": "card", "token": "tok_decline"}]
     )
@@ -240,7 +249,7 @@ async def test_a_failed_later_step_gives_the_earlier_ones_back(bench: Bench) -> 
 
 
 async def test_a_lost_refund_is_asked_after_not_repeated(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     payment = await bench.pay(
         payment_methods=[
             {"method": "wallet", "token": "tok_refund_timeout"},
@@ -255,7 +264,7 @@ async def test_a_lost_refund_is_asked_after_not_repeated(bench: Bench) -> None:
 
 
 async def test_a_refund_that_never_arrived_is_made_again(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     payment = await bench.pay(
         payment_methods=[
             {"method": "wallet", "token": "tok_refund_timeout_not_refunded"},
@@ -272,7 +281,7 @@ async def test_a_refund_that_never_arrived_is_made_again(bench: Bench) -> None:
 
 
 async def test_a_refused_refund_is_never_shown_as_failed(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     payment = await bench.pay(
         payment_methods=[
             {"method": "wallet", "token": "tok_refund_declined"},
@@ -287,7 +296,7 @@ async def test_a_refused_refund_is_never_shown_as_failed(bench: Bench) -> None:
 
 
 async def test_partial_payment_where_the_policy_allows_it(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD, partial_allowed=True)
+    await bench.configure(WALLET, CARD, partial_allowed=True, **IN_TURN)
     payment = await bench.pay(
         payment_methods=[{"method": "wallet"}, {"method": "card", "token": "tok_decline"}]
     )
@@ -355,7 +364,7 @@ async def test_a_refusal_for_the_configuration_is_no_answer_for_ever(bench: Benc
         "REFUSED_BEFORE",
         "PLAN_NOT_COVERED",
     ]
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     paid = await bench.payments.CreatePayment(request)
     assert status(paid.payment) == "SUCCEEDED"
     assert not paid.repeated
@@ -416,7 +425,7 @@ async def test_the_same_key_with_another_body_is_refused(bench: Bench) -> None:
 
 
 async def test_many_at_once_with_one_key_charge_once(bench: Bench) -> None:
-    await bench.configure(WALLET, CARD_WITH_FALLBACK)
+    await bench.configure(WALLET, CARD_WITH_FALLBACK, **IN_TURN)
     request = bench.request()
     answers = await asyncio.gather(*(bench.payments.CreatePayment(request) for _ in range(10)))
     assert {answer.payment.payment_id for answer in answers} == {answers[0].payment.payment_id}
@@ -493,7 +502,7 @@ async def test_a_key_in_the_body_counts(bench: Bench) -> None:
     ],
 )
 async def test_what_is_in_doubt_is_stored_as_refused(bench: Bench, raw: bytes, code: str) -> None:
-    await bench.configure(WALLET, CARD)
+    await bench.configure(WALLET, CARD, **IN_TURN)
     request = service_pb.CreatePaymentRequest(raw_request=raw, request_id=str(uuid.uuid4()))
     payment = (await bench.payments.CreatePayment(request)).payment
     assert status(payment) == "REFUSED"

@@ -28,7 +28,17 @@ from services.runtime.work import Claim, Worker
 from tests.support.mesh.serving import MESH_SECRET, running
 from tests.support.postgres.server import DatabaseUrls
 
-from .conftest import CARD, CARD_WITH_FALLBACK, START, WALLET, Bench, status, step_statuses
+from .conftest import (
+    ACH,
+    CARD,
+    CARD_WITH_FALLBACK,
+    IN_TURN,
+    START,
+    WALLET,
+    Bench,
+    status,
+    step_statuses,
+)
 
 
 class Died(BaseException):
@@ -95,12 +105,13 @@ async def work_until_death(bench: Bench, payment_id: str) -> None:
         await task
 
 
-# Three attempts are made, so each point is passed three times; a refused connection never reaches the books.
+# Two steps are authorised in three attempts, and captured in two: so each point is passed five times; a refused
+# connection never reaches the books.
 DEATHS = [
     (point, passes)
     for point in POINTS
-    for passes in (1, 2, 3)
-    if not (point.startswith("orchestration.sandbox") and passes == 3)
+    for passes in (1, 2, 3, 4, 5)
+    if not (point.startswith("orchestration.sandbox") and passes == 5)
 ]
 
 
@@ -140,7 +151,7 @@ async def test_death_while_giving_back_gives_back_once(
     passes: int,
 ) -> None:
     """Three steps, the last one declined: charges are attempts 1 to 3, refunds 4 and 5."""
-    await bench.configure(WALLET, CARD, {"method": "ach", "processor_id": "sandbox-ach"})
+    await bench.configure(WALLET, CARD, ACH, **IN_TURN)
     methods = [
         {"method": "wallet", "max_amount": "10.00"},
         {"method": "card", "max_amount": "20.00"},
@@ -214,6 +225,39 @@ async def test_a_payment_belongs_to_the_trace_of_its_call(bench: Bench) -> None:
     )
     assert len(found) >= 3
     assert {row["traceparent"] for row in found} == {TRACE}
+
+
+@pytest.mark.parametrize("passes", [4, 5, 6])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "orchestration.payment.before_send",
+        "orchestration.payment.after_send",
+        "orchestration.attempt.settle.before_commit",
+    ],
+)
+async def test_death_around_a_refused_capture_keeps_nothing(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    die_at: Callable[[str, int], list[str]],
+    point: str,
+    passes: int,
+) -> None:
+    """Attempts 1 and 2 authorise, 3 captures, 4 is refused; 5 lets the second step go, and 6 gives the first back."""
+    await bench.configure(WALLET, CARD)
+    methods = [{"method": "wallet"}, {"method": "card", "token": "tok_capture_declined"}]
+    payment_id = await start(bench, monkeypatch, payment_methods=methods)
+    happened = die_at(point, passes)
+    await work_until_death(bench, payment_id)
+    assert happened
+    monkeypatch.undo()
+    await recover(bench, payment_id)
+    payment = await bench.get(payment_id)
+    assert status(payment) == "FAILED", step_statuses(payment)
+    assert bench.net_at_processors() == 0
+    assert payment.amounts.authorized.minor_units == 0
+    subjects = bench.subjects()
+    assert (subjects.count("payment.failed"), subjects.count("payment.received")) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from payments.metering.v1 import (
     spool_pb2,
 )
 from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
+from payments.orders.v1 import order_service_pb2, orders_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
@@ -323,6 +324,13 @@ OWN: dict[str, Callable[[Estate], Message]] = {
             )
         ],
     ),
+    "orders.v1.OrderService.GetOrder": lambda own: order_service_pb2.GetOrderRequest(
+        order_id=own.ids["order"]
+    ),
+    "orders.v1.OrderService.ListOrders": lambda own: order_service_pb2.ListOrdersRequest(),
+    "orders.v1.OrderService.ListExternalActions": lambda own: (
+        order_service_pb2.ListExternalActionsRequest(order_id=own.ids["paid-order"])
+    ),
     "settlement.v1.SettlementService.GetSettlementPolicy": lambda own: (
         settlement_service_pb2.GetSettlementPolicyRequest(seller=own.name("partner"))
     ),
@@ -384,6 +392,15 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "billing.v1.ChargeService.PreviewCharge": (
         OWN["billing.v1.ChargeService.PreviewCharge"],
         "NO_PLAN",
+    ),
+    "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
+    "orders.v1.OrderService.ListExternalActions": (
+        OWN["orders.v1.OrderService.ListExternalActions"],
+        "NOT_FOUND",
+    ),
+    "orders.v1.OrderService.ListOrders": (
+        lambda other: order_service_pb2.ListOrdersRequest(person_id=other.ids["person"]),
+        "",
     ),
     "settlement.v1.PayoutService.GetPayout": (
         OWN["settlement.v1.PayoutService.GetPayout"],
@@ -669,9 +686,9 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, its tax, the partner's tenth of it and its claim, the payment, and what its recipe moved there and
-        # back.
-        assert dollars.debits.minor_units == own.total_minor * 239 // 100 + 2 * own.uses
+        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, and what
+        # its recipe moved there and back.
+        assert dollars.debits.minor_units == own.total_minor * 339 // 100 + 2 * own.uses
         name = "ledger.v1.LedgerService.GetBalance"
         shared = ledger_service_pb2.GetBalanceResponse.FromString(
             ask(METHODS[name], own, OWN[name](own))
@@ -804,6 +821,37 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     ),
     "billing.v1.ChargeService.ReverseCharge": lambda other: charge_service_pb2.ReverseChargeRequest(
         request_id=str(uuid4()), charge_id=other.ids["charge"], reason="not ours"
+    ),
+    "orders.v1.OrderService.CreateOrder": lambda other: order_service_pb2.CreateOrderRequest(
+        request_id=str(uuid4()),
+        order=orders_pb2.Order(
+            person_id=other.ids["person"],
+            organization_id=other.ids["seller"],
+            amount_total=usd(1),
+        ),
+    ),
+    "orders.v1.OrderService.OpenOrder": lambda other: order_service_pb2.OpenOrderRequest(
+        request_id=str(uuid4()), order_id=other.ids["order"]
+    ),
+    "orders.v1.OrderService.UpdateOrderNotes": lambda other: (
+        order_service_pb2.UpdateOrderNotesRequest(
+            request_id=str(uuid4()), order_id=other.ids["order"], notes="not ours"
+        )
+    ),
+    "orders.v1.OrderService.AdjustOrderTotal": lambda other: (
+        order_service_pb2.AdjustOrderTotalRequest(
+            request_id=str(uuid4()), order_id=other.ids["order"], amount_total=usd(1)
+        )
+    ),
+    "orders.v1.OrderService.RecordPayment": lambda other: order_service_pb2.RecordPaymentRequest(
+        request_id=str(uuid4()),
+        order_id=other.ids["order"],
+        method="cash",
+        amount=usd(1),
+        operator="not theirs",
+    ),
+    "orders.v1.OrderService.CancelOrder": lambda other: order_service_pb2.CancelOrderRequest(
+        request_id=str(uuid4()), order_id=other.ids["order"], reason="not ours"
     ),
     "settlement.v1.SettlementService.PutSettlementPolicy": lambda other: (
         settlement_service_pb2.PutSettlementPolicyRequest(
@@ -1020,6 +1068,11 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             evidence="a guess",
         )
     ),
+    "orchestration.v1.PaymentService.ReceiveWebhook": lambda other: (
+        orchestration_service_pb2.ReceiveWebhookRequest(
+            processor_id=other.name("till"), raw_request=b"{}", headers={"webhook-id": "msg_1"}
+        )
+    ),
 }
 # Says which transactions had ended when the usage was read.
 USAGE_SNAPSHOT = re.compile(r'usage_snapshot: "[^"]*"')
@@ -1039,7 +1092,13 @@ REFUSED = {
     "orchestration.v1.PaymentService.VoidPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
+    "orchestration.v1.PaymentService.ReceiveWebhook": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
+    "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
+    "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
+    "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",
+    "orders.v1.OrderService.RecordPayment": "NOT_FOUND",
+    "orders.v1.OrderService.CancelOrder": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
     "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",
     "settlement.v1.PayoutService.RecordPayoutReturn": "NOT_FOUND",

@@ -163,13 +163,17 @@ GUARDS = Guards()
 class Payments(RuleBasedStateMachine):
     """One payment, its processors, and what can happen to both."""
 
-    @initialize(holds=st.booleans(), partial=st.booleans())
-    def begin(self, holds: bool, partial: bool) -> None:
+    @initialize(
+        holds=st.booleans(), partial=st.booleans(), first=st.sets(st.integers(0, len(STEPS) - 1))
+    )
+    def begin(self, holds: bool, partial: bool, first: set[int]) -> None:
+        """The steps in `first` are authorised first and captured by themselves, unless all wait for instructions."""
         self.now = NOW
         self.model = Model()
         self.serial = 0
         self.ends: list[PaymentStatus] = []
-        progress = Progress(PaymentStatus.PENDING, STEPS, (), Policy(2, 1000, partial), holds)
+        steps = tuple(replace(step, holds=index in first) for index, step in enumerate(STEPS))
+        progress = Progress(PaymentStatus.PENDING, steps, (), Policy(2, 1000, partial), holds)
         self.payment = Payment(
             "pay",
             "key",
@@ -231,7 +235,7 @@ class Payments(RuleBasedStateMachine):
             attempt_id=f"att-{self.serial}",
             step_index=0,
             number=self.serial,
-            operation=Operation.AUTHORIZE if work.holds else Operation.CHARGE,
+            operation=work.begins_with(action.step_index if isinstance(action, Take) else 0),
             processor_id="",
             amount_minor=0,
             idempotency_key=f"key-{self.serial}",
@@ -460,6 +464,8 @@ class Payments(RuleBasedStateMachine):
             assert over or nets == [0, 0], "I2: nothing is kept"
         if status is PaymentStatus.SUCCEEDED:
             assert work.captured_minor == TOTAL, "I2"
+        if status is not PaymentStatus.AUTHORIZED:
+            assert work.held_minor == 0, "nothing stays held that nobody will capture"
         for entry in self.model.log:
             if entry.done and entry.operation in (Operation.CHARGE, Operation.CAPTURE):
                 found = self.attempt(entry.ref)

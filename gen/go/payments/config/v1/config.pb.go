@@ -27,6 +27,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Split is how a payment of several steps is carried out.
+type Split int32
+
+const (
+	// Not said, or not known to this reader.
+	Split_SPLIT_UNSPECIFIED Split = 0
+	// Steps whose processors can all hold an amount are authorised first, and captured once every step has its amount; steps
+	// that are charged at once come after them. What fails then costs voids instead of refunds.
+	Split_SPLIT_AUTHORIZE_FIRST Split = 1
+	// Each step is charged before the next begins, in the order of the methods.
+	Split_SPLIT_CHARGE_IN_TURN Split = 2
+)
+
+// Enum value maps for Split.
+var (
+	Split_name = map[int32]string{
+		0: "SPLIT_UNSPECIFIED",
+		1: "SPLIT_AUTHORIZE_FIRST",
+		2: "SPLIT_CHARGE_IN_TURN",
+	}
+	Split_value = map[string]int32{
+		"SPLIT_UNSPECIFIED":     0,
+		"SPLIT_AUTHORIZE_FIRST": 1,
+		"SPLIT_CHARGE_IN_TURN":  2,
+	}
+)
+
+func (x Split) Enum() *Split {
+	p := new(Split)
+	*p = x
+	return p
+}
+
+func (x Split) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Split) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (Split) Type() protoreflect.EnumType {
+	return &file_payments_config_v1_config_proto_enumTypes[0]
+}
+
+func (x Split) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Split.Descriptor instead.
+func (Split) EnumDescriptor() ([]byte, []int) {
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+}
+
 // LimitScope is of whom payments are counted together.
 type LimitScope int32
 
@@ -68,11 +122,11 @@ func (x LimitScope) String() string {
 }
 
 func (LimitScope) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_config_v1_config_proto_enumTypes[0].Descriptor()
+	return file_payments_config_v1_config_proto_enumTypes[1].Descriptor()
 }
 
 func (LimitScope) Type() protoreflect.EnumType {
-	return &file_payments_config_v1_config_proto_enumTypes[0]
+	return &file_payments_config_v1_config_proto_enumTypes[1]
 }
 
 func (x LimitScope) Number() protoreflect.EnumNumber {
@@ -81,7 +135,7 @@ func (x LimitScope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LimitScope.Descriptor instead.
 func (LimitScope) EnumDescriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{0}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
 }
 
 // Capture is when the amount of a payment is taken.
@@ -121,11 +175,11 @@ func (x Capture) String() string {
 }
 
 func (Capture) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_config_v1_config_proto_enumTypes[1].Descriptor()
+	return file_payments_config_v1_config_proto_enumTypes[2].Descriptor()
 }
 
 func (Capture) Type() protoreflect.EnumType {
-	return &file_payments_config_v1_config_proto_enumTypes[1]
+	return &file_payments_config_v1_config_proto_enumTypes[2]
 }
 
 func (x Capture) Number() protoreflect.EnumNumber {
@@ -134,7 +188,7 @@ func (x Capture) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Capture.Descriptor instead.
 func (Capture) EnumDescriptor() ([]byte, []int) {
-	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_payments_config_v1_config_proto_rawDescGZIP(), []int{2}
 }
 
 // MerchantConfig is one immutable version of a merchant's configuration. A payment keeps the version that
@@ -171,7 +225,9 @@ type MerchantConfig struct {
 	// What processors cost, for the strategy least_cost and for simulations. Of the entries that fit, the first holds.
 	Fees []*ProcessorFee `protobuf:"bytes,22,rep,name=fees,proto3" json:"fees,omitempty"`
 	// What is refused before a processor is asked, because it is too much or too often.
-	Limits        []*Limit `protobuf:"bytes,23,rep,name=limits,proto3" json:"limits,omitempty"`
+	Limits []*Limit `protobuf:"bytes,23,rep,name=limits,proto3" json:"limits,omitempty"`
+	// How payments of several steps are carried out whose amount is taken at once; unspecified: AUTHORIZE_FIRST.
+	Split         Split `protobuf:"varint,40,opt,name=split,proto3,enum=payments.config.v1.Split" json:"split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +358,13 @@ func (x *MerchantConfig) GetLimits() []*Limit {
 		return x.Limits
 	}
 	return nil
+}
+
+func (x *MerchantConfig) GetSplit() Split {
+	if x != nil {
+		return x.Split
+	}
+	return Split_SPLIT_UNSPECIFIED
 }
 
 // Limit bounds how much and how often is paid: by one payer, to the merchant, or with one instrument. A payment beyond it is
@@ -1461,7 +1524,7 @@ var File_payments_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\xd6\x06\n" +
+	"\x1fpayments/config/v1/config.proto\x12\x12payments.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpayments/type/v1/type.proto\"\x91\a\n" +
 	"\x0eMerchantConfig\x12?\n" +
 	"\vmerchant_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\n" +
 	"merchantId\x12!\n" +
@@ -1483,7 +1546,8 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\x05rules\x18\x14 \x03(\v2\x1f.payments.config.v1.RoutingRuleB\b\xbaH\x05\x92\x01\x02\x10dR\x05rules\x12>\n" +
 	"\aregions\x18\x15 \x03(\v2\x1a.payments.config.v1.RegionB\b\xbaH\x05\x92\x01\x02\x102R\aregions\x12?\n" +
 	"\x04fees\x18\x16 \x03(\v2 .payments.config.v1.ProcessorFeeB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x04fees\x12;\n" +
-	"\x06limits\x18\x17 \x03(\v2\x19.payments.config.v1.LimitB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\"\xf3\x02\n" +
+	"\x06limits\x18\x17 \x03(\v2\x19.payments.config.v1.LimitB\b\xbaH\x05\x92\x01\x02\x10\x14R\x06limits\x129\n" +
+	"\x05split\x18( \x01(\x0e2\x19.payments.config.v1.SplitB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05split\"\xf3\x02\n" +
 	"\x05Limit\x122\n" +
 	"\x04name\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x04name\x12@\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x1e.payments.config.v1.LimitScopeB\n" +
@@ -1577,7 +1641,11 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\vRetryPolicy\x12F\n" +
 	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
 	"\bTimeouts\x12O\n" +
-	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*v\n" +
+	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*S\n" +
+	"\x05Split\x12\x15\n" +
+	"\x11SPLIT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15SPLIT_AUTHORIZE_FIRST\x10\x01\x12\x18\n" +
+	"\x14SPLIT_CHARGE_IN_TURN\x10\x02*v\n" +
 	"\n" +
 	"LimitScope\x12\x1b\n" +
 	"\x17LIMIT_SCOPE_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -1602,69 +1670,71 @@ func file_payments_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_payments_config_v1_config_proto_rawDescData
 }
 
-var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_payments_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_payments_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_payments_config_v1_config_proto_goTypes = []any{
-	(LimitScope)(0),               // 0: payments.config.v1.LimitScope
-	(Capture)(0),                  // 1: payments.config.v1.Capture
-	(*MerchantConfig)(nil),        // 2: payments.config.v1.MerchantConfig
-	(*Limit)(nil),                 // 3: payments.config.v1.Limit
-	(*ProcessorConfig)(nil),       // 4: payments.config.v1.ProcessorConfig
-	(*MethodConfig)(nil),          // 5: payments.config.v1.MethodConfig
-	(*Strategy)(nil),              // 6: payments.config.v1.Strategy
-	(*VolumeSplit)(nil),           // 7: payments.config.v1.VolumeSplit
-	(*Share)(nil),                 // 8: payments.config.v1.Share
-	(*LeastCost)(nil),             // 9: payments.config.v1.LeastCost
-	(*SuccessRate)(nil),           // 10: payments.config.v1.SuccessRate
-	(*RoutingRule)(nil),           // 11: payments.config.v1.RoutingRule
-	(*Condition)(nil),             // 12: payments.config.v1.Condition
-	(*MetadataCondition)(nil),     // 13: payments.config.v1.MetadataCondition
-	(*Route)(nil),                 // 14: payments.config.v1.Route
-	(*Skip)(nil),                  // 15: payments.config.v1.Skip
-	(*Region)(nil),                // 16: payments.config.v1.Region
-	(*ProcessorFee)(nil),          // 17: payments.config.v1.ProcessorFee
-	(*RetryPolicy)(nil),           // 18: payments.config.v1.RetryPolicy
-	(*Timeouts)(nil),              // 19: payments.config.v1.Timeouts
-	nil,                           // 20: payments.config.v1.ProcessorConfig.SettingsEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*v1.Money)(nil),              // 23: payments.type.v1.Money
+	(Split)(0),                    // 0: payments.config.v1.Split
+	(LimitScope)(0),               // 1: payments.config.v1.LimitScope
+	(Capture)(0),                  // 2: payments.config.v1.Capture
+	(*MerchantConfig)(nil),        // 3: payments.config.v1.MerchantConfig
+	(*Limit)(nil),                 // 4: payments.config.v1.Limit
+	(*ProcessorConfig)(nil),       // 5: payments.config.v1.ProcessorConfig
+	(*MethodConfig)(nil),          // 6: payments.config.v1.MethodConfig
+	(*Strategy)(nil),              // 7: payments.config.v1.Strategy
+	(*VolumeSplit)(nil),           // 8: payments.config.v1.VolumeSplit
+	(*Share)(nil),                 // 9: payments.config.v1.Share
+	(*LeastCost)(nil),             // 10: payments.config.v1.LeastCost
+	(*SuccessRate)(nil),           // 11: payments.config.v1.SuccessRate
+	(*RoutingRule)(nil),           // 12: payments.config.v1.RoutingRule
+	(*Condition)(nil),             // 13: payments.config.v1.Condition
+	(*MetadataCondition)(nil),     // 14: payments.config.v1.MetadataCondition
+	(*Route)(nil),                 // 15: payments.config.v1.Route
+	(*Skip)(nil),                  // 16: payments.config.v1.Skip
+	(*Region)(nil),                // 17: payments.config.v1.Region
+	(*ProcessorFee)(nil),          // 18: payments.config.v1.ProcessorFee
+	(*RetryPolicy)(nil),           // 19: payments.config.v1.RetryPolicy
+	(*Timeouts)(nil),              // 20: payments.config.v1.Timeouts
+	nil,                           // 21: payments.config.v1.ProcessorConfig.SettingsEntry
+	(*timestamppb.Timestamp)(nil), // 22: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*v1.Money)(nil),              // 24: payments.type.v1.Money
 }
 var file_payments_config_v1_config_proto_depIdxs = []int32{
-	5,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
-	18, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
-	19, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
-	21, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
-	4,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
-	11, // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
-	16, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
-	17, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
-	3,  // 9: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
-	0,  // 10: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
-	22, // 11: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
-	23, // 12: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
-	20, // 13: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
-	23, // 14: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
-	6,  // 15: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
-	7,  // 16: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
-	9,  // 17: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
-	10, // 18: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
-	8,  // 19: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
-	22, // 20: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
-	12, // 21: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
-	14, // 22: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
-	15, // 23: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
-	23, // 24: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
-	23, // 25: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
-	13, // 26: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
-	6,  // 27: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
-	22, // 28: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	6,  // 0: payments.config.v1.MerchantConfig.methods:type_name -> payments.config.v1.MethodConfig
+	19, // 1: payments.config.v1.MerchantConfig.retry_policy:type_name -> payments.config.v1.RetryPolicy
+	20, // 2: payments.config.v1.MerchantConfig.timeouts:type_name -> payments.config.v1.Timeouts
+	22, // 3: payments.config.v1.MerchantConfig.created_at:type_name -> google.protobuf.Timestamp
+	2,  // 4: payments.config.v1.MerchantConfig.capture:type_name -> payments.config.v1.Capture
+	5,  // 5: payments.config.v1.MerchantConfig.processors:type_name -> payments.config.v1.ProcessorConfig
+	12, // 6: payments.config.v1.MerchantConfig.rules:type_name -> payments.config.v1.RoutingRule
+	17, // 7: payments.config.v1.MerchantConfig.regions:type_name -> payments.config.v1.Region
+	18, // 8: payments.config.v1.MerchantConfig.fees:type_name -> payments.config.v1.ProcessorFee
+	4,  // 9: payments.config.v1.MerchantConfig.limits:type_name -> payments.config.v1.Limit
+	0,  // 10: payments.config.v1.MerchantConfig.split:type_name -> payments.config.v1.Split
+	1,  // 11: payments.config.v1.Limit.scope:type_name -> payments.config.v1.LimitScope
+	23, // 12: payments.config.v1.Limit.window:type_name -> google.protobuf.Duration
+	24, // 13: payments.config.v1.Limit.amount_max:type_name -> payments.type.v1.Money
+	21, // 14: payments.config.v1.ProcessorConfig.settings:type_name -> payments.config.v1.ProcessorConfig.SettingsEntry
+	24, // 15: payments.config.v1.MethodConfig.max_amount:type_name -> payments.type.v1.Money
+	7,  // 16: payments.config.v1.MethodConfig.strategy:type_name -> payments.config.v1.Strategy
+	8,  // 17: payments.config.v1.Strategy.volume_split:type_name -> payments.config.v1.VolumeSplit
+	10, // 18: payments.config.v1.Strategy.least_cost:type_name -> payments.config.v1.LeastCost
+	11, // 19: payments.config.v1.Strategy.success_rate:type_name -> payments.config.v1.SuccessRate
+	9,  // 20: payments.config.v1.VolumeSplit.shares:type_name -> payments.config.v1.Share
+	23, // 21: payments.config.v1.SuccessRate.window:type_name -> google.protobuf.Duration
+	13, // 22: payments.config.v1.RoutingRule.when:type_name -> payments.config.v1.Condition
+	15, // 23: payments.config.v1.RoutingRule.route:type_name -> payments.config.v1.Route
+	16, // 24: payments.config.v1.RoutingRule.skip:type_name -> payments.config.v1.Skip
+	24, // 25: payments.config.v1.Condition.amount_min:type_name -> payments.type.v1.Money
+	24, // 26: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
+	14, // 27: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
+	7,  // 28: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
+	23, // 29: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }
@@ -1686,7 +1756,7 @@ func file_payments_config_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_config_v1_config_proto_rawDesc), len(file_payments_config_v1_config_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,

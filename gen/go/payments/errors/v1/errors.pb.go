@@ -664,6 +664,20 @@ const (
 	//
 	//	{"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
 	ErrorReason_ERROR_REASON_PAYMENT_UNDER_WAY ErrorReason = 605
+	// What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+	// the secret with the one that the processor shows, and both clocks.
+	//
+	// Metadata: `processor_id`.
+	//
+	//	{"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+	ErrorReason_ERROR_REASON_SIGNATURE_INVALID ErrorReason = 608
+	// No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+	// credential. Have them added.
+	//
+	// Metadata: `processor_id`.
+	//
+	//	{"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+	ErrorReason_ERROR_REASON_WEBHOOKS_NOT_EXPECTED ErrorReason = 609
 	// A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
 	// not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
 	//
@@ -671,6 +685,12 @@ const (
 	//
 	//	{"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE ErrorReason = 610
+	// A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+	//
+	// Metadata: `processor_id`, `attempt_id`.
+	//
+	//	{"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
+	ErrorReason_ERROR_REASON_PROCESSOR_SILENT ErrorReason = 611
 	// A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
 	// before it. Move it up, narrow those before it, or leave it out.
 	//
@@ -879,6 +899,36 @@ const (
 	//
 	//	{"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
 	ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE ErrorReason = 852
+	// The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+	//
+	// Metadata: `order_id`, `status`.
+	//
+	//	{"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+	ErrorReason_ERROR_REASON_ORDER_STATUS_CONFLICT ErrorReason = 860
+	// The total of an order would be less than what is paid of it.
+	//
+	// Metadata: `currency_code`, `order_id`, `paid_minor`.
+	//
+	//	{"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+	ErrorReason_ERROR_REASON_ORDER_TOTAL_TOO_LOW ErrorReason = 861
+	// More than is due of an order. GetOrder tells what it comes to and what is paid.
+	//
+	// Metadata: `currency_code`, `due_minor`, `order_id`.
+	//
+	//	{"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+	ErrorReason_ERROR_REASON_ORDER_AMOUNT_EXCEEDED ErrorReason = 862
+	// A check of this number was recorded for the order before.
+	//
+	// Metadata: `check_number`, `external_action_id`, `order_id`.
+	//
+	//	{"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+	ErrorReason_ERROR_REASON_ORDER_CHECK_RECORDED ErrorReason = 863
+	// The ledger takes no posting of a payment of an order. It is tried again by itself.
+	//
+	// Metadata: `external_action_id`, `recipe`, `result`.
+	//
+	//	{"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+	ErrorReason_ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE ErrorReason = 864
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1024,7 +1074,10 @@ var (
 		603: "ERROR_REASON_NOTHING_TO_REFUND",
 		604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
 		605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+		608: "ERROR_REASON_SIGNATURE_INVALID",
+		609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
 		610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+		611: "ERROR_REASON_PROCESSOR_SILENT",
 		620: "ERROR_REASON_RULE_UNREACHABLE",
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1058,6 +1111,11 @@ var (
 		850: "ERROR_REASON_CLOUD_EVENT_INVALID",
 		851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
 		852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
+		860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
+		861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
+		862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
+		863: "ERROR_REASON_ORDER_CHECK_RECORDED",
+		864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1164,7 +1222,10 @@ var (
 		"ERROR_REASON_NOTHING_TO_REFUND":            603,
 		"ERROR_REASON_AMOUNT_EXCEEDS_LEFT":          604,
 		"ERROR_REASON_PAYMENT_UNDER_WAY":            605,
+		"ERROR_REASON_SIGNATURE_INVALID":            608,
+		"ERROR_REASON_WEBHOOKS_NOT_EXPECTED":        609,
 		"ERROR_REASON_CREDENTIAL_UNUSABLE":          610,
+		"ERROR_REASON_PROCESSOR_SILENT":             611,
 		"ERROR_REASON_RULE_UNREACHABLE":             620,
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
@@ -1198,6 +1259,11 @@ var (
 		"ERROR_REASON_CLOUD_EVENT_INVALID":          850,
 		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":      851,
 		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE":    852,
+		"ERROR_REASON_ORDER_STATUS_CONFLICT":        860,
+		"ERROR_REASON_ORDER_TOTAL_TOO_LOW":          861,
+		"ERROR_REASON_ORDER_AMOUNT_EXCEEDED":        862,
+		"ERROR_REASON_ORDER_CHECK_RECORDED":         863,
+		"ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE":   864,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1239,7 +1305,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xae(\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xef*\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1338,8 +1404,11 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_PAYMENT_NOT_AUTHORIZED\x10\xda\x04\x12#\n" +
 	"\x1eERROR_REASON_NOTHING_TO_REFUND\x10\xdb\x04\x12%\n" +
 	" ERROR_REASON_AMOUNT_EXCEEDS_LEFT\x10\xdc\x04\x12#\n" +
-	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12%\n" +
+	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12#\n" +
+	"\x1eERROR_REASON_SIGNATURE_INVALID\x10\xe0\x04\x12'\n" +
+	"\"ERROR_REASON_WEBHOOKS_NOT_EXPECTED\x10\xe1\x04\x12%\n" +
 	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12\"\n" +
+	"\x1dERROR_REASON_PROCESSOR_SILENT\x10\xe3\x04\x12\"\n" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +
@@ -1372,7 +1441,12 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"$ERROR_REASON_CONSUMER_NOT_REPLAYABLE\x10\xc8\x06\x12%\n" +
 	" ERROR_REASON_CLOUD_EVENT_INVALID\x10\xd2\x06\x12)\n" +
 	"$ERROR_REASON_CLOUD_EVENT_UNSUPPORTED\x10\xd3\x06\x12+\n" +
-	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12\x1a\n" +
+	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12'\n" +
+	"\"ERROR_REASON_ORDER_STATUS_CONFLICT\x10\xdc\x06\x12%\n" +
+	" ERROR_REASON_ORDER_TOTAL_TOO_LOW\x10\xdd\x06\x12'\n" +
+	"\"ERROR_REASON_ORDER_AMOUNT_EXCEEDED\x10\xde\x06\x12&\n" +
+	"!ERROR_REASON_ORDER_CHECK_RECORDED\x10\xdf\x06\x12,\n" +
+	"'ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE\x10\xe0\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

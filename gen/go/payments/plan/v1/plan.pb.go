@@ -112,8 +112,10 @@ type PaymentStep struct {
 	ProcessorId string `protobuf:"bytes,3,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
 	// Processors that are asked after it, in order, when it is certain that the one before did not charge.
 	FallbackProcessorIds []string `protobuf:"bytes,4,rep,name=fallback_processor_ids,json=fallbackProcessorIds,proto3" json:"fallback_processor_ids,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// True when the step is only authorised at first, and captured by itself once every step has its amount.
+	AuthorizeFirst bool `protobuf:"varint,5,opt,name=authorize_first,json=authorizeFirst,proto3" json:"authorize_first,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PaymentStep) Reset() {
@@ -174,6 +176,13 @@ func (x *PaymentStep) GetFallbackProcessorIds() []string {
 	return nil
 }
 
+func (x *PaymentStep) GetAuthorizeFirst() bool {
+	if x != nil {
+		return x.AuthorizeFirst
+	}
+	return false
+}
+
 var File_payments_plan_v1_plan_proto protoreflect.FileDescriptor
 
 const file_payments_plan_v1_plan_proto_rawDesc = "" +
@@ -183,13 +192,14 @@ const file_payments_plan_v1_plan_proto_rawDesc = "" +
 	"\aplan_id\x18\x01 \x01(\tR\x06planId\x12:\n" +
 	"\ftotal_amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\vtotalAmount\x123\n" +
 	"\x05steps\x18\x03 \x03(\v2\x1d.payments.plan.v1.PaymentStepR\x05steps\x12\x1b\n" +
-	"\tplan_hash\x18\x14 \x01(\tR\bplanHash\"\xb6\x01\n" +
+	"\tplan_hash\x18\x14 \x01(\tR\bplanHash\"\xdf\x01\n" +
 	"\vPaymentStep\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x126\n" +
 	"\n" +
 	"max_amount\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\tmaxAmount\x12!\n" +
 	"\fprocessor_id\x18\x03 \x01(\tR\vprocessorId\x124\n" +
-	"\x16fallback_processor_ids\x18\x04 \x03(\tR\x14fallbackProcessorIdsB\xb0\x01\n" +
+	"\x16fallback_processor_ids\x18\x04 \x03(\tR\x14fallbackProcessorIds\x12'\n" +
+	"\x0fauthorize_first\x18\x05 \x01(\bR\x0eauthorizeFirstB\xb0\x01\n" +
 	"\x14com.payments.plan.v1B\tPlanProtoP\x01Z+tollmesh.dev/gen/go/payments/plan/v1;planv1\xa2\x02\x03PPX\xaa\x02\x10Payments.Plan.V1\xca\x02\x10Payments\\Plan\\V1\xe2\x02\x1cPayments\\Plan\\V1\\GPBMetadata\xea\x02\x12Payments::Plan::V1b\x06proto3"
 
 var (

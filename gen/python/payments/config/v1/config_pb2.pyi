@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Split:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Split.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPLIT_UNSPECIFIED: _Split.ValueType  # 0
+    """Not said, or not known to this reader."""
+    SPLIT_AUTHORIZE_FIRST: _Split.ValueType  # 1
+    """Steps whose processors can all hold an amount are authorised first, and captured once every step has its amount; steps
+    that are charged at once come after them. What fails then costs voids instead of refunds.
+    """
+    SPLIT_CHARGE_IN_TURN: _Split.ValueType  # 2
+    """Each step is charged before the next begins, in the order of the methods."""
+
+class Split(_Split, metaclass=_SplitEnumTypeWrapper):
+    """Split is how a payment of several steps is carried out."""
+
+SPLIT_UNSPECIFIED: Split.ValueType  # 0
+"""Not said, or not known to this reader."""
+SPLIT_AUTHORIZE_FIRST: Split.ValueType  # 1
+"""Steps whose processors can all hold an amount are authorised first, and captured once every step has its amount; steps
+that are charged at once come after them. What fails then costs voids instead of refunds.
+"""
+SPLIT_CHARGE_IN_TURN: Split.ValueType  # 2
+"""Each step is charged before the next begins, in the order of the methods."""
+Global___Split: _TypeAlias = Split  # noqa: Y015
+
 class _LimitScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -96,6 +124,7 @@ class MerchantConfig(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     FEES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """The merchant, an id of the tenant's own."""
     version: _builtins.int
@@ -108,6 +137,8 @@ class MerchantConfig(_message.Message):
     """Principal who stored the version. Output only."""
     capture: Global___Capture.ValueType
     """When the amount of a payment is taken whose request says nothing of it; unspecified: AUTOMATIC."""
+    split: Global___Split.ValueType
+    """How payments of several steps are carried out whose amount is taken at once; unspecified: AUTHORIZE_FIRST."""
     @_builtins.property
     def methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___MethodConfig]:
         """Methods in the order of their priority: the first takes as much as its cap allows, the next what is left."""
@@ -165,10 +196,11 @@ class MerchantConfig(_message.Message):
         regions: _abc.Iterable[Global___Region] | None = ...,
         fees: _abc.Iterable[Global___ProcessorFee] | None = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
+        split: Global___Split.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "retry_policy", b"retry_policy", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "limits", b"limits", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "created_at", b"created_at", "created_by", b"created_by", "fees", b"fees", "limits", b"limits", "merchant_id", b"merchant_id", "methods", b"methods", "partial_allowed", b"partial_allowed", "processors", b"processors", "regions", b"regions", "retry_policy", b"retry_policy", "rules", b"rules", "split", b"split", "timeouts", b"timeouts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

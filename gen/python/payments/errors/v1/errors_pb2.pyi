@@ -772,6 +772,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 608
+    """What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+    the secret with the one that the processor shows, and both clocks.
+
+    Metadata: `processor_id`.
+
+        {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+    ERROR_REASON_WEBHOOKS_NOT_EXPECTED: _ErrorReason.ValueType  # 609
+    """No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+    credential. Have them added.
+
+    Metadata: `processor_id`.
+
+        {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
     ERROR_REASON_CREDENTIAL_UNUSABLE: _ErrorReason.ValueType  # 610
     """A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
     not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
@@ -779,6 +795,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `processor_id`, `credential_ref`.
 
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
+    ERROR_REASON_PROCESSOR_SILENT: _ErrorReason.ValueType  # 611
+    """A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+    Metadata: `processor_id`, `attempt_id`.
+
+        {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
     ERROR_REASON_RULE_UNREACHABLE: _ErrorReason.ValueType  # 620
     """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
@@ -1024,6 +1047,43 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `content_type`.
 
         {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+    """
+    ERROR_REASON_ORDER_STATUS_CONFLICT: _ErrorReason.ValueType  # 860
+    """---- Orders: 860 to 889.
+
+    The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+    Metadata: `order_id`, `status`.
+
+        {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+    """
+    ERROR_REASON_ORDER_TOTAL_TOO_LOW: _ErrorReason.ValueType  # 861
+    """The total of an order would be less than what is paid of it.
+
+    Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+        {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+    """
+    ERROR_REASON_ORDER_AMOUNT_EXCEEDED: _ErrorReason.ValueType  # 862
+    """More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+    Metadata: `currency_code`, `due_minor`, `order_id`.
+
+        {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+    """
+    ERROR_REASON_ORDER_CHECK_RECORDED: _ErrorReason.ValueType  # 863
+    """A check of this number was recorded for the order before.
+
+    Metadata: `check_number`, `external_action_id`, `order_id`.
+
+        {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+    """
+    ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 864
+    """The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+    Metadata: `external_action_id`, `recipe`, `result`.
+
+        {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
     """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
@@ -1827,6 +1887,22 @@ Metadata: `payment_id`, `status`.
 
     {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
 """
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 608
+"""What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+the secret with the one that the processor shows, and both clocks.
+
+Metadata: `processor_id`.
+
+    {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+"""
+ERROR_REASON_WEBHOOKS_NOT_EXPECTED: ErrorReason.ValueType  # 609
+"""No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+credential. Have them added.
+
+Metadata: `processor_id`.
+
+    {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+"""
 ERROR_REASON_CREDENTIAL_UNUSABLE: ErrorReason.ValueType  # 610
 """A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
 not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
@@ -1834,6 +1910,13 @@ not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_
 Metadata: `processor_id`, `credential_ref`.
 
     {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+"""
+ERROR_REASON_PROCESSOR_SILENT: ErrorReason.ValueType  # 611
+"""A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+Metadata: `processor_id`, `attempt_id`.
+
+    {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
 """
 ERROR_REASON_RULE_UNREACHABLE: ErrorReason.ValueType  # 620
 """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
@@ -2079,6 +2162,43 @@ or JSON with `ce-` headers.
 Metadata: `content_type`.
 
     {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+"""
+ERROR_REASON_ORDER_STATUS_CONFLICT: ErrorReason.ValueType  # 860
+"""---- Orders: 860 to 889.
+
+The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+Metadata: `order_id`, `status`.
+
+    {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+"""
+ERROR_REASON_ORDER_TOTAL_TOO_LOW: ErrorReason.ValueType  # 861
+"""The total of an order would be less than what is paid of it.
+
+Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+    {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+"""
+ERROR_REASON_ORDER_AMOUNT_EXCEEDED: ErrorReason.ValueType  # 862
+"""More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+Metadata: `currency_code`, `due_minor`, `order_id`.
+
+    {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+"""
+ERROR_REASON_ORDER_CHECK_RECORDED: ErrorReason.ValueType  # 863
+"""A check of this number was recorded for the order before.
+
+Metadata: `check_number`, `external_action_id`, `order_id`.
+
+    {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+"""
+ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 864
+"""The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+Metadata: `external_action_id`, `recipe`, `result`.
+
+    {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

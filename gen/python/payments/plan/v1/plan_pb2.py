@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpayments/plan/v1/plan.proto\x12\x10payments.plan.v1\x1a\x1bpayments/type/v1/type.proto\"\xb4\x01\n\x0bPaymentPlan\x12\x17\n\x07plan_id\x18\x01 \x01(\tR\x06planId\x12:\n\x0ctotal_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0btotalAmount\x12\x33\n\x05steps\x18\x03 \x03(\x0b\x32\x1d.payments.plan.v1.PaymentStepR\x05steps\x12\x1b\n\tplan_hash\x18\x14 \x01(\tR\x08planHash\"\xb6\x01\n\x0bPaymentStep\x12\x16\n\x06method\x18\x01 \x01(\tR\x06method\x12\x36\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\tmaxAmount\x12!\n\x0cprocessor_id\x18\x03 \x01(\tR\x0bprocessorId\x12\x34\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tR\x14\x66\x61llbackProcessorIdsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpayments/plan/v1/plan.proto\x12\x10payments.plan.v1\x1a\x1bpayments/type/v1/type.proto\"\xb4\x01\n\x0bPaymentPlan\x12\x17\n\x07plan_id\x18\x01 \x01(\tR\x06planId\x12:\n\x0ctotal_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\x0btotalAmount\x12\x33\n\x05steps\x18\x03 \x03(\x0b\x32\x1d.payments.plan.v1.PaymentStepR\x05steps\x12\x1b\n\tplan_hash\x18\x14 \x01(\tR\x08planHash\"\xdf\x01\n\x0bPaymentStep\x12\x16\n\x06method\x18\x01 \x01(\tR\x06method\x12\x36\n\nmax_amount\x18\x02 \x01(\x0b\x32\x17.payments.type.v1.MoneyR\tmaxAmount\x12!\n\x0cprocessor_id\x18\x03 \x01(\tR\x0bprocessorId\x12\x34\n\x16\x66\x61llback_processor_ids\x18\x04 \x03(\tR\x14\x66\x61llbackProcessorIds\x12\'\n\x0f\x61uthorize_first\x18\x05 \x01(\x08R\x0e\x61uthorizeFirstb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTPLAN']._serialized_start=79
   _globals['_PAYMENTPLAN']._serialized_end=259
   _globals['_PAYMENTSTEP']._serialized_start=262
-  _globals['_PAYMENTSTEP']._serialized_end=444
+  _globals['_PAYMENTSTEP']._serialized_end=485
 # @@protoc_insertion_point(module_scope)

@@ -72,10 +72,13 @@ class PaymentStep(_message.Message):
     MAX_AMOUNT_FIELD_NUMBER: _builtins.int
     PROCESSOR_ID_FIELD_NUMBER: _builtins.int
     FALLBACK_PROCESSOR_IDS_FIELD_NUMBER: _builtins.int
+    AUTHORIZE_FIRST_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Payment method, an open set: `card`, `wallet`, `ach`, `credit_balance`, …"""
     processor_id: _builtins.str
     """Processor that is asked first."""
+    authorize_first: _builtins.bool
+    """True when the step is only authorised at first, and captured by itself once every step has its amount."""
     @_builtins.property
     def max_amount(self) -> _type_pb2.Money:
         """Amount that this step charges, and never more. It does not exceed the cap of the method, neither
@@ -93,10 +96,11 @@ class PaymentStep(_message.Message):
         max_amount: _type_pb2.Money | None = ...,
         processor_id: _builtins.str = ...,
         fallback_processor_ids: _abc.Iterable[_builtins.str] | None = ...,
+        authorize_first: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_amount", b"max_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback_processor_ids", b"fallback_processor_ids", "max_amount", b"max_amount", "method", b"method", "processor_id", b"processor_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_first", b"authorize_first", "fallback_processor_ids", b"fallback_processor_ids", "max_amount", b"max_amount", "method", b"method", "processor_id", b"processor_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,6 +20,7 @@ __all__ = (
     "RoutingRule",
     "Share",
     "Skip",
+    "Split",
     "Strategy",
     "SuccessRate",
     "Timeouts",
@@ -116,6 +117,44 @@ class LimitScope(betterproto2.Enum):
             "LIMIT_SCOPE_PAYER": 1,
             "LIMIT_SCOPE_MERCHANT": 2,
             "LIMIT_SCOPE_INSTRUMENT": 3,
+        }
+
+
+class Split(betterproto2.Enum):
+    """
+    Split is how a payment of several steps is carried out.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said, or not known to this reader.
+    """
+
+    AUTHORIZE_FIRST = 1
+    """
+    Steps whose processors can all hold an amount are authorised first, and captured once every step has its amount; steps
+    that are charged at once come after them. What fails then costs voids instead of refunds.
+    """
+
+    CHARGE_IN_TURN = 2
+    """
+    Each step is charged before the next begins, in the order of the methods.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "SPLIT_UNSPECIFIED",
+            1: "SPLIT_AUTHORIZE_FIRST",
+            2: "SPLIT_CHARGE_IN_TURN",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "SPLIT_UNSPECIFIED": 0,
+            "SPLIT_AUTHORIZE_FIRST": 1,
+            "SPLIT_CHARGE_IN_TURN": 2,
         }
 
 
@@ -313,6 +352,13 @@ class MerchantConfig(CheckedMessage):
     limits: "list[Limit]" = betterproto2.field(23, betterproto2.TYPE_MESSAGE, repeated=True)
     """
     What is refused before a processor is asked, because it is too much or too often.
+    """
+
+    split: "Split" = betterproto2.field(
+        40, betterproto2.TYPE_ENUM, default_factory=lambda: Split(0)
+    )
+    """
+    How payments of several steps are carried out whose amount is taken at once; unspecified: AUTHORIZE_FIRST.
     """
 
 

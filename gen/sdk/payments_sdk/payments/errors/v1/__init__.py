@@ -957,6 +957,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
 
+    SIGNATURE_INVALID = 608
+    """
+    What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+    the secret with the one that the processor shows, and both clocks.
+
+    Metadata: `processor_id`.
+
+        {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+
+    WEBHOOKS_NOT_EXPECTED = 609
+    """
+    No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+    credential. Have them added.
+
+    Metadata: `processor_id`.
+
+        {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+
     CREDENTIAL_UNUSABLE = 610
     """
     A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
@@ -965,6 +985,15 @@ class ErrorReason(betterproto2.Enum):
     Metadata: `processor_id`, `credential_ref`.
 
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
+
+    PROCESSOR_SILENT = 611
+    """
+    A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+    Metadata: `processor_id`, `attempt_id`.
+
+        {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
 
     RULE_UNREACHABLE = 620
@@ -1280,6 +1309,53 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
 
+    ORDER_STATUS_CONFLICT = 860
+    """
+    ---- Orders: 860 to 889.
+
+    The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+    Metadata: `order_id`, `status`.
+
+        {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+    """
+
+    ORDER_TOTAL_TOO_LOW = 861
+    """
+    The total of an order would be less than what is paid of it.
+
+    Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+        {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+    """
+
+    ORDER_AMOUNT_EXCEEDED = 862
+    """
+    More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+    Metadata: `currency_code`, `due_minor`, `order_id`.
+
+        {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+    """
+
+    ORDER_CHECK_RECORDED = 863
+    """
+    A check of this number was recorded for the order before.
+
+    Metadata: `check_number`, `external_action_id`, `order_id`.
+
+        {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+    """
+
+    ORDER_PAYMENT_NOT_BOOKABLE = 864
+    """
+    The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+    Metadata: `external_action_id`, `recipe`, `result`.
+
+        {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1446,7 +1522,10 @@ class ErrorReason(betterproto2.Enum):
             603: "ERROR_REASON_NOTHING_TO_REFUND",
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+            608: "ERROR_REASON_SIGNATURE_INVALID",
+            609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
             610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+            611: "ERROR_REASON_PROCESSOR_SILENT",
             620: "ERROR_REASON_RULE_UNREACHABLE",
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1480,6 +1559,11 @@ class ErrorReason(betterproto2.Enum):
             850: "ERROR_REASON_CLOUD_EVENT_INVALID",
             851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
             852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
+            860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
+            861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
+            862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
+            863: "ERROR_REASON_ORDER_CHECK_RECORDED",
+            864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1589,7 +1673,10 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NOTHING_TO_REFUND": 603,
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
+            "ERROR_REASON_SIGNATURE_INVALID": 608,
+            "ERROR_REASON_WEBHOOKS_NOT_EXPECTED": 609,
             "ERROR_REASON_CREDENTIAL_UNUSABLE": 610,
+            "ERROR_REASON_PROCESSOR_SILENT": 611,
             "ERROR_REASON_RULE_UNREACHABLE": 620,
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,
@@ -1623,6 +1710,11 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CLOUD_EVENT_INVALID": 850,
             "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED": 851,
             "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
+            "ERROR_REASON_ORDER_STATUS_CONFLICT": 860,
+            "ERROR_REASON_ORDER_TOTAL_TOO_LOW": 861,
+            "ERROR_REASON_ORDER_AMOUNT_EXCEEDED": 862,
+            "ERROR_REASON_ORDER_CHECK_RECORDED": 863,
+            "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE": 864,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

@@ -85,6 +85,11 @@ class PaymentStep(CheckedMessage):
     Processors that are asked after it, in order, when it is certain that the one before did not charge.
     """
 
+    authorize_first: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    True when the step is only authorised at first, and captured by itself once every step has its amount.
+    """
+
 
 default_message_pool.register_message("payments.plan.v1", "PaymentStep", PaymentStep)
 

@@ -1,0 +1,25 @@
+"""What orders count."""
+
+from __future__ import annotations
+
+from services.runtime.measures import Measure
+
+CREATED = Measure(
+    "tollmesh.orders.created",
+    "{order}",
+    "Orders that were stored.",
+    {"currency": "ISO 4217 code"},
+)
+UPDATED = Measure(
+    "tollmesh.orders.updated",
+    "{change}",
+    "Changes of orders that events tell of.",
+    {"status": "status of the order behind the change"},
+)
+RECEIVED = Measure(
+    "tollmesh.orders.received",
+    "{minor_unit}",
+    "What was received for orders, in minor units of the currency.",
+    {"currency": "ISO 4217 code", "method": "`cash` or `check`"},
+)
+ALL = (CREATED, UPDATED, RECEIVED)

@@ -30,6 +30,7 @@ from services.metering.servicer.metering import MeteringServicer
 from services.metering.work.holds import expiring
 from services.metering.work.log import Closing
 from services.metering.work.ordinals import Sequencing
+from services.metering.work.partitions import Partitions
 from services.metering.work.rollups import RollingUp
 from services.metering.work.spool import Draining
 from services.runtime.background import Background, Task
@@ -76,6 +77,7 @@ def build(runtime: Runtime) -> Service:
         Sequencing(runtime.database),
         Closing(runtime.database),
         RollingUp(runtime.database),
+        Partitions(runtime.database),
         expiring(runtime.database, holds, runtime.telemetry),
     ]
     outlasting: dict[str, Callable[[], bool]] = {}

@@ -34,16 +34,27 @@ class TransactionId(UserDefinedType[str]):
 
 
 # Fixed widths first: no padding between columns, 5 % of the row.
-usage_event = Table(
-    "usage_event",
+usage_key = Table(
+    "usage_key",
     metadata,
-    Column("event_time", DateTime(timezone=True), nullable=False),
     # BLAKE2b of the request_id. Sixteen bytes, because random texts as a key cost a quarter of the
     # insert rate at ten million rows.
     Column("event_key", Uuid, primary_key=True),
     # BLAKE2b of the content: the same id with another one is a conflict.
     Column("fingerprint", Uuid, nullable=False),
+    # Says in which partition the event lies.
     Column("receipt_id", Uuid, nullable=False),
+    Column("tenant_id", Text(collation="C"), primary_key=True),
+)
+
+usage_event = Table(
+    "usage_event",
+    metadata,
+    Column("event_time", DateTime(timezone=True), nullable=False),
+    Column("event_key", Uuid, primary_key=True),
+    Column("fingerprint", Uuid, nullable=False),
+    # Partitions are ranges of it: it begins with the time of its making.
+    Column("receipt_id", Uuid, primary_key=True),
     Column("source", SmallInteger, nullable=False),
     Column("tenant_id", Text(collation="C"), primary_key=True),
     Column("org_id", Text(collation="C"), nullable=False),

@@ -306,15 +306,23 @@ DELETE FROM orchestration.velocity AS v
    AND v.subject = over.subject AND v.slot_s = over.slot_s AND v.slot_at = over.slot_at AND v.currency = over.currency;
 
 -- @recent_attempts
--- The last attempts of processors to take an amount, the newest first.
+-- The last attempts of processors to take an amount, the newest first: those that ended, of which the last few count, and
+-- the last one that is under way. However many are, they hide no fault.
 SELECT p.processor_id, x.status, x.created_at
   FROM unnest(%(processors)s::text[]) AS p (processor_id),
        LATERAL (
-         SELECT a.status, a.created_at
-           FROM orchestration.attempt AS a
-          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
-            AND a.operation IN ('CHARGE', 'AUTHORIZE')
-          ORDER BY a.created_at DESC LIMIT %(recent_max)s) AS x
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE')
+             AND a.status NOT IN ('CREATED', 'SENT', 'PENDING', 'VOIDED_UNSENT')
+           ORDER BY a.created_at DESC LIMIT %(recent_max)s)
+         UNION ALL
+         (SELECT a.status, a.created_at
+            FROM orchestration.attempt AS a
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(tried_since_at)s
+             AND a.operation IN ('CHARGE', 'AUTHORIZE') AND a.status IN ('CREATED', 'SENT', 'PENDING')
+           ORDER BY a.created_at DESC LIMIT 1)) AS x
  ORDER BY p.processor_id, x.created_at DESC;
 
 -- @processor_health

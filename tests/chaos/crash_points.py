@@ -33,6 +33,7 @@ ELSEWHERE = (
     "events.put_schedule",
     "ledger.make_months",
     "metering.drain",
+    "metering.make_months",
     "orchestration.attempt.replay",
     "orchestration.booking.put_off",
     "orchestration.resolve",

@@ -77,6 +77,8 @@ def set_(
         if late not in _LATE:
             raise CliError(f"{late!r} is no policy", "use adjust or reject", exit_code=EXIT_USAGE)
         request.late = _LATE[late]
+    _alone("--metadata", _ANY, metadata)
+    _alone("--rollup-key", _NONE, rollup_key)
     if metadata == [_ANY]:
         request.metadata_any = True
     elif metadata:
@@ -89,6 +91,14 @@ def set_(
         stub = client.stub(metering_service_pb2_grpc.MeteringServiceStub)
         found = client.call(stub.UpdateIngestSettings, request).ingest_settings
     _show(found, output)
+
+
+def _alone(option: str, word: str, given: list[str] | None) -> None:
+    """Refuse keys beside the word that stands for all or none of them: it would be taken for a key."""
+    if given and word in given and len(given) > 1:
+        raise CliError(
+            f"{option} {word} stands alone: it cannot be given with keys", exit_code=EXIT_USAGE
+        )
 
 
 def _show(found: metering_pb2.IngestSettings, output: Format) -> None:

@@ -31,7 +31,7 @@ DELETE FROM metering.late_event AS late
    AND receipt.tenant_id = %(tenant_id)s AND receipt.ordinal <= %(usage_ordinal)s::bigint
    AND receipt.receipt_id = CASE
          WHEN late.version = 0
-         THEN (SELECT event.receipt_id FROM metering.usage_event AS event
+         THEN (SELECT event.receipt_id FROM metering.usage_key AS event
                 WHERE event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key)
          ELSE (SELECT changed.receipt_id FROM metering.event_version AS changed
                 WHERE changed.tenant_id = %(tenant_id)s AND changed.event_key = late.event_key

@@ -8,8 +8,8 @@ WITH late AS (
     SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id, 0
       FROM metering.usage_event AS event
       JOIN unnest(%(event_keys)s::uuid[]) AS stored (event_key)
-        ON event.tenant_id = %(tenant_id)s AND event.event_key = stored.event_key
-       AND event.receipt_id = %(receipt_id)s::uuid
+        ON event.tenant_id = %(tenant_id)s AND event.receipt_id = %(receipt_id)s::uuid
+       AND event.event_key = stored.event_key
       JOIN metering.closed_period AS period
         ON period.tenant_id = %(tenant_id)s AND period.org_id = event.org_id
        AND period.start_at <= event.event_time AND period.end_at > event.event_time
@@ -19,7 +19,8 @@ WITH late AS (
 SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
        sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
   FROM late
-  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.usage_event AS event
+    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = %(receipt_id)s::uuid AND event.event_key = late.event_key
   JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
  GROUP BY 1, 2, 3, 4, 5
  ORDER BY 4, 1, 5;
@@ -43,7 +44,9 @@ WITH late AS (
 SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
        sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
   FROM late
-  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = late.event_key
+  JOIN metering.usage_event AS event
+    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
   JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
  GROUP BY 1, 2, 3, 4, 5
  ORDER BY 4, 1, 5;
@@ -115,7 +118,9 @@ SELECT event.request_id, late.org_id AS place_org_id, late.event_time AS place_t
        before.quantity AS before_quantity, before.event_time AS before_event_time, before.source AS before_source,
        before.metadata AS before_metadata
   FROM metering.late_event AS late
-  JOIN metering.usage_event AS event ON event.tenant_id = %(tenant_id)s AND event.event_key = late.event_key
+  JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = late.event_key
+  JOIN metering.usage_event AS event
+    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
   LEFT JOIN metering.event_version AS changed
     ON changed.tenant_id = %(tenant_id)s AND changed.event_key = late.event_key AND changed.version = late.version
    AND late.version > 0

@@ -80,8 +80,9 @@ SELECT touched.event_key::text AS event_key, newest.version, newest.cancelled, e
            AND version.event_time >= %(start_at)s AND version.event_time < %(end_at)s
            AND (%(org_id)s = '' OR version.org_id = %(org_id)s) AND (%(sku)s = '' OR version.sku = %(sku)s)
          ORDER BY version.event_key LIMIT %(limit)s) AS touched
+  JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = touched.event_key
   JOIN metering.usage_event AS event
-    ON event.tenant_id = %(tenant_id)s AND event.event_key = touched.event_key
+    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
   LEFT JOIN LATERAL (SELECT version.* FROM metering.event_version AS version
                        JOIN metering.receipt AS receipt
                          ON receipt.tenant_id = %(tenant_id)s AND receipt.receipt_id = version.receipt_id

@@ -39,8 +39,9 @@ WITH said AS (
            version.reason, event.request_id, version.org_id, version.project_id, version.sku, version.quantity,
            version.event_time, version.source, version.metadata
       FROM metering.event_version AS version
+      JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = version.event_key
       JOIN metering.usage_event AS event
-        ON event.tenant_id = %(tenant_id)s AND event.event_key = version.event_key
+        ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
      WHERE version.tenant_id = %(tenant_id)s AND version.receipt_id = ANY (%(receipt_ids)s::uuid[])
        AND version.version > 0
 )
@@ -73,8 +74,9 @@ SELECT receipt_id::text AS receipt_id, event_key::text AS event_key, fingerprint
                version.reason, event.request_id, version.org_id, version.project_id, version.sku, version.quantity,
                version.event_time, version.source, version.metadata
           FROM metering.event_version AS version
+          JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = version.event_key
           JOIN metering.usage_event AS event
-            ON event.tenant_id = %(tenant_id)s AND event.event_key = version.event_key
+            ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
          WHERE version.tenant_id = %(tenant_id)s AND version.receipt_id = ANY (%(receipt_ids)s::uuid[])
            AND version.version > 0) AS said
  WHERE %(after)s::uuid IS NULL OR event_key > %(after)s::uuid

@@ -258,7 +258,9 @@ SELECT event.*
                                                 AND touched.event_time >= %(from_at)s
                                                 AND touched.event_time < %(end_at)s)
                  ORDER BY version.event_key, version.version DESC) AS newest
-          JOIN metering.usage_event AS sent ON sent.tenant_id = %(tenant_id)s AND sent.event_key = newest.event_key
+          JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = newest.event_key
+          JOIN metering.usage_event AS sent
+            ON sent.tenant_id = %(tenant_id)s AND sent.receipt_id = key.receipt_id AND sent.event_key = key.event_key
          WHERE NOT newest.cancelled AND newest.org_id = %(org_id)s AND newest.sku = wanted.sku
            AND newest.event_time >= %(from_at)s AND newest.event_time < %(end_at)s
            AND (newest.event_time, newest.event_key) > (%(from_at)s, %(after_key)s::uuid)

@@ -65,12 +65,16 @@ class Credentials:
             changed_ns = path.stat().st_mtime_ns
             kept = self._read.get(path)
             if kept is None or kept[0] != changed_ns:
-                kept = changed_ns, _credential(f"{tenant_id}/{name}", _json(path.read_text(), name))
+                text = path.read_text(encoding="utf-8")
+                kept = changed_ns, _credential(f"{tenant_id}/{name}", _json(text, name))
                 self._read[path] = kept
         except FileNotFoundError:
             return None
         except OSError as error:
             raise CredentialDamaged(f"credential {name} cannot be read") from error
+        except UnicodeDecodeError:
+            # Without its cause, as below.
+            raise CredentialDamaged(f"credential {name} is no text in UTF-8") from None
         return kept[1]
 
 
@@ -104,6 +108,12 @@ def _credential(name: str, found: Any) -> Credential:
     lists = [found.get("base_urls", []), found.get("webhook_secrets", [])]
     if not all(isinstance(each, list) and all(map(_is_text, each)) for each in lists):
         raise CredentialDamaged(f"base_urls and webhook_secrets of {name} must be lists of texts")
+    secrets = [found["secret"], *lists[1]]
+    if not all(each.isprintable() and each == each.strip() for each in secrets):
+        # No call could carry it, and a call that cannot be made must not look like one whose answer is lost.
+        raise CredentialDamaged(
+            f"a secret of {name} has blanks around it, a line break or another control character"
+        )
     return Credential(SecretStr(found["secret"]), tuple(lists[0]), tuple(map(SecretStr, lists[1])))
 
 

@@ -20,7 +20,7 @@ FAULTS_TO_OPEN = 5
 # Waits before a payment tries the processor again; a tenth more or less, so that meshes do not try in step.
 WAIT_FIRST = timedelta(seconds=15)
 WAIT_MAX = timedelta(minutes=5)
-# So many attempts are looked at: as many faults as the longest wait needs, and some that are under way.
+# So many attempts that ended are looked at: more faults than the longest wait needs.
 RECENT_MAX = 40
 # A try counts for as long as a call may take.
 PROBE_MAX = timedelta(seconds=30)
@@ -78,7 +78,7 @@ def standing(processor_id: str, recent: Sequence[Recent], now: datetime) -> Stan
 
     Args:
         processor_id: spreads the waits.
-        recent: its attempts, the newest first.
+        recent: its attempts, the newest first: the last that ended, and at least the last one that is under way.
         now: when that is asked.
     """
     faults = list(_in_a_row(recent))

@@ -15,6 +15,7 @@ from services.orchestration.domain.routing import (
     Condition,
     LeastCost,
     Routing,
+    Rule,
     Strategy,
     SuccessRate,
     VolumeSplit,
@@ -174,22 +175,25 @@ def check(
 
     Raises:
         UnknownProcessor: it names a processor that is neither its own nor every merchant's.
-        InvalidField: a method, rule or region stands twice, a processor is its own fallback, a name holds a card
+        InvalidField: a method, rule or region stands twice, a processor is its own fallback, a text holds a card
             number, a region is not defined, or a share is of a processor that is not asked.
         UnknownCurrency: a limit, condition or fee is in no ISO 4217 currency.
         RuleUnreachable, RuleContradictory, MethodNotCovered, FeeMissing: the rules do not say what they seem to.
     """
+    # First: what is said of other faults repeats names, and what is said is stored.
+    cards = [
+        FieldViolation(path, "must not hold a card number")
+        for path, text in _texts(config)
+        if holds_card_number(text)
+    ]
+    if cards:
+        raise InvalidField.of(cards)
     faults = own_processors.check(config.processors, built_in, adapters)
     known = {*built_in, *(each.processor_id for each in config.processors)}
-    if holds_card_number(config.merchant_id):
-        # No payment could name it: card numbers are dropped from payment requests.
-        faults.append(FieldViolation("config.merchant_id", "must not hold a card number"))
     seen: set[str] = set()
     for index, rule in enumerate(config.methods):
         path = f"config.methods[{index}]"
-        if holds_card_number(rule.method):
-            faults.append(FieldViolation(f"{path}.method", "must not hold a card number"))
-        elif rule.method in seen:
+        if rule.method in seen:
             faults.append(FieldViolation(f"{path}.method", f"{rule.method} is listed twice"))
         seen.add(rule.method)
         if len(set(rule.processors)) < len(rule.processors):
@@ -206,6 +210,49 @@ def check(
         raise InvalidField.of(faults)
     _check_rules(config)
     _check_fees(config)
+
+
+def _texts(config: MerchantConfig) -> Iterator[tuple[str, str]]:
+    """Yield every text that whoever wrote the configuration chose freely, with its place."""
+    yield "config.merchant_id", config.merchant_id
+    for index, method in enumerate(config.methods):
+        path = f"config.methods[{index}]"
+        yield f"{path}.method", method.method
+        yield f"{path}.processor_id", method.processors[0]
+        for name in method.processors[1:]:
+            yield f"{path}.fallback_processor_ids", name
+        yield from _share_texts(f"{path}.strategy", method.strategy)
+    for index, own in enumerate(config.processors):
+        yield from own_processors.texts(f"config.processors[{index}]", own)
+    for index, (name, _) in enumerate(config.routing.regions):
+        yield f"config.regions[{index}].name", name
+    for index, rule in enumerate(config.routing.rules):
+        yield from _rule_texts(f"config.rules[{index}]", rule)
+    for index, fee in enumerate(config.routing.fees):
+        yield f"config.fees[{index}].processor_id", fee.processor_id
+        yield f"config.fees[{index}].method", fee.method
+    for index, limit in enumerate(config.limits):
+        yield f"config.limits[{index}].name", limit.name
+
+
+def _rule_texts(path: str, rule: Rule) -> Iterator[tuple[str, str]]:
+    yield f"{path}.name", rule.name
+    for name in rule.methods:
+        yield f"{path}.methods", name
+    for name in rule.when.regions:
+        yield f"{path}.when.regions", name
+    for key, values in rule.when.metadata:
+        for text in (key, *values):
+            yield f"{path}.when.metadata", text
+    for name in rule.processors:
+        yield f"{path}.route.processor_ids", name
+    yield from _share_texts(f"{path}.route.strategy", rule.strategy)
+
+
+def _share_texts(path: str, strategy: Strategy | None) -> Iterator[tuple[str, str]]:
+    if isinstance(strategy, VolumeSplit):
+        for processor_id, _ in strategy.shares:
+            yield f"{path}.volume_split.shares", processor_id
 
 
 def _check_processors(
@@ -241,12 +288,17 @@ def _check_routing(routing: Routing, known: Collection[str]) -> Iterator[FieldVi
     """Yield what is wrong with single parts of the routing. Raises UnknownProcessor, UnknownCurrency."""
     regions = [name for name, _ in routing.regions]
     for index, name in enumerate(regions):
-        if name in regions[:index]:
+        if holds_card_number(name):
+            yield FieldViolation(f"config.regions[{index}].name", "must not hold a card number")
+        elif name in regions[:index]:
             yield FieldViolation(f"config.regions[{index}].name", f"{name} is listed twice")
     names = [rule.name for rule in routing.rules]
     for index, rule in enumerate(routing.rules):
         path = f"config.rules[{index}]"
-        if rule.name in names[:index]:
+        if holds_card_number(rule.name):
+            # Names are shown with every plan.
+            yield FieldViolation(f"{path}.name", "must not hold a card number")
+        elif rule.name in names[:index]:
             yield FieldViolation(f"{path}.name", f"{rule.name} is listed twice")
         yield from _faults_of_condition(f"{path}.when", rule.when, regions)
         _check_processors(path, rule.methods[0], rule.processors, known)
@@ -271,9 +323,6 @@ def _faults_of_condition(
             yield FieldViolation(
                 f"{path}.regions[{place}]", f"{region} is none of the configuration's regions"
             )
-    for key, values in when.metadata:
-        if any(map(holds_card_number, (key, *values))):
-            yield FieldViolation(f"{path}.metadata", "must not hold a card number")
     limits = (when.amount_min, when.amount_max)
     for code in (*when.currencies, *(limit.currency_code for limit in limits if limit)):
         exponent(code)
@@ -284,7 +333,9 @@ def _faults_of_limits(limits: Sequence[Limit]) -> Iterator[FieldViolation]:
     names = [limit.name for limit in limits]
     for index, limit in enumerate(limits):
         path = f"config.limits[{index}]"
-        if limit.name in names[:index]:
+        if holds_card_number(limit.name):
+            yield FieldViolation(f"{path}.name", "must not hold a card number")
+        elif limit.name in names[:index]:
             yield FieldViolation(f"{path}.name", f"{limit.name} is listed twice")
         if limit.amount_max is not None:
             exponent(limit.amount_max.currency_code)

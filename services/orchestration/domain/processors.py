@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -131,16 +131,24 @@ def check(
     return faults
 
 
+def texts(path: str, config: ProcessorConfig) -> Iterator[tuple[str, str]]:
+    """Yield every text of a processor, with its place."""
+    yield f"{path}.processor_id", config.processor_id
+    yield f"{path}.adapter", config.adapter
+    yield f"{path}.base_url", config.base_url
+    yield f"{path}.credential_ref", config.credential_ref
+    for name, value in config.settings:
+        yield f"{path}.settings", name
+        place = f"{path}.settings" if holds_card_number(name) else f"{path}.settings[{name}]"
+        yield place, value
+
+
 def _check_texts(path: str, config: ProcessorConfig) -> list[FieldViolation]:
-    texts = {f"{path}.base_url": config.base_url, f"{path}.processor_id": config.processor_id}
-    texts |= {f"{path}.settings[{name}]": value for name, value in config.settings}
-    faults = [
-        FieldViolation(place, "must not hold a card number")
-        for place, text in texts.items()
-        if holds_card_number(text)
-    ]
-    return faults + [
-        FieldViolation(place, "looks like a secret: name it by credential_ref instead")
-        for place, text in texts.items()
+    pasted = {f"{path}.base_url": config.base_url, f"{path}.processor_id": config.processor_id}
+    pasted[f"{path}.credential_ref"] = config.credential_ref
+    pasted |= {f"{path}.settings[{name}]": value for name, value in config.settings}
+    return [
+        FieldViolation(place, "looks like a secret: credential_ref is to name it, and nothing else")
+        for place, text in pasted.items()
         if text.lower().startswith(_SECRET_PREFIXES)
     ]

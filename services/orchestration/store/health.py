@@ -81,6 +81,7 @@ async def _recent(work: UnitOfWork, processors: Collection[str]) -> dict[str, li
         "tenant_id": work.tenant_id,
         "processors": sorted(processors),
         "since_at": work.now - _LOOKED_BACK,
+        "tried_since_at": work.now - breaker.PROBE_MAX,
         "recent_max": breaker.RECENT_MAX,
     }
     recent: dict[str, list[breaker.Recent]] = {}

@@ -356,8 +356,11 @@ def test_settings_are_changed_one_by_one(
         ((), EXIT_USAGE),
         (("--accept-past", "soon"), EXIT_USAGE),
         (("--accept-future", "32d"), EXIT_REFUSED),
+        # `any` and `none` are no keys: beside others they say two things at once.
+        (("--metadata", "region", "--metadata", "any"), EXIT_USAGE),
+        (("--rollup-key", "none", "--rollup-key", "region"), EXIT_USAGE),
     ):
-        assert tollmesh("settings", "set", *arguments).exit_code == code
+        assert tollmesh("settings", "set", *arguments).exit_code == code, arguments
     assert stand() == before
     reader = tollmesh("keys", "create", "r", "--scope", "metering:read", "-o", "json").json()
     monkeypatch.setenv("TOLLMESH_API_KEY", reader["secret"])

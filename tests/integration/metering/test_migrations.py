@@ -251,3 +251,115 @@ def test_rollups_of_all_values_are_added_up_from_those_of_each_and_back(
         assert keyed == [(3,)]
         migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0013")
         assert stored.all(_ALL_BUCKETS) == before
+
+
+_STORED = """
+SELECT to_jsonb(event), receipt.ordinal FROM metering.usage_event AS event
+  JOIN metering.receipt AS receipt USING (tenant_id, receipt_id) ORDER BY event.request_id
+"""
+_WHERE = "SELECT request_id, tableoid::regclass::text FROM metering.usage_event ORDER BY 1"
+_KEYS = "SELECT to_jsonb(key) FROM metering.usage_key AS key ORDER BY event_key"
+_KEYS_WANTED = """
+SELECT jsonb_build_object('tenant_id', tenant_id, 'event_key', event_key, 'fingerprint', fingerprint,
+                          'receipt_id', receipt_id)
+  FROM metering.usage_event ORDER BY event_key
+"""
+_ORPHANS = """
+SELECT version.event_key FROM metering.event_version AS version
+  LEFT JOIN metering.usage_event AS event USING (tenant_id, event_key) WHERE event.event_key IS NULL
+"""
+
+
+def _correct_all(urls: DatabaseUrls) -> None:
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(
+            "INSERT INTO metering.event_version (event_time, event_key, fingerprint, receipt_id, version, source,"
+            " cancelled, tenant_id, org_id, project_id, sku, quantity, reason)"
+            " SELECT event_time, event_key, fingerprint, receipt_id, 0, source, false, tenant_id, org_id, project_id,"
+            " sku, quantity, '' FROM metering.usage_event"
+        )
+
+
+def _rename(urls: DatabaseUrls, name: str, receipt_id: UUID) -> None:
+    """Give a batch the id of another receipt."""
+    with psycopg.connect(urls.owner_admin) as owner:
+        for table, column in (("usage_event", "receipt_id"), ("receipt", "receipt_id")):
+            owner.execute(
+                f"UPDATE metering.{table} SET {column} = %s WHERE receipt_id ="
+                " (SELECT event_key FROM metering.usage_event WHERE request_id = %s)".encode(),
+                [receipt_id, name],
+            )
+
+
+def test_events_move_into_partitions_and_back_whole(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0014")
+    stored = Before(urls)
+    for name in ("a", "b", "beyond"):
+        stored.batch(name)
+    # An id that is not of a time.
+    _rename(urls, "beyond", UUID(int=2**128 - 7))
+    _correct_all(urls)
+    before = stored.all(_STORED)
+    assert len(before) == 3
+    for _ in range(2):
+        migrations.upgrade(urls.owner_admin, [ENVIRONMENT])
+        assert stored.all(_STORED) == before
+        assert stored.all(_KEYS) == stored.all(_KEYS_WANTED)
+        assert dict(stored.all(_WHERE)) == {
+            "a": "metering.usage_event_history",
+            "b": "metering.usage_event_history",
+            "beyond": "metering.usage_event_rest",
+        }
+        # What is corrected is an event that is there.
+        with (
+            psycopg.connect(urls.owner_admin) as owner,
+            pytest.raises(psycopg.errors.ForeignKeyViolation),
+        ):
+            owner.execute("UPDATE metering.event_version SET event_key = gen_random_uuid()")
+        migrations.downgrade(urls.owner_admin, ENVIRONMENT, "0014")
+        assert stored.all(_STORED) == before
+        assert stored.all(_ORPHANS) == []
+        with (
+            psycopg.connect(urls.owner_admin) as owner,
+            pytest.raises(psycopg.errors.UniqueViolation),
+        ):
+            owner.execute("INSERT INTO metering.usage_event SELECT * FROM metering.usage_event")
+
+
+def test_months_take_what_came_for_them_before_they_were_made(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    stored = Before(urls)
+    far = "2031-05-01Z"
+    with psycopg.connect(urls.owner_admin) as owner:
+        for number, at in enumerate(("2031-05-31T23:59:59.999Z", "2031-06-01Z", "2031-07-15Z")):
+            owner.execute(
+                "INSERT INTO metering.usage_event (event_time, event_key, fingerprint, receipt_id, source, tenant_id,"
+                " org_id, project_id, sku, request_id, quantity) VALUES ('2031-05-01Z', %(id)s, %(id)s,"
+                " metering.receipt_from(%(at)s::timestamptz), 2, 't', 'chat', 'web', 'calls', %(name)s, 1)",
+                {"id": UUID(int=number), "at": at, "name": at},
+            )
+    assert {name for _, name in stored.all(_WHERE)} == {"metering.usage_event_rest"}
+    # Of more than may be moved nothing is.
+    assert stored.all("SELECT metering.make_months(%s, 1, 0)", far) == [(0,)]
+    assert stored.all("SELECT metering.make_months(%s, 2)", far) == [(2,)]
+    assert stored.all("SELECT metering.make_months(%s, 2)", far) == [(0,)]
+    assert dict(stored.all(_WHERE)) == {
+        "2031-05-31T23:59:59.999Z": "metering.usage_event_y2031m05",
+        "2031-06-01Z": "metering.usage_event_y2031m06",
+        "2031-07-15Z": "metering.usage_event_rest",
+    }
+    parts = stored.all("SELECT name FROM metering.usage_partitions()")
+    names = [name for (name,) in parts]
+    assert names[0] == "usage_event_history"
+    assert names[-2:] == ["usage_event_y2031m05", "usage_event_y2031m06"]
+    # Nobody may read a partition past the policy of the whole.
+    with psycopg.connect(urls.service) as service:
+        service.execute("SELECT set_config('mesh.tenant', 'other', true)")
+        assert service.execute("SELECT count(*) FROM metering.usage_event").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            service.execute("SELECT FROM metering.usage_event_y2031m05")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -441,14 +441,31 @@ def test_postgres_writes_what_python_writes(
     )
 
 
-async def test_events_of_a_receipt_are_read_by_an_index(database: DatabaseUrls, stub: Any) -> None:
-    await stub.IngestEvents(batch(event("a")))
-    with psycopg.connect(database.service) as service:
+def test_events_of_a_receipt_are_read_by_an_index(
+    new_database: Callable[..., DatabaseUrls],
+) -> None:
+    urls = new_database()
+    with psycopg.connect(urls.owner_admin) as owner:
+        owner.execute(
+            "INSERT INTO metering.usage_event (tenant_id, event_key, request_id, org_id, project_id, sku, quantity,"
+            " event_time, source, fingerprint, receipt_id)"
+            " SELECT 't', gen_random_uuid(), n::text, 'chat', '', 'llm.tokens', n, '2026-10-01Z', 2,"
+            " gen_random_uuid(), ('00000000-0000-7000-8000-' || lpad((n / 100)::text, 12, '0'))::uuid"
+            " FROM generate_series(1, 12000) AS n"
+        )
+        owner.execute("ANALYZE metering.usage_event, metering.event_version")
+    with psycopg.connect(urls.service) as service:
         service.execute("SELECT set_config('mesh.tenant', 't', true)")
         service.execute("SELECT set_config('enable_seqscan', 'off', true)")
-        for table, more in (("usage_event", ""), ("event_version", " AND version > 0")):
+        for table, index, more in (
+            ("usage_event", "usage_event_history_pkey", ""),
+            ("event_version", "event_version_by_receipt", " AND version > 0"),
+        ):
             plan = service.execute(
                 f"EXPLAIN SELECT * FROM metering.{table} WHERE tenant_id = 't'"
-                f" AND receipt_id = ANY (ARRAY[gen_random_uuid()]){more}".encode()
+                f" AND receipt_id = ANY ('{{00000000-0000-7000-8000-000000000007}}'::uuid[]){more}".encode()
             ).fetchall()
-            assert f"{table}_by_receipt" in str(plan)
+            text = "\n".join(line for (line,) in plan)
+            assert f"using {index} on" in text
+            # Of one partition alone: the others hold no such receipt.
+            assert text.count(" on usage_event_") == (table == "usage_event")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -550,7 +551,9 @@ def test_readings_use_indexes(new_database: Callable[..., DatabaseUrls]) -> None
         for statements, name in READINGS:
             plan = connection.execute(f"EXPLAIN {statements[name]}".encode(), PARAMETERS).fetchall()
             text = "\n".join(line for (line,) in plan)
-            assert "Seq Scan on usage_event" not in text, f"{name}:\n{text}"
+            # A month that nothing is in yet has no page to read.
+            read = re.sub(r"Seq Scan on usage_event_\S+( \S+)?  \(cost=0\.00\.\.0\.00 ", "", text)
+            assert "Seq Scan on usage_event" not in read, f"{name}:\n{text}"
             assert "Seq Scan on usage_rollup" not in text, f"{name}:\n{text}"
 
 

@@ -19,6 +19,7 @@ SELECT c.table_name, c.column_name,
   FROM information_schema.columns AS c
   JOIN pg_attribute AS a
     ON a.attrelid = format('%I.%I', c.table_schema, c.table_name)::regclass AND a.attname = c.column_name
+  JOIN pg_class AS t ON t.oid = a.attrelid AND NOT t.relispartition
   LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey)
  WHERE c.table_schema = 'metering' AND c.table_name <> 'alembic_version'
  ORDER BY c.table_name, c.ordinal_position

@@ -298,6 +298,6 @@ def test_billing_queries_use_the_index_under_row_level_security(
             if name == "at":
                 # Empty tables have it begin anywhere.
                 continue
-            assert "usage_event_by_time" in text
+            assert "usage_event_history_by_time" in text
             if name == "now":
                 assert "(event_time >= " in text.partition("Index Cond:")[2].splitlines()[0]

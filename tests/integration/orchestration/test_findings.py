@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import defaultdict
 from datetime import timedelta
@@ -114,6 +115,38 @@ async def test_a_verdict_that_nobody_waits_for_is_refused(bench: Bench) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await bench.payments.ResolveAttempt(verdict(attempt_id, pb.VERDICT_SUCCEEDED))
         assert reason(refused.value) == expected
+
+
+async def test_of_different_verdicts_at_once_one_holds(bench: Bench) -> None:
+    """Two operators, or twenty, who found out different things: the first is taken, the others are told that it was."""
+    payment = await manual(bench)
+    (attempt,) = payment.attempts
+    said = [pb.VERDICT_SUCCEEDED, pb.VERDICT_NOT_CHARGED] * 10
+    requests = [verdict(attempt.attempt_id, each) for each in said]
+
+    async def give(request: service_pb.ResolveAttemptRequest) -> str:
+        try:
+            return status((await bench.payments.ResolveAttempt(request)).payment)
+        except grpc.aio.AioRpcError as refused:
+            return reason(refused)
+
+    answers = await asyncio.gather(*map(give, requests))
+    after = await bench.get(payment.payment_id)
+    assert status(after) in ("SUCCEEDED", "FAILED")
+    (taken,) = (place for place, answer in enumerate(answers) if answer == status(after))
+    assert set(answers) == {status(after), "ATTEMPT_NOT_MANUAL"}
+    assert (
+        bench.subjects().count("payment.received") + bench.subjects().count("payment.failed") == 1
+    )
+    audited = bench.rows(
+        "SELECT after ->> 'verdict' AS verdict FROM mesh.audit"
+        " WHERE tenant_id = %(tenant)s AND entity = 'payment_attempt'"
+    )
+    assert [each["verdict"] for each in audited] == [
+        pb.Verdict.Name(said[taken]).removeprefix("VERDICT_")
+    ]
+    assert await give(requests[taken]) == status(after), "its answer was lost: it is given again"
+    assert await give(requests[1 - taken % 2]) == "ATTEMPT_NOT_MANUAL"
 
 
 async def test_a_wrong_verdict_is_put_right_by_the_processor(bench: Bench) -> None:

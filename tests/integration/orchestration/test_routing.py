@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
+
+from services.orchestration.domain.breaker import RECENT_MAX
 
 from .conftest import CARD, WALLET, Bench, reason, status
 
@@ -222,3 +225,28 @@ async def test_a_processor_that_does_not_answer_is_asked_last_until_it_does(benc
     tried = await bench.pay(order_id="o-6", method="card", token="tok_approve")
     assert [a.processor_id for a in tried.attempts] == ["sandbox-card"]
     assert (await plan(bench)).decisions[0].candidates[0].processor_id == "sandbox-card"
+
+
+async def test_calls_that_hang_hide_no_fault_of_a_processor(bench: Bench) -> None:
+    """While a processor hangs, the newest of its attempts are those that nobody has answered yet."""
+    await bench.configure(CARD | {"fallback_processor_ids": ["sandbox-card-second"]})
+    hanging = [bench.pay(order_id=f"h-{n}", method="card") for n in range(RECENT_MAX)]
+    ids = [each.payment_id for each in await asyncio.gather(*hanging)]
+    for number in range(5):
+        await bench.pay(
+            order_id=f"o-{number}", method="card", token="tok_connection_refused@sandbox-card"
+        )
+    bench.execute(
+        "UPDATE orchestration.attempt SET status = 'SENT', settled_at = NULL, created_at = created_at + interval '1 s'"
+        " WHERE tenant_id = %(tenant)s AND payment_id = ANY(%(ids)s)",
+        ids=ids,
+    )
+    bench.clock.advance(timedelta(seconds=2))
+    found = (await plan(bench, order_id="next")).decisions[0].candidates
+    assert [(c.processor_id, c.reason) for c in found] == [
+        ("sandbox-card-second", "LISTED"),
+        ("sandbox-card", "BREAKER_OPEN"),
+    ]
+    request = service_pb.GetProcessorHealthRequest(processor_id="sandbox-card")
+    health = (await bench.payments.GetProcessorHealth(request)).health
+    assert (health.breaker, health.faults_in_a_row) == (pb.BREAKER_STATE_OPEN, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ from services.orchestration.app import payments as app
 from services.orchestration.domain import config, tree
 from services.orchestration.domain.config import MerchantConfig, MethodRule
 from services.orchestration.domain.issues import Findings, Severity
+from services.orchestration.domain.limits import Limit, Scope
+from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.record import Incoming
 from services.orchestration.domain.request import Context, interpret
+from services.orchestration.domain.routing import Condition, Fee, Routing, Rule, VolumeSplit
 from services.orchestration.messages import incoming
 from services.orchestration.store import codec
 from services.runtime.cards import holds_card_number
@@ -259,3 +263,61 @@ def test_configurations_hold_none() -> None:
     assert "config.merchant_id" in told
     assert "config.methods[1].method" in told
     assert CARD not in told
+
+
+def own(
+    processor_id: str, adapter: str, base_url: str = "", credential_ref: str = "", **settings: str
+) -> dict[str, Any]:
+    """A configuration with a processor of its own."""
+    named = tuple(settings.items())
+    return {
+        "processors": (ProcessorConfig(processor_id, adapter, base_url, credential_ref, named),)
+    }
+
+
+def ruled(**parts: Any) -> dict[str, Any]:
+    """A configuration with a rule."""
+    return {"routing": Routing((Rule(**{"name": "r", "methods": ("card",)} | parts),))}
+
+
+SPLIT = VolumeSplit(((CARD, 1),))
+IN_CONFIGS: list[tuple[str, dict[str, Any]]] = [
+    ("rules[0].name", ruled(name=f"r{CARD}")),
+    ("rules[0].methods", ruled(methods=(CARD,))),
+    ("rules[0].when.regions", ruled(when=Condition(regions=(CARD,)))),
+    ("rules[0].when.metadata", ruled(when=Condition(metadata=((CARD, ("a",)),)))),
+    ("rules[0].when.metadata", ruled(when=Condition(metadata=(("k", ("a", CARD)),)))),
+    ("rules[0].route.processor_ids", ruled(processors=("sandbox-card", CARD))),
+    ("rules[0].route.strategy.volume_split.shares", ruled(strategy=SPLIT)),
+    ("regions[0].name", {"routing": Routing(regions=(("4242-4242-4242-4242", ("DE",)),))}),
+    ("fees[0].processor_id", {"routing": Routing(fees=(Fee(CARD),))}),
+    ("fees[0].method", {"routing": Routing(fees=(Fee("sandbox-card", f"c{CARD}"),))}),
+    ("limits[0].name", {"limits": (Limit(f"l:{CARD}", Scope.MERCHANT, 60, 5),)}),
+    ("processors[0].processor_id", own(CARD, "sandbox")),
+    ("processors[0].adapter", own("own", f"a{CARD}")),
+    ("processors[0].base_url", own("own", "sandbox", f"https://pay.example.com/{CARD}")),
+    ("processors[0].credential_ref", own("own", "sandbox", "", CARD)),
+    ("processors[0].settings[key]", own("own", "sandbox", key="4111 1111 1111 1111")),
+    ("processors[0].settings", own("own", "sandbox", **{CARD: CARD})),
+    ("methods[0].processor_id", {"methods": (MethodRule("card", None, (CARD,)),)}),
+    (
+        "methods[0].fallback_processor_ids",
+        {"methods": (MethodRule("card", None, ("sandbox-card", CARD)),)},
+    ),
+    (
+        "methods[0].strategy.volume_split.shares",
+        {"methods": (MethodRule("card", None, ("sandbox-card",), SPLIT),)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("place", "part"), IN_CONFIGS)
+def test_no_text_of_a_configuration_holds_one(place: str, part: dict[str, Any]) -> None:
+    """Nor does the refusal, which is stored: others would repeat the name."""
+    wanted = MerchantConfig("m-1", 0, (MethodRule("card", None, ("sandbox-card",)),))
+    config.check(wanted, {"sandbox-card"}, {"sandbox"})
+    with pytest.raises(InvalidField) as refused:
+        config.check(replace(wanted, **part), {"sandbox-card"}, {"sandbox"})
+    told = {(field.field, field.description) for field in refused.value.fields}
+    assert told == {(f"config.{place}", "must not hold a card number")}
+    assert not holds_card_number(str(refused.value) + str(refused.value.fields))

@@ -79,8 +79,8 @@ def test_a_configuration_of_processors_is_refused_by_field() -> None:
     assert faults(ProcessorConfig("s", "adyen")) == ["processors[0].adapter"]
     pasted = ProcessorConfig("s", "stripe", settings=(("key", SECRET),))
     assert faults(pasted) == ["processors[0].settings[key]"]
-    card = ProcessorConfig("s", "stripe", settings=(("key", "4111 1111 1111 1111"),))
-    assert faults(card) == ["processors[0].settings[key]"]
+    named = ProcessorConfig("s", "stripe", credential_ref="sk_live_do_not_show")
+    assert faults(named) == ["processors[0].credential_ref"], "a name, not the secret itself"
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,24 @@ def test_what_is_no_credential_is_refused_without_being_shown(kept: str) -> None
     with pytest.raises(CredentialDamaged) as refused:
         parse(kept)
     assert SECRET not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("around", ["{}\\n", " {}", "{}\\r\\nX-Key: 1", "{}\\u0000"])
+@pytest.mark.parametrize("place", ['"secret": "{}"', '"secret": "a", "webhook_secrets": ["{}"]'])
+def test_a_secret_that_no_call_could_carry_is_no_credential(around: str, place: str) -> None:
+    kept = f'{{"a/b": {{{place.format(around.format(SECRET))}}}}}'
+    with pytest.raises(CredentialDamaged) as refused:
+        parse(kept)
+    assert "a/b" in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_no_credential(tmp_path: Path) -> None:
+    (tmp_path / "acme").mkdir()
+    (tmp_path / "acme" / "live.json").write_bytes(json.dumps({"secret": SECRET}).encode("utf-16"))
+    with pytest.raises(CredentialDamaged) as refused:
+        find(Credentials(SecretStr(""), tmp_path), "acme", "live")
     assert refused.value.__cause__ is None
 
 

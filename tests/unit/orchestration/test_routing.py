@@ -24,6 +24,7 @@ from services.orchestration.domain.config import (
     check,
 )
 from services.orchestration.domain.issues import Findings
+from services.orchestration.domain.limits import Limit, Scope
 from services.orchestration.domain.plan import Decision, Plan, build
 from services.orchestration.domain.request import Context, Preference
 from services.orchestration.domain.routing import (
@@ -49,6 +50,7 @@ from services.runtime.money import Money
 KNOWN = ("a", "b", "c", "d")
 REGIONS = (("eu", ("DE", "FR")), ("dach", ("DE", "AT")))
 CURRENCIES = ("USD", "EUR")
+CARD_NUMBER = "4111111111111111"
 
 
 def some(values: Sequence[str], least: int = 0) -> st.SearchStrategy[tuple[str, ...]]:
@@ -135,6 +137,37 @@ def test_rules_that_only_together_hide_another() -> None:
     assert analysis.example(Routing((small, gap, dollars)), "card", dollars) == Facts("USD", 101)
 
 
+def test_how_much_is_looked_at_is_bounded_whatever_the_rules_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each rule leaves ten boxes of each one before it: a hundred would take longer than anybody lives."""
+    rules = [
+        Rule(
+            f"r{number}",
+            ("card", "wallet"),
+            Condition(metadata=tuple((f"k{number}-{key}", ("x",)) for key in range(10))),
+            ("a",),
+        )
+        for number in range(100)
+    ]
+    made = 0
+    without = analysis._Kinds.without
+
+    def counted(
+        self: analysis._Kinds, box: analysis.Box, other: analysis.Box
+    ) -> list[analysis.Box]:
+        nonlocal made
+        found = without(self, box, other)
+        made += len(found)
+        return found
+
+    monkeypatch.setattr(analysis._Kinds, "without", counted)
+    hidden = Rule("hidden", ("card",), rules[0].when, ("b",))
+    routing = Routing((rules[0], hidden, *rules[1:]))
+    assert analysis.flaws(routing, METHODS) == [analysis.Unreached(hidden, "card", ("r0",))]
+    assert made <= analysis.LOOKS_MAX
+
+
 def config(
     *rules: Rule,
     strategy: Strategy | None = None,
@@ -183,6 +216,25 @@ def test_configurations_that_do_not_say_what_they_seem_to(
     with pytest.raises(error) as refused:
         check(wrong, KNOWN)
     assert said.items() <= refused.value.metadata.items()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (config(Rule(CARD_NUMBER, ("card",), processors=("a",))), "config.rules[0].name"),
+        (config(regions=((CARD_NUMBER, ("DE",)),)), "config.regions[0].name"),
+        (
+            replace(config(), limits=(Limit(CARD_NUMBER, Scope.PAYER, 60, 1),)),
+            "config.limits[0].name",
+        ),
+    ],
+)
+def test_no_name_of_a_configuration_holds_a_card_number(wrong: MerchantConfig, field: str) -> None:
+    """They are shown with plans and refusals, and audited."""
+    with pytest.raises(InvalidField) as refused:
+        check(wrong, KNOWN)
+    assert field in str(refused.value)
+    assert CARD_NUMBER not in str(refused.value)
 
 
 @given(RULES, STRATEGIES)

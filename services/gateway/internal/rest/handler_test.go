@@ -589,6 +589,13 @@ func TestParametersThatDoNotReadAreNamed(t *testing.T) {
 		"/v1/events?limit=5":                           `there is no such parameter`,
 		"/v1/events?rendering=XML":                     `"XML" is not one of RENDERING_`,
 		"/v1/metering/usage?period.start_at=yesterday": `"yesterday" is not a time such as 2026-01-31T12:00:00Z`,
+		"/v1/metering/usage?metadata[a=1":              `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata[=1":               `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata[a]x=1":            `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata[a][b]=1":          `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata[[]=1":             `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata[a]]=1":            `name one key in brackets, as in metadata[key]`,
+		"/v1/metering/usage?metadata=1":                `"1" is not a string: name one of its fields`,
 		"/v1/metering/usage?period=2026":               `"2026" is not a string: name one of its fields, as in period.x`,
 	} {
 		details := client.do("GET", query, "").wantReason(400, "INVALID_FIELD")

@@ -27,6 +27,10 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 		if field == nil || strings.Contains(name, "[") && !field.IsMap() {
 			return parameterError(name, "there is no such parameter")
 		}
+		if field.IsMap() && strings.Contains(name, "[") && !keyed(name) {
+			// The parser passes over such a name: the filter would answer with everything.
+			return parameterError(name, "name one key in brackets, as in "+string(field.Name())+"[key]")
+		}
 		if filter.HasCommonPrefix(path) {
 			return parameterError(name, "it is already given by the path or the body; leave it out")
 		}
@@ -53,6 +57,13 @@ func (s strictQuery) Parse(message proto.Message, values url.Values, filter *uti
 		}
 	}
 	return nil
+}
+
+// keyed says whether a name ends with one key in brackets, which has none itself.
+func keyed(name string) bool {
+	_, key, _ := strings.Cut(name, "[")
+	key, closed := strings.CutSuffix(key, "]")
+	return closed && !strings.ContainsAny(key, "[]")
 }
 
 // asGoReads gives the texts of a parameter, moments as Go's reader takes them: on its own it takes more and less than

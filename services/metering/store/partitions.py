@@ -1,0 +1,18 @@
+"""The partitions that usage events lie in."""
+
+from __future__ import annotations
+
+from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
+
+_SQL = sql.load("services.metering", "queries/partitions.sql")
+
+
+async def make_months(work: UnitOfWork, months: int) -> int:
+    """Make the partitions that are missing of this month and those behind it; returns how many were made.
+
+    Args:
+        months: how many there shall be, this one included.
+    """
+    answer = await work.execute(_SQL["make_months"], {"from": work.now, "months": months})
+    return int(answer.scalar_one())

@@ -100,7 +100,7 @@ def withheld(scheme: Scheme, tried: Sequence[Tried], now: datetime) -> Withheld 
 
     Args:
         scheme: whose it is.
-        tried: tries of the last 30 days that did not succeed, the newest first; those under way may still fail, and count.
+        tried: tries of the last 30 days without success, the newest first; those under way may still fail, and count.
         now: when that is asked.
     """
     recent = [each for each in tried if now - each.at < LOOKED_BACK]

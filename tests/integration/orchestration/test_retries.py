@@ -13,9 +13,7 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from .conftest import CARD, Bench, status, step_statuses
 
 BOTH = {**CARD, "fallback_processor_ids": ["sandbox-card-second"]}
-ORDERS = (
-    "SELECT count(*) AS orders FROM orchestration.sandbox_order WHERE tenant_id = %(tenant)s"
-)
+ORDERS = "SELECT count(*) AS orders FROM orchestration.sandbox_order WHERE tenant_id = %(tenant)s"
 
 
 def orders(bench: Bench) -> int:

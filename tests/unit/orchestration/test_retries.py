@@ -146,9 +146,7 @@ def test_waits_double_and_are_drawn_from_their_second_half() -> None:
         whole = timedelta(seconds=2 ** (number - 1))
         assert whole / 2 <= action.not_before - NOW <= whole
         assert decide(progress(*made)) == action, "drawn once for all"
-    drawn = {
-        decide(progress(replace(made[0], attempt_id=f"other-{n}"))) for n in range(20)
-    }
+    drawn = {decide(progress(replace(made[0], attempt_id=f"other-{n}"))) for n in range(20)}
     assert len(drawn) > 10, "payments of one outage do not all ask at once"
 
 

@@ -38,6 +38,7 @@ _TITLES = {
     "settlement": "Payouts",
     "ledger": "Ledger",
     "payments": "Payments",
+    "orders": "Orders",
     "webhooks": "Webhooks",
     "events": "The event log",
     "work": "Queues",

@@ -31,6 +31,7 @@ NOUNS = (
     "merchants",
     "processors",
     "payments",
+    "orders",
     "payouts",
     "ledger",
     "events",

@@ -217,15 +217,15 @@ class UnitOfWork:
 
     def publish(
         self,
-        payload: Message,
+        payload: Message | publish.JsonFact,
         *,
         causation_id: str | None = None,
         cause: publish.Cause | None = None,
     ) -> str:
         """Publish a fact with this transaction; returns the event's id.
 
-        Subject, version, owner and key come from the options of the payload's message. A handler of batches
-        says which event of its batch is the `cause`; the fact then belongs to the chain of that one.
+        Subject, version, owner and key come from the options of the payload's message; JSON says them itself. A
+        handler of batches says which event of its batch is the `cause`; the fact then belongs to the chain of that one.
         """
         event_id = new_ulid()
         if cause is None:

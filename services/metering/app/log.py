@@ -214,6 +214,8 @@ class ReceiptLog:
         The leaves of a stretch are compared with their receipts and events, the nodes that they complete with the two
         below each, and the heads that were closed in it with their nodes: what all stretches find sound is the log.
         """
+        # A place of a page may be anybody's, and ordinals begin with 1.
+        after = max(after, 0)
         async with self._database.read() as work:
             size = (await store.position(work)).tree_size
             receipts = few_enough(

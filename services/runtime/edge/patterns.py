@@ -48,6 +48,12 @@ _ODD = {
     r"^rcp_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$": (
         "must be the id of a receipt as it was given: rcp_ and a UUID in small letters"
     ),
+    **{
+        rf"^{prefix}_[0-9a-f]{{8}}-[0-9a-f]{{4}}-7[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}$": (
+            f"must be the id of {what}: {prefix}_ and a UUID of version 7 in small letters"
+        )
+        for prefix, what in (("ord", "an order"), ("per", "a person"), ("org", "an organisation"))
+    },
     r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$": (
         "must be a country of ISO 3166-1 such as CA, or one with its region such as CA-QC, in capital letters"
     ),

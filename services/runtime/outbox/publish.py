@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from google.protobuf.message import Message
 
@@ -60,12 +61,47 @@ class EventTooLarge(DomainError):
     pointer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class JsonFact:
+    """A fact whose payload is JSON, by a schema that others gave and that a message cannot follow to the letter.
+
+    Attributes:
+        subject: what happened, in the first version of its schema.
+        key: what orders its events.
+        data: the payload, in UTF-8. The catalogue has its schema; tests hold each kind of payload against it.
+    """
+
+    subject: str
+    key: str
+    data: bytes
+
+    # What an event of a message of ours has from its options; an empty name says that the payload is JSON.
+    version: ClassVar[int] = 1
+    message_name: ClassVar[str] = ""
+
+
+class Kind(Protocol):
+    """What the log says of a kind of events."""
+
+    @property
+    def subject(self) -> str:
+        """What its events are called, without a version."""
+
+    @property
+    def version(self) -> int:
+        """Version of the payload's schema."""
+
+    @property
+    def message_name(self) -> str:
+        """Full name of the payload's message; empty for JSON."""
+
+
 class Pending:
     """An event that waits for the commit of its transaction.
 
     Attributes:
         event_id: ULID.
-        kind: its type, from the payload's descriptor.
+        kind: its type, from the payload's descriptor unless it is JSON.
         key: what it is ordered by.
         data: the payload's bytes, taken now: later changes of the message do not count.
         causation_id: event or call that caused it.
@@ -77,15 +113,24 @@ class Pending:
         EventTooLarge: it weighs more than 1 MiB.
     """
 
+    kind: Kind
     __slots__ = ("causation_id", "correlation_id", "data", "event_id", "key", "kind")
 
     def __init__(
-        self, event_id: str, payload: Message, causation_id: str, correlation_id: str = ""
+        self,
+        event_id: str,
+        payload: Message | JsonFact,
+        causation_id: str,
+        correlation_id: str = "",
     ) -> None:
         self.event_id = event_id
-        self.kind = registry.of(type(payload))
-        self.key = self.kind.key(payload)
-        self.data = payload.SerializeToString()
+        if isinstance(payload, JsonFact):
+            if not 0 < len(payload.key) <= registry.KEY_CHARS_MAX:
+                raise ValueError(f"an event {payload.subject} needs a key to be ordered by")
+            self.kind, self.key, self.data = payload, payload.key, payload.data
+        else:
+            kind = registry.of(type(payload))
+            self.kind, self.key, self.data = kind, kind.key(payload), payload.SerializeToString()
         self.causation_id = causation_id
         self.correlation_id = correlation_id
         if len(self.data) > PAYLOAD_BYTES_MAX:

@@ -42,6 +42,7 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
+from payments.orders.v1 import order_service_pb2, order_service_pb2_grpc, orders_pb2
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from payments.settlement.v1 import (
     payout_service_pb2,
@@ -84,6 +85,8 @@ CORRECTIONS = 3
 CAPTURED_MINOR, REFUNDED_MINOR = 2_000, 500
 """What is captured of 30.00 that are authorised, and given back of it; the rest is let go."""
 ASKED_MINOR = 500
+# Of the order, behind its adjustment.
+ORDER_MINOR = 9_000
 """What is paid out of the commission when it is asked for; the rest is swept."""
 PAYOUTS = 3
 PAYOUT_TRANSFERS = PAYOUTS + 2
@@ -202,6 +205,7 @@ class Scenario:
             self._instruct(client)
             self._hold(client)
             self._pay_out(client)
+            self._order(client)
             self._post_by_recipe(client)
             self._schedule(client)
             self._close(client)
@@ -472,6 +476,38 @@ class Scenario:
         sweep = payout_service_pb2.SweepCommissionsRequest(request_id=self.request_id("sweep"))
         assert client.call(stub.SweepCommissions, sweep).sweep.payout_count == 1
         self._claimed(client, settlement_pb2.PAYOUT_KIND_SWEEP)
+
+    def _order(self, client: Client) -> None:
+        """A draft that is adjusted, opened, noted and cancelled."""
+        stub = client.stub(order_service_pb2_grpc.OrderServiceStub)
+        order = orders_pb2.Order(
+            person_id="per_0190c1de-0000-7000-8000-000000000001",
+            organization_id="org_0190c1de-0000-7000-8000-000000000002",
+            status="DRAFT",
+            amount_total=usd(ORDER_MINOR + 1),
+        )
+        create = order_service_pb2.CreateOrderRequest(
+            request_id=self.request_id("order"), order=order
+        )
+        order_id = client.call(stub.CreateOrder, create).order.order_id
+        adjust = order_service_pb2.AdjustOrderTotalRequest(
+            request_id=self.request_id("order-adjusted"),
+            order_id=order_id,
+            amount_total=usd(ORDER_MINOR),
+        )
+        client.call(stub.AdjustOrderTotal, adjust)
+        opened = order_service_pb2.OpenOrderRequest(
+            request_id=self.request_id("order-opened"), order_id=order_id
+        )
+        assert client.call(stub.OpenOrder, opened).order.status == "OPEN"
+        notes = order_service_pb2.UpdateOrderNotesRequest(
+            request_id=self.request_id("order-noted"), order_id=order_id, notes="called"
+        )
+        client.call(stub.UpdateOrderNotes, notes)
+        cancel = order_service_pb2.CancelOrderRequest(
+            request_id=self.request_id("order-cancelled"), order_id=order_id, reason="a trial"
+        )
+        assert client.call(stub.CancelOrder, cancel).order.status == "CANCELLED"
 
     def _claimed(
         self, client: Client, kind: settlement_pb2.PayoutKind.ValueType
@@ -1034,6 +1070,13 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         "SELECT count(*) FROM orchestration.payment WHERE tenant_id = %(t)s AND status = 'SUCCEEDED'",
         (2,),
     ),
+    "orders": (
+        "SELECT count(*), max(status), max(notes), sum(total_minor)::bigint FROM orders.sales_order"
+        " WHERE tenant_id = %(t)s",
+        (1, "CANCELLED", "called", ORDER_MINOR),
+    ),
+    "order.created": (_EVENT_COUNT + "'order.created'", (1,)),
+    "order.updated": (_EVENT_COUNT + "'order.updated'", (3,)),
     "payouts": (
         "SELECT array_agg(kind ORDER BY kind), array_agg(status ORDER BY kind), sum(amount_minor)::bigint"
         " FROM settlement.payout WHERE tenant_id = %(t)s",

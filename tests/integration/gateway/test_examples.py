@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from services.runtime.ids import new_id as new_prefixed
 from tests.integration.gateway.conftest import MakeCaller
 from tests.integration.gateway.test_http import event_stream, read_events
 from tests.integration.gateway.test_rest import CATALOG, JANUARY, event, new_id
@@ -463,6 +464,29 @@ async def commissions(recorder: Recorder) -> None:
     await play("POST", "/v1/commissions:verify", {"page_size": 20})
 
 
+async def orders(recorder: Recorder) -> None:
+    """A draft that is adjusted and opened, noted and cancelled."""
+    play = recorder.play
+    order = {
+        "person_id": new_prefixed("per"),
+        "organization_id": new_prefixed("org"),
+        "status": "DRAFT",
+        "amount_total": usd(12000),
+        "created_via": "portal",
+    }
+    made = await play("POST", "/v1/orders", {"request_id": new_id(), "order": order})
+    path = f"/v1/orders/{made['order_id']}"
+    total = {"amount_total": usd(10000), "updated_via": "portal"}
+    await play("POST", f"{path}:adjust-total", {"request_id": new_id(), **total})
+    await play("POST", f"{path}:open", {"request_id": new_id(), "updated_via": "portal"})
+    notes = {"notes": "called twice", "operator_flags": ["vip"]}
+    await play("POST", f"{path}:update-notes", {"request_id": new_id(), **notes})
+    why = {"reason": "ordered twice", "updated_via": "portal"}
+    await play("POST", f"{path}:cancel", {"request_id": new_id(), **why})
+    await play("GET", path)
+    await play("GET", f"/v1/orders?person_id={order['person_id']}&page_size=20")
+
+
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:
     """Events of one's own, and webhooks; gives the id of an event."""
     play = recorder.play
@@ -667,6 +691,7 @@ async def recorder(
     await receipts(recorder, tenant, database)
     await payments(recorder)
     await commissions(recorder)
+    await orders(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)
     await time_and_failures(recorder, mesh, tenant, database)

@@ -21,6 +21,7 @@ from services.metering.store import log as store
 from services.metering.work.log import Closing
 from services.metering.work.ordinals import Sequencing
 from services.runtime import crashpoints
+from services.runtime.edge.paging import encode_token
 from services.runtime.edge.status import RemoteError
 from tests.integration.metering.test_corrections import amendments, cancellation
 from tests.support.billing.metering import NOW, batch, event, outcomes, usage_query
@@ -129,6 +130,17 @@ async def test_events_amendments_and_cancellations_are_leaves_that_a_stranger_ve
         for each in ids
     ]
     assert kinds == [1, 2, 3]
+
+
+@pytest.mark.parametrize("ordinal", [-1, -(10**9), -(2**63)])
+async def test_a_place_before_the_first_receipt_is_the_first(
+    stub: Any, mesh: Mesh, tenant: str, ordinal: int
+) -> None:
+    await stub.IngestEvents(batch(event("a")))
+    await closed(mesh, tenant)
+    token = encode_token({"ordinal": ordinal}, "verify-log")
+    answer = await stub.VerifyLog(receipts_pb2.VerifyLogRequest(page_size=10, page_token=token))
+    assert (answer.receipts, [*answer.findings]) == (1, [])
 
 
 async def test_a_receipt_is_pending_until_the_log_is_closed_behind_it(

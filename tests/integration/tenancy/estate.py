@@ -40,6 +40,7 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
+from payments.orders.v1 import order_service_pb2, order_service_pb2_grpc, orders_pb2
 from payments.settlement.v1 import (
     payout_service_pb2,
     payout_service_pb2_grpc,
@@ -55,6 +56,7 @@ from services.cli.commands.catalog import apply_catalog, parse_catalog
 from services.cli.commands.charges import create_charge
 from services.cli.commands.payments import create_payment, external_request
 from services.runtime.edge import json_messages
+from services.runtime.ids import new_id
 
 PERIOD = periods.parse("2026-01")
 USED_AT = datetime(2026, 1, 15, tzinfo=UTC)
@@ -112,6 +114,7 @@ class Estate:
             self._configure(client)
             self._ingest(client)
             self._put_policy(client)
+            self._order(client)
             charge = create_charge(client, self.name("org"), PERIOD)
             assert charge.total.minor_units == self.total_minor
             self.ids["charge"] = charge.charge_id
@@ -620,6 +623,28 @@ class Estate:
             request.policy.seller = seller
             request.policy.payout_threshold.CopyFrom(usd(0))
             client.call(stub.PutSettlementPolicy, request)
+
+    def _order(self, client: Client) -> None:
+        """Make an order, and change all of it that may change."""
+        stub = client.stub(order_service_pb2_grpc.OrderServiceStub)
+        self.ids["person"], self.ids["seller"] = new_id("per"), new_id("org")
+        order = orders_pb2.Order(
+            person_id=self.ids["person"],
+            organization_id=self.ids["seller"],
+            amount_total=usd(self.total_minor),
+            created_via=self.name("shop"),
+            notes=self.name("notes"),
+            operator_flags=[self.name("flag")],
+        )
+        create = order_service_pb2.CreateOrderRequest(request_id=str(uuid4()), order=order)
+        self.ids["order"] = client.call(stub.CreateOrder, create).order.order_id
+        cancel = order_service_pb2.CancelOrderRequest(
+            request_id=str(uuid4()),
+            order_id=self.ids["order"],
+            reason=self.name("reason"),
+            updated_via=self.name("desk"),
+        )
+        client.call(stub.CancelOrder, cancel)
 
     def _pay_out(self, client: Client) -> None:
         """Wait until the partner's tenth is claimed; sweep what is left, which is nothing."""

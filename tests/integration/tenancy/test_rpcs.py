@@ -42,6 +42,7 @@ from payments.metering.v1 import (
     spool_pb2,
 )
 from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
+from payments.orders.v1 import order_service_pb2, orders_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
@@ -323,6 +324,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
             )
         ],
     ),
+    "orders.v1.OrderService.GetOrder": lambda own: order_service_pb2.GetOrderRequest(
+        order_id=own.ids["order"]
+    ),
+    "orders.v1.OrderService.ListOrders": lambda own: order_service_pb2.ListOrdersRequest(),
     "settlement.v1.SettlementService.GetSettlementPolicy": lambda own: (
         settlement_service_pb2.GetSettlementPolicyRequest(seller=own.name("partner"))
     ),
@@ -384,6 +389,11 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "billing.v1.ChargeService.PreviewCharge": (
         OWN["billing.v1.ChargeService.PreviewCharge"],
         "NO_PLAN",
+    ),
+    "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
+    "orders.v1.OrderService.ListOrders": (
+        lambda other: order_service_pb2.ListOrdersRequest(person_id=other.ids["person"]),
+        "",
     ),
     "settlement.v1.PayoutService.GetPayout": (
         OWN["settlement.v1.PayoutService.GetPayout"],
@@ -805,6 +815,30 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     "billing.v1.ChargeService.ReverseCharge": lambda other: charge_service_pb2.ReverseChargeRequest(
         request_id=str(uuid4()), charge_id=other.ids["charge"], reason="not ours"
     ),
+    "orders.v1.OrderService.CreateOrder": lambda other: order_service_pb2.CreateOrderRequest(
+        request_id=str(uuid4()),
+        order=orders_pb2.Order(
+            person_id=other.ids["person"],
+            organization_id=other.ids["seller"],
+            amount_total=usd(1),
+        ),
+    ),
+    "orders.v1.OrderService.OpenOrder": lambda other: order_service_pb2.OpenOrderRequest(
+        request_id=str(uuid4()), order_id=other.ids["order"]
+    ),
+    "orders.v1.OrderService.UpdateOrderNotes": lambda other: (
+        order_service_pb2.UpdateOrderNotesRequest(
+            request_id=str(uuid4()), order_id=other.ids["order"], notes="not ours"
+        )
+    ),
+    "orders.v1.OrderService.AdjustOrderTotal": lambda other: (
+        order_service_pb2.AdjustOrderTotalRequest(
+            request_id=str(uuid4()), order_id=other.ids["order"], amount_total=usd(1)
+        )
+    ),
+    "orders.v1.OrderService.CancelOrder": lambda other: order_service_pb2.CancelOrderRequest(
+        request_id=str(uuid4()), order_id=other.ids["order"], reason="not ours"
+    ),
     "settlement.v1.SettlementService.PutSettlementPolicy": lambda other: (
         settlement_service_pb2.PutSettlementPolicyRequest(
             request_id=str(uuid4()),
@@ -1040,6 +1074,10 @@ REFUSED = {
     "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
+    "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
+    "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
+    "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",
+    "orders.v1.OrderService.CancelOrder": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
     "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",
     "settlement.v1.PayoutService.RecordPayoutReturn": "NOT_FOUND",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .ledger import AsyncLedgerService, LedgerService
     from .merchant_config import AsyncMerchantConfigService, MerchantConfigService
     from .metering import AsyncMeteringService, MeteringService
+    from .order import AsyncOrderService, OrderService
     from .payment import AsyncPaymentService, PaymentService
     from .payout import AsyncPayoutService, PayoutService
     from .pricing import AsyncPricingService, PricingService
@@ -97,6 +98,13 @@ class Services:
         from .metering import MeteringService  # noqa: PLC0415
 
         return MeteringService(self._caller)
+
+    @cached_property
+    def order(self) -> OrderService:
+        """OrderService."""
+        from .order import OrderService  # noqa: PLC0415
+
+        return OrderService(self._caller)
 
     @cached_property
     def payment(self) -> PaymentService:
@@ -199,6 +207,13 @@ class AsyncServices:
         from .metering import AsyncMeteringService  # noqa: PLC0415
 
         return AsyncMeteringService(self._caller)
+
+    @cached_property
+    def order(self) -> AsyncOrderService:
+        """OrderService."""
+        from .order import AsyncOrderService  # noqa: PLC0415
+
+        return AsyncOrderService(self._caller)
 
     @cached_property
     def payment(self) -> AsyncPaymentService:

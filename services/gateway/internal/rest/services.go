@@ -25,6 +25,7 @@ import (
 	ledgerv1 "tollmesh.dev/gen/go/payments/ledger/v1"
 	meteringv1 "tollmesh.dev/gen/go/payments/metering/v1"
 	orchestrationv1 "tollmesh.dev/gen/go/payments/orchestration/v1"
+	ordersv1 "tollmesh.dev/gen/go/payments/orders/v1"
 	pricingv1 "tollmesh.dev/gen/go/payments/pricing/v1"
 	settlementv1 "tollmesh.dev/gen/go/payments/settlement/v1"
 )
@@ -41,6 +42,7 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	meteringv1.RegisterMeteringServiceHandler,
 	orchestrationv1.RegisterMerchantConfigServiceHandler,
 	orchestrationv1.RegisterPaymentServiceHandler,
+	ordersv1.RegisterOrderServiceHandler,
 	pricingv1.RegisterCatalogServiceHandler,
 	pricingv1.RegisterPricingServiceHandler,
 	settlementv1.RegisterPayoutServiceHandler,

@@ -85,11 +85,16 @@ class StripeAdapter:
 
     def check(self, config: ProcessorConfig) -> Sequence[FieldViolation]:
         """Return what is wrong with the settings."""
-        return [
+        faults = [
             FieldViolation(f"settings[{name}]", _fault(name))
             for name, value in config.settings
             if name not in _FLAGS or value not in ("true", "false")
         ]
+        if _flag(config, "multicapture") and not _flag(config, "idempotency_keys"):
+            # Without keys nobody could tell one of several captures from another.
+            said = "needs idempotency_keys: which of several captures was made is told by its key"
+            faults.append(FieldViolation("settings[multicapture]", said))
+        return faults
 
     def capabilities(self, config: ProcessorConfig) -> Capabilities:
         """Return what Stripe can do."""
@@ -185,6 +190,8 @@ class _Call:
         }
         if order.token:
             params["payment_method"] = order.token
+        if self.operation is Operation.AUTHORIZE and self._flag("multicapture"):
+            params["payment_method_options"] = {"card": {"request_multicapture": "if_available"}}
         options = {"idempotency_key": order.idempotency_key}
         return _plain(await self._intents.create_async(params, options))
 
@@ -223,7 +230,9 @@ class _Call:
             if answer.get("status") == "requires_action":
                 # Nobody is there to authenticate, now or later.
                 await self._intents.cancel_async(answer["id"])
-            told = self._told(answer)
+            told = (
+                self._told_of_capture(answer) if self._is_one_of_several() else self._told(answer)
+            )
         except Unsent as error:
             return NotSent(error.reason)
         except stripe.StripeError as error:
@@ -253,7 +262,11 @@ class _Call:
             return NotFound()
         if self.operation is Operation.REFUND:
             return await self._found_refund()
-        return self._told(_plain(await self._intents.retrieve_async(self.order.parent_ref)))
+        intent = _plain(await self._intents.retrieve_async(self.order.parent_ref))
+        if self._is_one_of_several() and _received(intent) >= self._number(self.order.amount_minor):
+            # The PaymentIntent tells only their sum. The same order under its key finds this one out.
+            return Unknown("it is not told which of several captures was made")
+        return self._told(intent)
 
     async def _found_taken(self, inquiry: Inquiry) -> Finding:
         """Find the PaymentIntents of an order, and call off what was not carried out."""
@@ -316,7 +329,7 @@ class _Call:
             return self._told_of_refund(answer)
         if status == "processing":
             return Pending(answer["id"])
-        if status == _DONE[self.operation]:
+        if status == _DONE[self.operation] or self._let_go_beside_captures(answer):
             return self._done(answer, self._amount_of(answer), self._reference_of(answer))
         if self.operation in (Operation.AUTHORIZE, Operation.CHARGE):
             return self._not_carried_out(answer)
@@ -324,6 +337,16 @@ class _Call:
             said = f"what it follows is {status}"
             return self._refused("not_carried_out", said, answer["id"])
         return NotFound()
+
+    def _is_one_of_several(self) -> bool:
+        return self.operation is Operation.CAPTURE and self._flag("multicapture")
+
+    def _told_of_capture(self, answer: _Object) -> Settled | Pending | NotFound:
+        """Read the answer to one of several captures: it has their sum, so what was asked for is what was done."""
+        least = self._number(self.order.amount_minor)
+        if answer["status"] not in ("requires_capture", "succeeded") or _received(answer) < least:
+            return self._told(answer)
+        return self._done(answer, least, self._reference_of(answer))
 
     def _told_of_refund(self, refund: _Object) -> Settled | Pending:
         if refund["status"] in ("pending", "requires_action"):
@@ -342,7 +365,17 @@ class _Call:
             return self._refused(code, error.get("message") or "", intent["id"])
         return self._refused("called_off", "it was cancelled before it was confirmed", intent["id"])
 
+    def _let_go_beside_captures(self, intent: _Object) -> bool:
+        """Say whether nothing is held any more of an authorisation that was captured in part before."""
+        return (
+            self.operation is Operation.VOID
+            and intent["status"] == "succeeded"
+            and 0 < _received(intent) < int(intent["amount"])
+        )
+
     def _amount_of(self, intent: _Object) -> int:
+        if self.operation is Operation.VOID:
+            return int(intent["amount"]) - _received(intent)
         if self.operation is not Operation.CAPTURE:
             return int(intent["amount"])
         if intent.get("amount_received") is not None:
@@ -393,6 +426,11 @@ def _plain(answer: stripe.StripeObject) -> _Object:
 
 def _reference(answer: _Object) -> str:
     return str((answer.get("metadata") or {}).get("merchant_ref", ""))
+
+
+def _received(intent: _Object) -> int:
+    """Return what was captured of a PaymentIntent, of all captures together."""
+    return int(intent.get("amount_received") or 0)
 
 
 def _finer(error: stripe.StripeError) -> str | None:

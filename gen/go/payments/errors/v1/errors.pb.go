@@ -879,6 +879,18 @@ const (
 	//
 	//	{"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
 	ErrorReason_ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE ErrorReason = 852
+	// The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+	//
+	// Metadata: `order_id`, `status`.
+	//
+	//	{"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+	ErrorReason_ERROR_REASON_ORDER_STATUS_CONFLICT ErrorReason = 860
+	// The total of an order would be less than what is paid of it.
+	//
+	// Metadata: `currency_code`, `order_id`, `paid_minor`.
+	//
+	//	{"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+	ErrorReason_ERROR_REASON_ORDER_TOTAL_TOO_LOW ErrorReason = 861
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1058,6 +1070,8 @@ var (
 		850: "ERROR_REASON_CLOUD_EVENT_INVALID",
 		851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
 		852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
+		860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
+		861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1198,6 +1212,8 @@ var (
 		"ERROR_REASON_CLOUD_EVENT_INVALID":          850,
 		"ERROR_REASON_CLOUD_EVENT_UNSUPPORTED":      851,
 		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE":    852,
+		"ERROR_REASON_ORDER_STATUS_CONFLICT":        860,
+		"ERROR_REASON_ORDER_TOTAL_TOO_LOW":          861,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1239,7 +1255,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xae(\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfe(\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1372,7 +1388,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"$ERROR_REASON_CONSUMER_NOT_REPLAYABLE\x10\xc8\x06\x12%\n" +
 	" ERROR_REASON_CLOUD_EVENT_INVALID\x10\xd2\x06\x12)\n" +
 	"$ERROR_REASON_CLOUD_EVENT_UNSUPPORTED\x10\xd3\x06\x12+\n" +
-	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12\x1a\n" +
+	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12'\n" +
+	"\"ERROR_REASON_ORDER_STATUS_CONFLICT\x10\xdc\x06\x12%\n" +
+	" ERROR_REASON_ORDER_TOTAL_TOO_LOW\x10\xdd\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

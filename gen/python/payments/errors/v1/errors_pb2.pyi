@@ -1025,6 +1025,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
+    ERROR_REASON_ORDER_STATUS_CONFLICT: _ErrorReason.ValueType  # 860
+    """---- Orders: 860 to 889.
+
+    The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+    Metadata: `order_id`, `status`.
+
+        {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+    """
+    ERROR_REASON_ORDER_TOTAL_TOO_LOW: _ErrorReason.ValueType  # 861
+    """The total of an order would be less than what is paid of it.
+
+    Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+        {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -2079,6 +2095,22 @@ or JSON with `ce-` headers.
 Metadata: `content_type`.
 
     {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
+"""
+ERROR_REASON_ORDER_STATUS_CONFLICT: ErrorReason.ValueType  # 860
+"""---- Orders: 860 to 889.
+
+The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+Metadata: `order_id`, `status`.
+
+    {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+"""
+ERROR_REASON_ORDER_TOTAL_TOO_LOW: ErrorReason.ValueType  # 861
+"""The total of an order would be less than what is paid of it.
+
+Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+    {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

@@ -1280,6 +1280,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "CLOUD_EVENTS_CONTENT_TYPE", "domain": "tollmesh.dev", "metadata": {"content_type": "text/plain"}}
     """
 
+    ORDER_STATUS_CONFLICT = 860
+    """
+    ---- Orders: 860 to 889.
+
+    The status of an order does not allow what was asked for, e.g. to cancel what was paid. GetOrder tells it.
+
+    Metadata: `order_id`, `status`.
+
+        {"reason": "ORDER_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "status": "CANCELLED"}}
+    """
+
+    ORDER_TOTAL_TOO_LOW = 861
+    """
+    The total of an order would be less than what is paid of it.
+
+    Metadata: `currency_code`, `order_id`, `paid_minor`.
+
+        {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1480,6 +1500,8 @@ class ErrorReason(betterproto2.Enum):
             850: "ERROR_REASON_CLOUD_EVENT_INVALID",
             851: "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED",
             852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
+            860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
+            861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1623,6 +1645,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CLOUD_EVENT_INVALID": 850,
             "ERROR_REASON_CLOUD_EVENT_UNSUPPORTED": 851,
             "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
+            "ERROR_REASON_ORDER_STATUS_CONFLICT": 860,
+            "ERROR_REASON_ORDER_TOTAL_TOO_LOW": 861,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

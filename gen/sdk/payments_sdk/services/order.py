@@ -1,0 +1,240 @@
+"""OrderService keeps orders. `order.created` is published in the transaction that stores an order,
+`order.updated` in each that changes its status, its total, what is paid of it, or cancels it: once
+a change, and never for notes and flags.
+
+
+Written by `make generate` from payments/orders/v1/order_service.proto. DO NOT EDIT!
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+from ..payments.orders import v1 as orders_v1
+from ..rpc import BY_CURSOR, BY_TOKEN, AsyncCaller, Caller, Method, items, items_async
+
+__all__ = ("AsyncOrderService", "OrderService")
+
+_CREATE_ORDER = Method(
+    "/payments.orders.v1.OrderService/CreateOrder",
+    orders_v1.CreateOrderRequest,
+    orders_v1.CreateOrderResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_GET_ORDER = Method(
+    "/payments.orders.v1.OrderService/GetOrder",
+    orders_v1.GetOrderRequest,
+    orders_v1.GetOrderResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_ORDERS = Method(
+    "/payments.orders.v1.OrderService/ListOrders",
+    orders_v1.ListOrdersRequest,
+    orders_v1.ListOrdersResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_OPEN_ORDER = Method(
+    "/payments.orders.v1.OrderService/OpenOrder",
+    orders_v1.OpenOrderRequest,
+    orders_v1.OpenOrderResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_UPDATE_ORDER_NOTES = Method(
+    "/payments.orders.v1.OrderService/UpdateOrderNotes",
+    orders_v1.UpdateOrderNotesRequest,
+    orders_v1.UpdateOrderNotesResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_ADJUST_ORDER_TOTAL = Method(
+    "/payments.orders.v1.OrderService/AdjustOrderTotal",
+    orders_v1.AdjustOrderTotalRequest,
+    orders_v1.AdjustOrderTotalResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_CANCEL_ORDER = Method(
+    "/payments.orders.v1.OrderService/CancelOrder",
+    orders_v1.CancelOrderRequest,
+    orders_v1.CancelOrderResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+
+
+class OrderService:
+    """OrderService keeps orders. `order.created` is published in the transaction that stores an order,
+    `order.updated` in each that changes its status, its total, what is paid of it, or cancels it:
+    once a change, and never for notes and flags.
+    """
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create_order(
+        self, request: orders_v1.CreateOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.CreateOrderResponse:
+        """CreateOrder stores an order. The same request_id gives the same order.
+
+        Errors: INVALID_FIELD for a status that no order begins with, a total out of range, or a
+        field that only the service fills in; UNKNOWN_CURRENCY.
+        """
+        return self._caller.unary(_CREATE_ORDER, request, timeout)
+
+    def get_order(
+        self, request: orders_v1.GetOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.GetOrderResponse:
+        """GetOrder returns an order; NOT_FOUND when there is none of that id."""
+        return self._caller.unary(_GET_ORDER, request, timeout)
+
+    def list_orders(
+        self, request: orders_v1.ListOrdersRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListOrdersResponse:
+        """ListOrders lists orders, the latest made first."""
+        return self._caller.unary(_LIST_ORDERS, request, timeout)
+
+    def all_orders(
+        self, request: orders_v1.ListOrdersRequest, *, timeout: float | None = None
+    ) -> Iterator[orders_v1.Order]:
+        """Yield the orders of all pages of list_orders, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: orders_v1.ListOrdersRequest) -> orders_v1.ListOrdersResponse:
+            return self.list_orders(asked, timeout=timeout)
+
+        return items(page, request, "orders", BY_TOKEN)
+
+    def open_order(
+        self, request: orders_v1.OpenOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.OpenOrderResponse:
+        """OpenOrder makes a draft an order that can be paid.
+
+        Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT.
+        """
+        return self._caller.unary(_OPEN_ORDER, request, timeout)
+
+    def update_order_notes(
+        self, request: orders_v1.UpdateOrderNotesRequest, *, timeout: float | None = None
+    ) -> orders_v1.UpdateOrderNotesResponse:
+        """UpdateOrderNotes replaces the notes and the flags of an order, whatever its status. No event
+        tells of it.
+
+        Errors: NOT_FOUND, INVALID_FIELD for notes with the number of a card.
+        """
+        return self._caller.unary(_UPDATE_ORDER_NOTES, request, timeout)
+
+    def adjust_order_total(
+        self, request: orders_v1.AdjustOrderTotalRequest, *, timeout: float | None = None
+    ) -> orders_v1.AdjustOrderTotalResponse:
+        """AdjustOrderTotal changes what an order comes to. The status follows: PAID when what is paid
+        covers the new total, OPEN or PARTIALLY_PAID when it does not. The total that it has already
+        changes nothing and publishes nothing.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT for an order that is cancelled or refunded;
+        ORDER_TOTAL_TOO_LOW below what is paid; CURRENCY_MISMATCH; INVALID_FIELD for a total out of
+        range.
+        """
+        return self._caller.unary(_ADJUST_ORDER_TOTAL, request, timeout)
+
+    def cancel_order(
+        self, request: orders_v1.CancelOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.CancelOrderResponse:
+        """CancelOrder ends an order for which nothing was received.
+
+        Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
+        zero: what was received has to be given back first.
+        """
+        return self._caller.unary(_CANCEL_ORDER, request, timeout)
+
+
+class AsyncOrderService:
+    """OrderService keeps orders. `order.created` is published in the transaction that stores an order,
+    `order.updated` in each that changes its status, its total, what is paid of it, or cancels it:
+    once a change, and never for notes and flags.
+    """
+
+    def __init__(self, caller: AsyncCaller) -> None:
+        self._caller = caller
+
+    async def create_order(
+        self, request: orders_v1.CreateOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.CreateOrderResponse:
+        """CreateOrder stores an order. The same request_id gives the same order.
+
+        Errors: INVALID_FIELD for a status that no order begins with, a total out of range, or a
+        field that only the service fills in; UNKNOWN_CURRENCY.
+        """
+        return await self._caller.unary(_CREATE_ORDER, request, timeout)
+
+    async def get_order(
+        self, request: orders_v1.GetOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.GetOrderResponse:
+        """GetOrder returns an order; NOT_FOUND when there is none of that id."""
+        return await self._caller.unary(_GET_ORDER, request, timeout)
+
+    async def list_orders(
+        self, request: orders_v1.ListOrdersRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListOrdersResponse:
+        """ListOrders lists orders, the latest made first."""
+        return await self._caller.unary(_LIST_ORDERS, request, timeout)
+
+    def all_orders(
+        self, request: orders_v1.ListOrdersRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[orders_v1.Order]:
+        """Yield the orders of all pages of list_orders, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: orders_v1.ListOrdersRequest) -> orders_v1.ListOrdersResponse:
+            return await self.list_orders(asked, timeout=timeout)
+
+        return items_async(page, request, "orders", BY_TOKEN)
+
+    async def open_order(
+        self, request: orders_v1.OpenOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.OpenOrderResponse:
+        """OpenOrder makes a draft an order that can be paid.
+
+        Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT.
+        """
+        return await self._caller.unary(_OPEN_ORDER, request, timeout)
+
+    async def update_order_notes(
+        self, request: orders_v1.UpdateOrderNotesRequest, *, timeout: float | None = None
+    ) -> orders_v1.UpdateOrderNotesResponse:
+        """UpdateOrderNotes replaces the notes and the flags of an order, whatever its status. No event
+        tells of it.
+
+        Errors: NOT_FOUND, INVALID_FIELD for notes with the number of a card.
+        """
+        return await self._caller.unary(_UPDATE_ORDER_NOTES, request, timeout)
+
+    async def adjust_order_total(
+        self, request: orders_v1.AdjustOrderTotalRequest, *, timeout: float | None = None
+    ) -> orders_v1.AdjustOrderTotalResponse:
+        """AdjustOrderTotal changes what an order comes to. The status follows: PAID when what is paid
+        covers the new total, OPEN or PARTIALLY_PAID when it does not. The total that it has already
+        changes nothing and publishes nothing.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT for an order that is cancelled or refunded;
+        ORDER_TOTAL_TOO_LOW below what is paid; CURRENCY_MISMATCH; INVALID_FIELD for a total out of
+        range.
+        """
+        return await self._caller.unary(_ADJUST_ORDER_TOTAL, request, timeout)
+
+    async def cancel_order(
+        self, request: orders_v1.CancelOrderRequest, *, timeout: float | None = None
+    ) -> orders_v1.CancelOrderResponse:
+        """CancelOrder ends an order for which nothing was received.
+
+        Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
+        zero: what was received has to be given back first.
+        """
+        return await self._caller.unary(_CANCEL_ORDER, request, timeout)

@@ -1,0 +1,1 @@
+"""The rules of orders: what they are, and what may happen to them."""

@@ -1,0 +1,23 @@
+"""What is asked for in lists, and where a page of one ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders to list; what is empty means any."""
+
+    person_id: str = ""
+    organization_id: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of orders ended."""
+
+    created_at: datetime
+    order_id: str

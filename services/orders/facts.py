@@ -1,0 +1,57 @@
+"""What orders publishes: JSON, by schemas that were there before us. The tenant is on the envelope, never inside."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from services.orders.domain.orders import Change, Order
+from services.orders.domain.statuses import CREATED, UPDATED
+from services.runtime.outbox.publish import JsonFact
+
+
+def order_created(order: Order) -> JsonFact:
+    """Tell of a new order."""
+    return _fact(
+        CREATED,
+        order,
+        {
+            "order_id": order.order_id,
+            "person_id": order.person_id,
+            "organization_id": order.organization_id,
+            "status": order.status,
+            "currency": order.total.currency_code,
+            "amount_total_cents": order.total.minor_units,
+            "created_via": order.created_via,
+            "created_at": _written(order.created_at),
+        },
+    )
+
+
+def order_updated(change: Change) -> JsonFact:
+    """Tell of a change."""
+    before, after = change.before, change.after
+    assert after.updated_at is not None, "what changed says when"
+    return _fact(
+        UPDATED,
+        after,
+        {
+            "order_id": after.order_id,
+            "person_id": after.person_id,
+            "status_from": before.status,
+            "status_to": after.status,
+            "amount_paid_cents_from": before.paid_minor,
+            "amount_paid_cents_to": after.paid_minor,
+            "amount_total_cents": after.total.minor_units,
+            "updated_via": after.updated_via,
+            "updated_at": _written(after.updated_at),
+        },
+    )
+
+
+def _fact(subject: str, order: Order, payload: dict[str, str | int]) -> JsonFact:
+    return JsonFact(subject, order.order_id, json.dumps(payload, separators=(",", ":")).encode())
+
+
+def _written(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

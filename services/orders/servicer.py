@@ -1,0 +1,96 @@
+"""OrderService: proto to domain and back. Protobuf types stop here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import grpc
+from payments.orders.v1 import order_service_pb2 as pb
+from payments.orders.v1 import order_service_pb2_grpc
+
+from services.orders.app.orders import Adjustment, Cancellation, Notes, Opening, Orders
+from services.orders.domain.listing import OrderFilter, Place
+from services.orders.messages import orders as messages
+from services.runtime.commands import Commands, UseCase
+from services.runtime.edge import values as edge
+from services.runtime.edge.paging import Page
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
+    """Answers the RPCs of OrderService."""
+
+    def __init__(self, orders: Orders, commands: Commands) -> None:
+        self._orders = orders
+        self._commands = commands
+        self._create = UseCase(
+            "orders.create", orders.create, messages.created, pb.CreateOrderResponse
+        )
+        self._open = UseCase("orders.open", orders.open, messages.opened, pb.OpenOrderResponse)
+        self._note = UseCase(
+            "orders.note", orders.note, messages.noted, pb.UpdateOrderNotesResponse
+        )
+        self._adjust = UseCase(
+            "orders.adjust_total", orders.adjust, messages.adjusted, pb.AdjustOrderTotalResponse
+        )
+        self._cancel = UseCase(
+            "orders.cancel", orders.cancel, messages.cancelled, pb.CancelOrderResponse
+        )
+
+    async def CreateOrder(
+        self, request: pb.CreateOrderRequest, context: _Context
+    ) -> pb.CreateOrderResponse:
+        """Store an order."""
+        return await self._commands.run(self._create, messages.order_of(request.order), request)
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: _Context) -> pb.GetOrderResponse:
+        """Return one order."""
+        order = await self._orders.get(request.order_id)
+        return pb.GetOrderResponse(order=messages.order_message(order))
+
+    async def ListOrders(
+        self, request: pb.ListOrdersRequest, context: _Context
+    ) -> pb.ListOrdersResponse:
+        """List orders, the latest made first."""
+        wanted = OrderFilter(request.person_id, request.organization_id, request.status)
+        kinds = {"created_at": datetime, "order_id": str}
+        page = Page.of(request, f"orders.orders|{wanted!r}", kinds)
+        after = Place(**page.after) if page.after else None
+        found = await self._orders.list(wanted, after, page.limit)
+        orders, token = page.cut(
+            found,
+            messages.order_message,
+            lambda last: {"created_at": last.created_at.isoformat(), "order_id": last.order_id},
+        )
+        return pb.ListOrdersResponse(orders=orders, next_page_token=token)
+
+    async def OpenOrder(
+        self, request: pb.OpenOrderRequest, context: _Context
+    ) -> pb.OpenOrderResponse:
+        """Make a draft an order that can be paid."""
+        asked = Opening(request.order_id, request.updated_via)
+        return await self._commands.run(self._open, asked, request)
+
+    async def UpdateOrderNotes(
+        self, request: pb.UpdateOrderNotesRequest, context: _Context
+    ) -> pb.UpdateOrderNotesResponse:
+        """Replace notes and flags."""
+        asked = Notes(request.order_id, request.notes, tuple(request.operator_flags))
+        return await self._commands.run(self._note, asked, request)
+
+    async def AdjustOrderTotal(
+        self, request: pb.AdjustOrderTotalRequest, context: _Context
+    ) -> pb.AdjustOrderTotalResponse:
+        """Change what an order comes to."""
+        total = edge.money_of(request.amount_total)
+        asked = Adjustment(request.order_id, total, request.updated_via)
+        return await self._commands.run(self._adjust, asked, request)
+
+    async def CancelOrder(
+        self, request: pb.CancelOrderRequest, context: _Context
+    ) -> pb.CancelOrderResponse:
+        """End an order for which nothing was received."""
+        asked = Cancellation(request.order_id, request.reason, request.updated_via)
+        return await self._commands.run(self._cancel, asked, request)

@@ -1,0 +1,29 @@
+"""Tables of schema `orders`, for the statements that are composed; the migrations create them."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text
+
+metadata = MetaData(schema="orders")
+
+sales_order = Table(
+    "sales_order",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("order_id", Text, primary_key=True),
+    Column("person_id", Text, nullable=False),
+    Column("organization_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("paid_minor", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    Column("created_via", Text, nullable=False),
+    Column("updated_via", Text, nullable=False),
+    Column("notes", Text, nullable=False),
+    Column("operator_flags", ARRAY(Text), nullable=False),
+    Column("cancel_reason", Text, nullable=False),
+    Column("cancelled_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True)),
+)

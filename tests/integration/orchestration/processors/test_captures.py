@@ -1,0 +1,152 @@
+"""Several captures of one authorisation at Stripe, whose PaymentIntent tells only their sum: none is made twice.
+
+The peer is one of our own: localstripe knows no such captures, and no keys.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from services.orchestration.adapters.stripe.adapter import StripeAdapter
+from services.orchestration.domain.operations import Operation
+from services.orchestration.domain.processors import ProcessorConfig
+from services.orchestration.ports import NotFound, Order, Settled, Unknown
+
+from .conftest import Ground, Subject
+from .test_conformance import done, following, taken
+
+CONFIG = ProcessorConfig("stripe", "stripe", settings=(("multicapture", "true"),))
+
+
+@dataclass
+class Peer:
+    """PaymentIntents that may be captured several times, and keys that give the first answer again.
+
+    Attributes:
+        loses: the next answer never arrives.
+        ends_as: status after what is left was let go beside captures.
+    """
+
+    intents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    loses: bool = False
+    ends_as: str = "canceled"
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer a call."""
+        form = dict(await request.post())
+        key = request.headers.get("Idempotency-Key", "")
+        answer = self.answers.get(key) or self._carry_out(request.match_info["path"], form)
+        if key:
+            self.answers[key] = answer
+        if self.loses and request.transport is not None:
+            self.loses = False
+            request.transport.abort()
+        return web.json_response(answer)
+
+    def _carry_out(self, path: str, form: dict[str, Any]) -> dict[str, Any]:
+        if not path:
+            intent = {
+                "id": f"pi_{len(self.intents)}",
+                "object": "payment_intent",
+                "status": "requires_confirmation",
+                "amount": int(form["amount"]),
+                "amount_received": 0,
+                "currency": form["currency"],
+                "metadata": {"merchant_ref": form["metadata[merchant_ref]"]},
+                "asked": form.get("payment_method_options[card][request_multicapture]"),
+            }
+            self.intents[str(intent["id"])] = intent
+            return dict(intent)
+        intent_id, _, action = path.strip("/").partition("/")
+        intent = self.intents[intent_id]
+        if action == "confirm":
+            intent["status"] = "requires_capture"
+        elif action == "cancel":
+            intent["status"] = self.ends_as if intent["amount_received"] else "canceled"
+        elif action == "capture":
+            intent["amount_received"] += int(form["amount_to_capture"])
+            if form["final_capture"] == "True" or form["final_capture"] == "true":
+                intent["status"] = "succeeded"
+        return dict(intent)
+
+
+@pytest.fixture
+async def captures(ground: Ground, caller: None) -> AsyncIterator[tuple[Subject, Peer]]:
+    """Stripe's adapter and the peer."""
+    peer = Peer()
+    app = web.Application()
+    app.router.add_route("*", "/v1/payment_intents{path:.*}", peer.serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    processor = ground.build(CONFIG, f"http://127.0.0.1:{port}")
+    yield Subject(processor, ground.runtime.clock.now, "pm_card_visa", "", Counter), peer
+    await runner.cleanup()
+
+
+async def held(subject: Subject, peer: Peer) -> tuple[Order, Settled, dict[str, Any]]:
+    order = subject.order(1000)
+    settled = await taken(subject, Operation.AUTHORIZE, order)
+    (intent,) = peer.intents.values()
+    assert intent["asked"] == "if_available"
+    return order, settled, intent
+
+
+async def test_each_of_several_captures_is_told_by_its_own_amount(
+    captures: tuple[Subject, Peer],
+) -> None:
+    subject, peer = captures
+    order, settled, intent = await held(subject, peer)
+    for amount_minor, closes in ((300, False), (200, False), (100, True)):
+        await taken(
+            subject,
+            Operation.CAPTURE,
+            following(subject, order, settled, amount_minor, closes=closes),
+        )
+    assert (intent["status"], intent["amount_received"]) == ("succeeded", 600)
+
+
+async def test_a_capture_whose_answer_is_lost_is_made_once(captures: tuple[Subject, Peer]) -> None:
+    subject, peer = captures
+    order, settled, intent = await held(subject, peer)
+    first = following(subject, order, settled, 300)
+    inquiry = subject.inquiry(Operation.CAPTURE, first)
+    assert isinstance(await subject.processor.lookup(inquiry), NotFound), "nothing was captured"
+    await taken(subject, Operation.CAPTURE, first)
+    second = following(subject, order, settled, 300)
+    peer.loses = True
+    assert isinstance(await subject.processor.ask(Operation.CAPTURE, second), Unknown)
+    inquiry = subject.inquiry(Operation.CAPTURE, second)
+    assert isinstance(await subject.processor.lookup(inquiry), Unknown), "no proof that it was not"
+    assert subject.processor.capabilities.replay_key
+    await taken(subject, Operation.CAPTURE, second)
+    assert intent["amount_received"] == 600
+    more = replace(second, amount_minor=601)
+    found = await subject.processor.lookup(subject.inquiry(Operation.CAPTURE, more))
+    assert isinstance(found, NotFound), "less was captured than it asked for"
+
+
+@pytest.mark.parametrize("ends_as", ["canceled", "succeeded"])
+async def test_what_captures_left_is_let_go(captures: tuple[Subject, Peer], ends_as: str) -> None:
+    subject, peer = captures
+    peer.ends_as = ends_as
+    order, settled, _ = await held(subject, peer)
+    await taken(subject, Operation.CAPTURE, following(subject, order, settled, 300))
+    rest = following(subject, order, settled, 700)
+    await taken(subject, Operation.VOID, rest)
+    done(await subject.processor.lookup(subject.inquiry(Operation.VOID, rest)), rest)
+
+
+def test_several_captures_need_keys() -> None:
+    config = replace(CONFIG, settings=(("idempotency_keys", "false"), ("multicapture", "true")))
+    (fault,) = StripeAdapter().check(config)
+    assert fault.field == "settings[multicapture]"

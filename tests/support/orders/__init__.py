@@ -1,0 +1,1 @@
+"""Settlement on a real server, with billing and the ledger."""

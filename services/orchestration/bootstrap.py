@@ -21,6 +21,7 @@ from services.orchestration.app.payments import Payments
 from services.orchestration.app.processors import MerchantProcessors, ProcessorList
 from services.orchestration.app.settling import Settling
 from services.orchestration.app.watching import Watching
+from services.orchestration.app.webhooks import ReceiveWebhook
 from services.orchestration.clients import LedgerClient
 from services.orchestration.ports import Books
 from services.orchestration.servicer import MerchantConfigServicer, PaymentServicer
@@ -92,6 +93,10 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
     instructions = Instructions(payments, runtime.commands, runs)
     seizing = Seizing(settling, payments, runs)
     resolve = ResolveAttempt(seizing, payments, runtime.commands)
+    findings = ApplyFinding(seizing)
+    receive = ReceiveWebhook(
+        runtime.database, runtime.commands, registry, processors, runs, findings
+    )
     configs = MerchantConfigServicer(
         MerchantConfigs(runtime.database, registry, processors), runtime.commands
     )
@@ -111,6 +116,7 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
                     resolve,
                     ProcessorList(runtime.database, registry),
                     Watching(payments, runs),
+                    receive,
                 ),
                 "payments.orchestration.v1.PaymentService",
             ),
@@ -123,4 +129,4 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
         start=background.start,
         stop=stop,
     )
-    return Parts(service, runs, booker, ApplyFinding(seizing))
+    return Parts(service, runs, booker, findings)

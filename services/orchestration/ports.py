@@ -18,6 +18,7 @@ from services.orchestration.domain.booking import Booked, Fact, LedgerTransfer
 from services.orchestration.domain.config import MerchantConfig
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.processors import Capabilities, ProcessorConfig
+from services.orchestration.domain.webhooks import News
 from services.runtime.errors import FieldViolation
 from services.runtime.work import Claim
 
@@ -132,6 +133,23 @@ class Inquiry:
         return self.order.merchant_ref
 
 
+class Forged(Exception):
+    """What came as a processor's word has no signature of it that is right and recent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """What somebody sent in a processor's name.
+
+    Attributes:
+        headers: by name, in small letters.
+        body: as it came; the signature is about these bytes.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Processor(Protocol):
     """An adapter."""
 
@@ -173,6 +191,17 @@ class Adapters(Protocol):
 
     def build(self, config: ProcessorConfig) -> Processor:
         """Return what speaks to a processor of the tenant; the same for the same configuration."""
+
+    def expects_webhooks(self, config: ProcessorConfig) -> bool:
+        """Say whether a processor of the tenant tells things by itself, and secrets are kept to check them with."""
+
+    def hear(self, config: ProcessorConfig, webhook: Webhook) -> News:
+        """Read what a processor that is expected to tells by itself.
+
+        Raises:
+            Forged: it is not its word.
+            InvalidField: it is, and cannot be read.
+        """
 
 
 class Processors(Protocol):

@@ -350,3 +350,35 @@ SELECT EXISTS (SELECT FROM orchestration.attempt AS a
                 WHERE c.tenant_id = %(tenant_id)s
                   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text)))
     AS is_known;
+
+-- @processors_named
+-- The newest of each credential: which of them signed is found out by the signature.
+SELECT DISTINCT ON (p.processor ->> 'credential_ref', p.processor ->> 'adapter') p.processor
+  FROM orchestration.merchant_config AS c, jsonb_array_elements(c.processors) AS p (processor)
+ WHERE c.tenant_id = %(tenant_id)s
+   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text))
+   AND p.processor ->> 'processor_id' = %(processor_id)s
+ ORDER BY p.processor ->> 'credential_ref', p.processor ->> 'adapter', c.created_at DESC
+ LIMIT %(limit)s;
+
+-- @find_processor_event
+SELECT attempt_id FROM orchestration.processor_event
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND event_id = %(event_id)s;
+
+-- @insert_processor_event
+-- Finds no row when another call has stored it.
+INSERT INTO orchestration.processor_event (tenant_id, processor_id, event_id, attempt_id, received_at)
+VALUES (%(tenant_id)s, %(processor_id)s, %(event_id)s, %(attempt_id)s, %(now)s)
+ON CONFLICT DO NOTHING
+RETURNING event_id;
+
+-- @forget_processor_events
+-- Each that is stored removes more than it adds, so what is over does not pile up.
+DELETE FROM orchestration.processor_event AS e
+ USING (SELECT o.processor_id, o.event_id FROM orchestration.processor_event AS o
+         WHERE o.tenant_id = %(tenant_id)s AND o.received_at < %(before)s
+         ORDER BY o.received_at LIMIT 50 FOR UPDATE SKIP LOCKED) AS over
+ WHERE e.tenant_id = %(tenant_id)s AND e.processor_id = over.processor_id AND e.event_id = over.event_id;
+
+-- @payment_of_attempt
+SELECT payment_id FROM orchestration.attempt WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;

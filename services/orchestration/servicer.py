@@ -16,6 +16,7 @@ from services.orchestration.app.instructions import Instructions
 from services.orchestration.app.payments import PART_BYTES, Payments
 from services.orchestration.app.processors import ProcessorList
 from services.orchestration.app.watching import Watching
+from services.orchestration.app.webhooks import ReceiveWebhook
 from services.orchestration.domain.instructions import Instruct
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.record import Filter
@@ -24,6 +25,7 @@ from services.orchestration.messages import incoming
 from services.orchestration.messages import payments as messages
 from services.orchestration.messages import processors as processor_messages
 from services.orchestration.messages.simulation import simulated
+from services.orchestration.ports import Webhook
 from services.runtime.commands import Commands, UseCase, fingerprint
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Int32, Page
@@ -45,7 +47,9 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         resolve: ResolveAttempt,
         processors: ProcessorList,
         watching: Watching,
+        receive: ReceiveWebhook,
     ) -> None:
+        self._receive = receive
         self._watching = watching
         self._processors = processors
         self._resolve = resolve
@@ -177,6 +181,14 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         window = processor_messages.window_of(request)
         found = await self._processors.fared(request.processor_id, window)
         return service_pb.GetProcessorHealthResponse(health=processor_messages.health(found))
+
+    async def ReceiveWebhook(
+        self, request: service_pb.ReceiveWebhookRequest, context: Any
+    ) -> service_pb.ReceiveWebhookResponse:
+        """Take what a processor tells by itself."""
+        webhook = Webhook(dict(request.headers), request.raw_request)
+        received = await self._receive(request.processor_id, webhook)
+        return processor_messages.received(received)
 
 
 class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):

@@ -21,13 +21,15 @@ from typing import Any
 import jwt
 
 from services.runtime.database import Database
-from services.runtime.errors import DatabaseUnavailable, Unauthenticated
+from services.runtime.errors import DatabaseUnavailable, Overloaded, Unauthenticated
 from services.runtime.postgres import sql
 from services.runtime.postgres.session import Call
 from services.runtime.postgres.statements import statement
 
 KEY_PREFIX = "tmk"
 MESH_AUDIENCE = "tollmesh-mesh"
+SERVICE_PREFIX = "mesh:"
+"""How the ids of services begin, as principals."""
 MESH_TOKEN_SECONDS = 60
 # The longest life that is taken, whoever signed it: a token that leaked is soon worth nothing.
 MESH_TOKEN_SECONDS_MAX = 300
@@ -43,6 +45,9 @@ _SCOPES_MAX = 100
 CACHE_SECONDS = 0.5
 CACHE_ENTRIES_MAX = 10_000
 LOOKUPS_MAX = 4
+# Keys that were never found good are looked up apart: who guesses waits for other guesses.
+UNKNOWN_LOOKUPS_MAX = 2
+UNKNOWN_LOOKUPS_WAITING_MAX = 64
 # To check a signature takes longer than most else of a call, and callers show a token for as long as it lasts.
 TOKENS_REMEMBERED_MAX = 1_000
 # Every scope of its tenant.
@@ -72,6 +77,11 @@ class Principal:
     correlation_id: str = ""
     causation_id: str = ""
     expires_at: datetime | None = None
+
+    @property
+    def is_service(self) -> bool:
+        """True for a service that acts for a tenant; a key's id never looks so."""
+        return self.principal_id.startswith(SERVICE_PREFIX)
 
     def may(self, scope: str) -> bool:
         """True when the scope is held."""
@@ -143,6 +153,8 @@ class KeyRing:
         self._cache: OrderedDict[bytes, _Remembered] = OrderedDict()
         # Who guesses keys must not take the connections of those who have one.
         self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
+        self._guesses = asyncio.Semaphore(UNKNOWN_LOOKUPS_MAX)
+        self._guesses_waiting = 0
 
     async def resolve(self, secret: str) -> Principal:
         """Return the principal of a key.
@@ -150,14 +162,28 @@ class KeyRing:
         Raises:
             Unauthenticated: the key is unknown, expired or revoked.
             DatabaseUnavailable: it cannot be looked up now.
+            Overloaded: too many keys that were not found good before wait to be looked up.
         """
         hashed = digest(secret)
         principal = self._remembered(hashed)
         if principal is not None:
             return principal
-        async with self._lookups:
-            # Whoever waited for the same key finds it now.
-            return self._remembered(hashed) or await self._fresh(hashed)
+        if hashed in self._cache:
+            async with self._lookups:
+                # Whoever waited for the same key finds it now.
+                return self._remembered(hashed) or await self._fresh(hashed)
+        if self._guesses_waiting >= UNKNOWN_LOOKUPS_WAITING_MAX:
+            raise Overloaded(
+                f"{UNKNOWN_LOOKUPS_WAITING_MAX} keys that are new here wait to be looked up; repeat the same request",
+                retry_after_ms=1000,
+                limit=UNKNOWN_LOOKUPS_WAITING_MAX,
+            )
+        self._guesses_waiting += 1
+        try:
+            async with self._guesses:
+                return self._remembered(hashed) or await self._fresh(hashed)
+        finally:
+            self._guesses_waiting -= 1
 
     async def resolve_or_recall(self, secret: str, seconds_max: float) -> tuple[Principal, bool]:
         """Return the principal of a key, and whether it was looked up.

@@ -30,6 +30,17 @@ class Settings(BaseSettings):
         peers: where the other services are, `name=host:port` separated by commas; `*` stands for all.
         deadline_ceiling_ms: longest time that a call may take, whatever its caller allows.
         concurrent_rpcs_max: calls that a server works on at once; more get RESOURCE_EXHAUSTED.
+        tenant_rpcs_max: of them those of one tenant.
+        key_rpcs_max: of them those of one key.
+        streams_max: streams that a server holds open at once, beside the calls; more get RESOURCE_EXHAUSTED.
+        tenant_streams_max: of them those of one tenant.
+        key_streams_max: of them those of one key.
+        request_bytes_max: bytes of requests that are worked on at once; more get RESOURCE_EXHAUSTED.
+        tenant_request_bytes_max: of them those of one tenant; at least as much as the largest request.
+        body_seconds: how long the message of a call may take to come, once the call has begun.
+        stream_idle_seconds: how long a client may send nothing on a stream that it sends on.
+        stream_write_seconds: how long a client may take to take one message of a stream.
+        connections_max: connections of clients to a server; more are closed as they come.
         pool_size: database connections of a process.
         pooled: a connection pooler in transaction mode (PgBouncer) stands before Postgres; nothing is prepared.
         event_retention_days: days that events are kept at least, 0 for ever; what is not handled yet, or lies in
@@ -78,6 +89,17 @@ class Settings(BaseSettings):
     peers: str = ""
     deadline_ceiling_ms: int = Field(default=60_000, ge=100, le=600_000)
     concurrent_rpcs_max: int = Field(default=256, ge=1, le=10_000)
+    tenant_rpcs_max: int = Field(default=192, ge=1, le=10_000)
+    key_rpcs_max: int = Field(default=128, ge=1, le=10_000)
+    streams_max: int = Field(default=256, ge=1, le=10_000)
+    tenant_streams_max: int = Field(default=64, ge=1, le=10_000)
+    key_streams_max: int = Field(default=64, ge=1, le=10_000)
+    request_bytes_max: int = Field(default=384 * 1024**2, ge=16 * 1024**2)
+    tenant_request_bytes_max: int = Field(default=128 * 1024**2, ge=16 * 1024**2)
+    body_seconds: float = Field(default=30.0, ge=0.1, le=600)
+    stream_idle_seconds: float = Field(default=600.0, ge=0.1, le=86_400)
+    stream_write_seconds: float = Field(default=60.0, ge=0.1, le=3600)
+    connections_max: int = Field(default=4096, ge=16, le=100_000)
     pool_size: int = Field(default=16, ge=2, le=90)
     pooled: bool = False
     event_retention_days: int = Field(default=90, ge=0, le=36_500)

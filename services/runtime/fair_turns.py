@@ -19,10 +19,12 @@ class FairTurns:
 
     Args:
         places: how many there are.
+        each_max: how many of them one key may hold; None for all.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, each_max: int | None = None) -> None:
         self._free = places
+        self._each_max = places if each_max is None else each_max
         self._held: defaultdict[str, int] = defaultdict(int)
         # In the order in which keys have their turns: who was served last comes last.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -35,6 +37,10 @@ class FairTurns:
     def waiting(self) -> int:
         """How many wait, of all keys."""
         return sum(map(len, self._waiting.values()))
+
+    def waiting_of(self, key: str) -> int:
+        """Return how many wait of a key."""
+        return len(self._waiting.get(key, ()))
 
     def make_room(self, key: str) -> bool:
         """Push out who came last of the key that most wait of; False when nobody would have more than this one then."""
@@ -50,8 +56,11 @@ class FairTurns:
         return True
 
     def take_free(self, key: str) -> bool:
-        """Take a place that is free; False when none is. Somebody waits only while none is."""
-        if not self._free:
+        """Take a place that is free; False when there is none for this key.
+
+        Somebody waits only while none is, or while the key holds all that it may.
+        """
+        if not self._free or self.held(key) >= self._each_max:
             return False
         self._free -= 1
         self._held[key] += 1
@@ -82,9 +91,7 @@ class FairTurns:
         self._held[key] -= 1
         if not self._held[key]:
             del self._held[key]
-        while self._waiting:
-            # Of equals the first.
-            following = min(self._waiting, key=self.held)
+        while (following := self._next()) is not None:
             waiting = self._waiting.pop(following)
             turn = waiting.popleft()
             if waiting:
@@ -94,6 +101,14 @@ class FairTurns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+    def _next(self) -> str | None:
+        """Return whose turn it is: of those that may hold more who holds fewest, of equals the first."""
+        return min(
+            (key for key in self._waiting if self.held(key) < self._each_max),
+            key=self.held,
+            default=None,
+        )
 
     def _leave(self, key: str, turn: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(key)

@@ -39,6 +39,7 @@ KEYED_BY_CONTENT = {
     "payments.contracts.v1.ContractMonitorService.RecordViolations": "violation_id, else fingerprint",
     "payments.contracts.v1.ContractMonitorService.RegisterContracts": "contract_id and version",
     "payments.events.v1.EventService.PublishCloudEvents": "id of each event",
+    "payments.orchestration.v1.PaymentService.ReceiveWebhook": "id of the processor's event",
     "payments.events.v1.EventService.PublishEvents": "id of each event",
     "payments.events.v1.EventService.RegisterEventTypes": "subject and version",
     "payments.ledger.v1.LedgerService.CreateAccounts": "account_id",
@@ -56,6 +57,8 @@ NAME_PASSED_ON = frozenset({"runtime/database.py", "runtime/commands.py"})
 SCOPE_OF = {
     # Who audits sees what was done, and no keys.
     "payments.access.v1.AccessService.ListAuditEntries": "audit",
+    # Whose address a processor is given may do nothing else.
+    "payments.orchestration.v1.PaymentService.ReceiveWebhook": "webhooks",
 }
 
 # Packages that are not named as the folder of their service.

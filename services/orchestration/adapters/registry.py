@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from services.orchestration.adapters.credentials import (
@@ -20,6 +21,7 @@ from services.orchestration.domain.processors import (
     CredentialUnusable,
     ProcessorConfig,
 )
+from services.orchestration.domain.webhooks import News
 from services.orchestration.ports import (
     Finding,
     Inquiry,
@@ -29,6 +31,7 @@ from services.orchestration.ports import (
     Settled,
     Unknown,
     Verdict,
+    Webhook,
 )
 from services.runtime.addresses import AllowList
 from services.runtime.clock import Clock
@@ -85,6 +88,11 @@ class Adapter(Protocol):
 
     async def lookup(self, access: Access, inquiry: Inquiry) -> Finding:
         """Return the outcome of an order."""
+
+    def hear(
+        self, config: ProcessorConfig, secrets: Sequence[str], webhook: Webhook, now: datetime
+    ) -> News:
+        """Read what a processor tells by itself, signed with one of the secrets. Raises Forged, InvalidField."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,22 @@ class Registry:
                 self._built.popitem(last=False)
         self._built.move_to_end(key)
         return self._built[key]
+
+    def expects_webhooks(self, config: ProcessorConfig) -> bool:
+        """Say whether a processor of the tenant tells things by itself, and secrets are kept to check them with."""
+        return config.adapter in self._adapters and bool(self._webhook_secrets(config))
+
+    def hear(self, config: ProcessorConfig, webhook: Webhook) -> News:
+        """Read what a processor tells by itself. Raises Forged, InvalidField."""
+        secrets = self._webhook_secrets(config)
+        return self._adapters[config.adapter].hear(config, secrets, webhook, self._clock.now())
+
+    def _webhook_secrets(self, config: ProcessorConfig) -> list[str]:
+        try:
+            found = self._credentials.find(config.credential_ref)
+        except CredentialDamaged:
+            return []
+        return [] if found is None else [each.get_secret_value() for each in found.webhook_secrets]
 
     def _new(self, config: ProcessorConfig) -> Processor:
         if config.adapter == "sandbox":

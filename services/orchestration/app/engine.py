@@ -10,12 +10,11 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import TypeVar
 
+from services.orchestration.app.asking import bounded, heard_of, inquiry_of, order_of
 from services.orchestration.app.settling import Settling
 from services.orchestration.domain import outcome
 from services.orchestration.domain.findings import (
@@ -57,10 +56,8 @@ from services.orchestration.domain.retries import (
 )
 from services.orchestration.ports import (
     Finding,
-    Inquiry,
     NotFound,
     NotSent,
-    Order,
     Pending,
     Processor,
     Processors,
@@ -89,8 +86,6 @@ SHORT_WAIT = timedelta(seconds=1)
 
 ROUTER_TIMEOUT = "router/timeout"
 UNKNOWN_OUTCOME = "orchestration/unknown-outcome"
-
-ResultT = TypeVar("ResultT", Verdict, Finding)
 
 
 class Engine:
@@ -264,27 +259,8 @@ class Engine:
     ) -> Verdict:
         if processor is None:
             return NotSent("no adapter for this processor")
-        order = self._order(payment, attempt)
-        return await _bounded(processor.ask(attempt.operation, order), payment)
-
-    def _order(self, payment: Payment, attempt: Attempt) -> Order:
-        parent = next((a for a in payment.work.attempts if a.attempt_id == attempt.parent_id), None)
-        return Order(
-            idempotency_key=attempt.idempotency_key,
-            merchant_ref=attempt.attempt_id,
-            amount_minor=attempt.amount_minor,
-            currency=payment.currency,
-            token=payment.work.steps[attempt.step_index].token,
-            parent_key=parent.idempotency_key if parent else "",
-            parent_ref=parent.provider_ref if parent else "",
-            closes=attempt.closes,
-            timeout_ms=payment.work.policy.call_timeout_ms,
-        )
-
-    def _inquiry(self, payment: Payment, attempt: Attempt) -> Inquiry:
-        order = self._order(payment, attempt)
-        since = attempt.sent_at or attempt.created_at
-        return Inquiry(attempt.operation, order, since, attempt.provider_ref)
+        order = order_of(payment, attempt)
+        return await bounded(processor.ask(attempt.operation, order), payment)
 
     # ---- concluding
 
@@ -309,7 +285,7 @@ class Engine:
         self, lease: Claim, payment: Payment, attempt: Attempt, settled: Settled
     ) -> Payment:
         now = self._clock.now()
-        heard = _heard(settled)
+        heard = heard_of(settled)
         if not answers(payment, attempt, heard):
             return await self._distrust(lease, payment, attempt, heard)
         if heard.word is Word.REFUSED:
@@ -351,7 +327,7 @@ class Engine:
             await self._hold(work, lease, payment, lease_ms=lease_ms)
         crashpoint("orchestration.payment.before_verify")
         if processor is not None and provable.asks:
-            finding = await _bounded(processor.lookup(self._inquiry(payment, attempt)), payment)
+            finding = await bounded(processor.lookup(inquiry_of(payment, attempt)), payment)
         crashpoint("orchestration.payment.after_verify")
         now = self._clock.now()
         if isinstance(finding, Unknown) and _may_replay(processor, attempt, now):
@@ -433,17 +409,6 @@ def _provable(processor: Processor | None, payment: Payment, attempt: Attempt) -
     return outcome.Provable(window, until, capable.lookup_by_ref)
 
 
-async def _bounded(call: Awaitable[ResultT], payment: Payment) -> ResultT | Unknown:
-    """Await a processor for as long as the policy allows; whatever goes wrong, the outcome is unknown."""
-    try:
-        async with asyncio.timeout(payment.work.policy.call_timeout_ms / 1000):
-            return await call
-    except TimeoutError:
-        return Unknown("timeout")
-    except Exception as error:  # an adapter's fault must not decide about money
-        return Unknown(f"{type(error).__name__} in the adapter")
-
-
 def _unproved(attempt: Attempt) -> Breach | None:
     """Say so once when the schedule is over, and again when it is left to an operator."""
     if attempt.is_manual:
@@ -456,18 +421,3 @@ def _unproved(attempt: Attempt) -> Breach | None:
         message = f"{attempt.processor_id} does not know the outcome of {attempt.attempt_id}"
         return Breach(UNKNOWN_OUTCOME, "HIGH", message)
     return None
-
-
-def _heard(settled: Settled) -> Heard:
-    return Heard(
-        Word.DONE if settled.done else Word.REFUSED,
-        settled.merchant_ref,
-        settled.amount_minor,
-        settled.currency,
-        settled.provider_ref,
-        settled.error_code,
-        settled.failure_code,
-        settled.retryable,
-        settled.message,
-        settled.never_again,
-    )

@@ -12,9 +12,11 @@ from payments.type.v1 import type_pb2
 from services.orchestration.domain.breaker import BreakerState
 from services.orchestration.domain.health import Fared
 from services.orchestration.domain.processors import Capabilities, Offered
+from services.orchestration.domain.webhooks import Received, WebhookOutcome
 from services.runtime.edge import values as edge
 
 WINDOW_DEFAULT = timedelta(minutes=15)
+_OUTCOMES = edge.Names(WebhookOutcome, pb.WebhookOutcome, "WEBHOOK_OUTCOME_")
 _STATES = edge.Names(BreakerState, pb.BreakerState, "BREAKER_STATE_")
 
 
@@ -48,6 +50,15 @@ def health(fared: Fared) -> pb.ProcessorHealth:
         breaker=_STATES.write(standing.state),
         faults_in_a_row=standing.faults,
         try_again_at=edge.stamp(standing.again_at) if standing.again_at else None,
+    )
+
+
+def received(found: Received) -> service_pb.ReceiveWebhookResponse:
+    """Write what came of an event."""
+    return service_pb.ReceiveWebhookResponse(
+        event_id=found.event_id,
+        outcome=_OUTCOMES.write(found.outcome),
+        payment_id=found.payment_id,
     )
 
 

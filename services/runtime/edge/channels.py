@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from services.runtime.access import MeshTokens, Principal
+from services.runtime.access import SERVICE_PREFIX, MeshTokens, Principal
 from services.runtime.config import Settings
 from services.runtime.context import current
 from services.runtime.edge.status import RemoteError
@@ -113,7 +113,7 @@ class _Forward(grpc.aio.UnaryUnaryClientInterceptor):
         call = current()
         principal = Principal(
             call.tenant_id,
-            f"mesh:{self._caller}({call.principal_id})"[:128],
+            f"{SERVICE_PREFIX}{self._caller}({call.principal_id})"[:128],
             self._scopes,
             call.correlation_id,
             call.causation_id,

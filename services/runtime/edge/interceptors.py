@@ -1,6 +1,6 @@
 """What every call passes through, in order: request id and log context, telemetry, errors, authentication, room on
-the disk, deadline ceiling, validation. One pipeline, built once a method, so that a call pays for work and not for
-layers.
+the disk, its message, a place to work, deadline ceiling, validation. One pipeline, built once a method, so that a call
+pays for work and not for layers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from services.runtime.config import Settings
 from services.runtime.context import _CURRENT, CallContext, Credential
 from services.runtime.contracts import INVARIANT, REQUEST_VALIDATION
 from services.runtime.edge import methods, validation, weight
+from services.runtime.edge.admission import REFLECTION_SECONDS, Admission
 from services.runtime.edge.methods import Method
 from services.runtime.edge.status import RemoteError, grpc_code, to_status, trailers
 from services.runtime.edge.streams import on_begin
@@ -33,7 +34,6 @@ from services.runtime.errors import (
     IdempotencyKeyUnused,
     Internal,
     InvalidField,
-    Overloaded,
     ScopeMissing,
     Unauthenticated,
     UndecodableRequest,
@@ -68,9 +68,9 @@ class Call:
         "named",
         "parent",
         "refused",
+        "sending_since",
         "started",
         "who",
-        "works",
     )
 
     def __init__(self, method: Method, context: Any) -> None:
@@ -88,8 +88,8 @@ class Call:
         self.checked_at = time.monotonic()
         # Why its credential does not count any more.
         self.refused: Unauthenticated | None = None
-        # Its handler is at work, and not the transport.
-        self.works = False
+        # Monotonic seconds since which the transport has a message of it; None while its handler is at work.
+        self.sending_since: float | None = None
         # Its caller was told its id.
         self.named = False
 
@@ -153,8 +153,8 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._telemetry = telemetry
         self._violations = violations
         self._storage = storage
+        self.admission = Admission(settings)
         self._wrapped: dict[str, Any] = {}
-        self._running = 0
         # Bound once: finding out each time what it is configured to takes half of what a line takes.
         self._log = log.bind()
 
@@ -176,75 +176,79 @@ class Pipeline(grpc.aio.ServerInterceptor):
 
     def _wrap(self, path: str, inner: Any) -> Any:
         method = self._known.get(path) or methods.foreign(path)
-        if not method.scope:
-            return inner
         decode = inner.request_deserializer or bytes
-        if inner.request_streaming and inner.response_streaming:
-            make, behaviour = grpc.stream_stream_rpc_method_handler, inner.stream_stream
-        elif inner.request_streaming:
-            make, behaviour = grpc.stream_unary_rpc_method_handler, inner.stream_unary
-        elif inner.response_streaming:
-            make, behaviour = grpc.unary_stream_rpc_method_handler, inner.unary_stream
+        streaming_in, streaming_out = inner.request_streaming, inner.response_streaming
+        # What there is of the four is the one that it is.
+        behaviour = (
+            inner.unary_unary or inner.unary_stream or inner.stream_unary or inner.stream_stream
+        )
+        if not method.scope:
+            wrapped: Any = self._open(method, behaviour, decode, streaming_in, streaming_out)
+        elif streaming_out:
+            wrapped = self._streaming(method, behaviour, decode, streaming_in)
         else:
-            make, behaviour = grpc.unary_unary_rpc_method_handler, inner.unary_unary
-        if inner.response_streaming:
-            wrapped: Any = self._streaming(method, behaviour, decode, inner.request_streaming)
-        else:
-            wrapped = self._unary(method, behaviour, decode, inner.request_streaming)
-        # Requests are decoded here and not by gRPC, whose own refusal of bad bytes carries no ErrorInfo.
+            wrapped = self._unary(method, behaviour, decode, streaming_in)
+        # To gRPC each is one that reads a stream: so its message is read when we say so, behind the check of its key.
+        # And it is decoded here and not by gRPC, whose own refusal of bad bytes carries no ErrorInfo.
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if streaming_out
+            else grpc.stream_unary_rpc_method_handler
+        )
         return make(wrapped, response_serializer=inner.response_serializer)
 
     def _unary(
         self, method: Method, behaviour: Any, decode: Any, streaming_in: bool
     ) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def handle(data: Any, context: Any) -> Any:
+        async def handle(_: Any, context: Any) -> Any:
             call = Call(method, context)
-            self._running += 1
             try:
-                await self._enter(call)
-                request = (
-                    self._requests(call, data, decode)
-                    if streaming_in
-                    else await self._request(call, data, decode)
-                )
+                principal = await self._enter(call)
                 if streaming_in:
-                    async with self._watched(call):
-                        response = await self._bounded(call, behaviour, request)
+                    requests = self._requests(call, decode)
+                    with self.admission.stream(principal):
+                        async with self._watched(call):
+                            response = await self._bounded(call, behaviour, requests)
                 else:
-                    response = await self._bounded(call, behaviour, request)
+                    async with self.admission.message(principal, context, method.path) as sent:
+                        with self.admission.work(principal):
+                            request = await self._request(call, sent, decode)
+                            response = await self._bounded(call, behaviour, request)
             except BaseException as error:
                 await self._fail(call, error)
             else:
                 call.context.set_trailing_metadata(_name_of(call))
                 self._leave(call, "OK")
                 return response
-            finally:
-                self._running -= 1
 
         return handle
 
     def _streaming(
         self, method: Method, behaviour: Any, decode: Any, streaming_in: bool
     ) -> Callable[[Any, Any], AsyncIterator[Any]]:
-        async def handle(data: Any, context: Any) -> AsyncIterator[Any]:
+        async def handle(_: Any, context: Any) -> AsyncIterator[Any]:
             call = Call(method, context)
-            self._running += 1
             try:
-                await self._enter(call)
-                request = (
-                    self._requests(call, data, decode)
-                    if streaming_in
-                    else await self._request(call, data, decode)
-                )
-                on_begin(partial(self._name, call))
-                # Closed here: what the handler still works on ends before its call does.
-                async with self._watched(call), aclosing(behaviour(request, context)) as responses:
-                    async for response in responses:
-                        await self._recheck(call)
-                        await self._name(call)
-                        call.works = False
-                        yield response
-                        call.works = True
+                principal = await self._enter(call)
+                with self.admission.stream(principal):
+                    if streaming_in:
+                        request: Any = self._requests(call, decode)
+                    else:
+                        # Only read under its budget: a stream may last for hours, and its message is small.
+                        async with self.admission.message(principal, context, method.path) as sent:
+                            request = await self._request(call, sent, decode)
+                    on_begin(partial(self._name, call))
+                    # Closed here: what the handler still works on ends before its call does.
+                    async with (
+                        self._watched(call),
+                        aclosing(behaviour(request, context)) as responses,
+                    ):
+                        async for response in responses:
+                            await self._recheck(call)
+                            await self._name(call)
+                            call.sending_since = time.monotonic()
+                            yield response
+                            call.sending_since = None
             except GeneratorExit:
                 self._leave(call, "CANCELLED")
                 raise
@@ -253,15 +257,61 @@ class Pipeline(grpc.aio.ServerInterceptor):
             else:
                 call.context.set_trailing_metadata(_name_of(call))
                 self._leave(call, "OK")
-            finally:
-                self._running -= 1
 
         return handle
 
+    def _open(
+        self, method: Method, behaviour: Any, decode: Any, streaming_in: bool, streaming_out: bool
+    ) -> Any:
+        """Wrap what needs no key: health and reflection, within budgets of their own."""
+        admission = self.admission
+
+        async def unary(_: Any, context: Any) -> Any:
+            try:
+                request = decode(await admission.keyless_message(context, method.path))
+            except (DecodeError, DomainError) as error:
+                await self._refuse(context, error)
+            return await behaviour(request, context)
+
+        async def watch(_: Any, context: Any) -> None:
+            try:
+                with admission.watch(context.peer()):
+                    request = decode(await admission.keyless_message(context, method.path))
+                    await behaviour(request, context)
+            except (DecodeError, DomainError) as error:
+                await self._refuse(context, error)
+
+        async def reflection(_: Any, context: Any) -> None:
+            try:
+                with admission.reflection(context.peer()):
+                    async with asyncio.timeout(REFLECTION_SECONDS):
+                        async with aclosing(behaviour(_decoded(context, decode), context)) as told:
+                            async for response in told:
+                                await context.write(response)
+            except (DecodeError, DomainError, TimeoutError) as error:
+                await self._refuse(context, error)
+
+        if streaming_in:
+            return reflection
+        return watch if streaming_out else unary
+
+    async def _refuse(self, context: Any, error: Exception) -> NoReturn:
+        """Refuse a call that needs no key."""
+        if isinstance(error, DecodeError):
+            error = UndecodableRequest("the request's bytes are not a message of this call's type")
+        elif isinstance(error, TimeoutError):
+            error = DeadlineExceeded(
+                f"reflection lasts {REFLECTION_SECONDS:g} seconds at most; call again"
+            )
+        assert isinstance(error, DomainError)
+        status = to_status(error)
+        await context.abort(grpc_code(error.code), status.message, trailers(status))
+        raise AssertionError("abort raises")
+
     # ---- on the way in
 
-    async def _enter(self, call: Call) -> None:
-        """Give the call its ids, check its credential, set its context."""
+    async def _enter(self, call: Call) -> Principal:
+        """Give the call its ids, check its credential, set its context. Nothing of its message was read."""
         request_id = call.trail("x-request-id") or str(new_uuid())
         call.parent = read_traceparent(call.header("traceparent"))
         # Without the one the other means nothing.
@@ -279,12 +329,6 @@ class Pipeline(grpc.aio.ServerInterceptor):
             traceparent=traceparent,
             tracestate=tracestate,
         )
-        if self._running > self._settings.concurrent_rpcs_max:
-            raise Overloaded(
-                f"the server is already working on {self._settings.concurrent_rpcs_max} calls; try again",
-                retry_after_ms=1000,
-                limit=self._settings.concurrent_rpcs_max,
-            )
         principal = await self._authenticate(call)
         if not principal.may(call.method.scope):
             raise ScopeMissing(
@@ -310,6 +354,7 @@ class Pipeline(grpc.aio.ServerInterceptor):
         )
         # gRPC runs each call in a task of its own, so the context needs no reset.
         _CURRENT.set(call.who)
+        return principal
 
     async def _authenticate(self, call: Call) -> Principal:
         if len(set(call.all("authorization"))) > 1:
@@ -356,7 +401,6 @@ class Pipeline(grpc.aio.ServerInterceptor):
         if task is None:
             yield
             return
-        call.works = True
         watch = asyncio.create_task(self._watch(call, task))
         try:
             yield
@@ -371,11 +415,17 @@ class Pipeline(grpc.aio.ServerInterceptor):
     async def _watch(self, call: Call, task: asyncio.Task[Any]) -> None:
         while call.refused is None:
             await asyncio.sleep(RECHECK_SECONDS)
+            since = call.sending_since
+            if since is not None and time.monotonic() - since > self._settings.stream_write_seconds:
+                # Who takes nothing is told nothing either: the stream is broken off.
+                self._log.warning("rpc_not_read", seconds=self._settings.stream_write_seconds)
+                task.cancel()
+                return
             try:
                 await self._authenticate(call)
             except Unauthenticated as error:
                 call.refused = error
-                if call.works:
+                if call.sending_since is None:
                     # Else it is found as soon as the transport has taken the last message.
                     task.cancel()
             except DomainError:
@@ -418,10 +468,18 @@ class Pipeline(grpc.aio.ServerInterceptor):
             await validation.check_in_turns(request)
         return request
 
-    async def _requests(
-        self, call: Call, data: AsyncIterator[bytes], decode: Callable[[bytes], Any]
-    ) -> AsyncIterator[Any]:
-        async for item in data:
+    async def _requests(self, call: Call, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.stream_idle_seconds):
+                    item = await call.context.read()
+            except TimeoutError as error:
+                raise DeadlineExceeded(
+                    f"nothing was sent on this stream for {self._settings.stream_idle_seconds:g} seconds; call again",
+                    method=call.method.path,
+                ) from error
+            if item is grpc.aio.EOF:
+                return
             await self._recheck(call)
             self._check_room(call)
             yield await self._request(call, item, decode)
@@ -483,6 +541,12 @@ class Pipeline(grpc.aio.ServerInterceptor):
         self._violations.report(
             Violation(call.who, contract_id, severity, typed.message, call.method.path)
         )
+
+
+async def _decoded(context: Any, decode: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    """Give the messages of a stream that needs no key."""
+    while (data := await context.read()) is not grpc.aio.EOF:
+        yield decode(data)
 
 
 def _name_of(call: Call) -> tuple[tuple[str, str], ...]:

@@ -6,9 +6,10 @@ import asyncio
 
 import grpc
 from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.runtime.edge.health import Health
 from services.runtime.edge.interceptors import Pipeline
 from services.runtime.edge.weight import MESSAGE_BYTES_MAX
 
@@ -25,6 +26,17 @@ _OPTIONS = [
     ("grpc.max_connection_age_ms", 30 * 60 * 1000),
     ("grpc.max_connection_age_grace_ms", 60 * 1000),
     ("grpc.max_metadata_size", 16 * 1024),
+    # Of one connection; what it may have under way of them is for the pipeline to say, which says why.
+    ("grpc.max_concurrent_streams", 1024),
+    # Calls that this process has not looked at yet. Beyond the first some, beyond the second all are CANCELLED by the
+    # library, with nothing that says why: a refusal of ours says when to come again.
+    ("grpc.server.max_pending_requests", 4096),
+    ("grpc.server.max_pending_requests_hard_limit", 8192),
+    # Who connects and says nothing, and who is gone without having said so.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 ]
 
 
@@ -37,15 +49,17 @@ class Server:
 
     Args:
         pipeline: what every call of ours passes through.
-        rpcs_max: calls at once, those that need no key included.
+        connections_max: connections at once.
     """
 
-    def __init__(self, pipeline: Pipeline, rpcs_max: int) -> None:
-        # The pipeline refuses earlier and says why; this bounds what it does not see: health and reflection.
+    def __init__(self, pipeline: Pipeline, connections_max: int) -> None:
+        # No maximum_concurrent_rpcs: it counts calls that wait as those that work, so that who opens as many and says
+        # nothing has everybody refused. The pipeline counts, and says why.
         self.grpc = grpc.aio.server(
-            interceptors=[pipeline], options=_OPTIONS, maximum_concurrent_rpcs=rpcs_max
+            interceptors=[pipeline],
+            options=[*_OPTIONS, ("grpc.max_allowed_incoming_connections", connections_max)],
         )
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         channelz.add_channelz_servicer(self.grpc)
         self._names: list[str] = []
@@ -70,20 +84,19 @@ class Server:
         shown = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, self.grpc)
         for name in ("", *names):
-            await self.set_serving(name, serving=False)
+            self._health.set(name, serving=False)
         await self.grpc.start()
 
     async def set_serving(self, name: str, serving: bool) -> None:
         """Say whether one service can be relied on. Once the server drains nothing is SERVING any more."""
-        states = health_pb2.HealthCheckResponse
-        await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+        self._health.set(name, serving)
 
     async def retire(self, notice_seconds: float) -> None:
         """Say NOT_SERVING for good, and give balancers time to notice; calls are answered meanwhile."""
-        await self._health.enter_graceful_shutdown()
+        self._health.retire()
         await asyncio.sleep(notice_seconds)
 
     async def drain(self) -> None:
         """Say NOT_SERVING, end the running calls and stop."""
-        await self._health.enter_graceful_shutdown()
+        self._health.retire()
         await self.grpc.stop(GRACE_SECONDS)

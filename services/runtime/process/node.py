@@ -30,10 +30,6 @@ from services.runtime.storage import Storage, room_in
 from services.runtime.timers.pump import TimerPump
 from services.runtime.violations import ViolationReporter
 
-# Calls that a server holds open at most, as a multiple of those that it works on: those to be refused, and
-# those that need no key.
-OPEN_RPCS_FACTOR = 4
-
 
 class Node:
     """Builds, starts and stops what one process serves.
@@ -95,7 +91,7 @@ class Node:
         await self.storage.start()
         self._undo.push_async_callback(self.storage.stop)
         self.keys = KeyRing(self.database)
-        pipeline = Pipeline(
+        self.pipeline = Pipeline(
             settings,
             known,
             self.keys,
@@ -104,7 +100,7 @@ class Node:
             self.violations,
             self.storage,
         )
-        self._server = Server(pipeline, OPEN_RPCS_FACTOR * settings.concurrent_rpcs_max)
+        self._server = Server(self.pipeline, settings.connections_max)
         self.port = self._server.bind(settings.listen)
         if not settings.peers:
             settings = settings.model_copy(update={"peers": f"*=127.0.0.1:{self.port}"})

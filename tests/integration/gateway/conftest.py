@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +27,20 @@ def database(postgres_server: Server, worker_id: str) -> DatabaseUrls:
     return postgres_server.new_database(f"gateway_{worker_id}")
 
 
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the mesh looks for credentials of processors."""
+    return tmp_path_factory.mktemp("credentials")
+
+
 @pytest_asyncio.fixture(scope="session")
-async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
+async def mesh(database: DatabaseUrls, credentials: Path) -> AsyncIterator[Mesh]:
     """Every service on one port."""
-    settings: dict[str, Any] = {"secrets_keys": new_key(), "webhook_allow": ALLOW}
+    settings: dict[str, Any] = {
+        "secrets_keys": new_key(),
+        "webhook_allow": ALLOW,
+        "processor_credentials_dir": credentials,
+    }
     async with running(database, manifests.found(), **settings) as served:
         yield served
 

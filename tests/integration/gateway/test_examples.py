@@ -11,11 +11,13 @@ import os
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+import stripe
 
 from services.runtime.ids import new_id as new_prefixed
 from tests.integration.gateway.conftest import MakeCaller
@@ -355,6 +357,23 @@ async def receipts(recorder: Recorder, tenant: str, database: DatabaseUrls) -> N
     await play("GET", f"/v1/metering/spooled-batches/{held}")
 
 
+async def heard(recorder: Recorder, folder: Path, tenant: str) -> None:
+    """What a processor tells by itself."""
+    (folder / tenant).mkdir()
+    kept = {"secret": "sk_test_x", "webhook_secrets": ["whsec_x"]}
+    (folder / tenant / "stripe-test.json").write_text(json.dumps(kept))
+    account = {"processor_id": "stripe", "adapter": "stripe", "credential_ref": "stripe-test"}
+    methods = [{"method": "card", "processor_id": "stripe"}]
+    config = {"methods": methods, "processors": [account]}
+    path = "/v1/merchant-configs/boutique"
+    await recorder.play("PUT", path, {"request_id": new_id(), "config": config})
+    intent = {"object": "payment_intent", "metadata": {"merchant_ref": "order-1"}}
+    told = {"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": intent}}
+    signature = stripe.WebhookSignature.generate_signature_header(json.dumps(told), "whsec_x")
+    headers = {"Stripe-Signature": signature}
+    await recorder.play("POST", "/v1/processors/stripe/webhooks", told, headers)
+
+
 async def payments(recorder: Recorder) -> None:
     """A merchant's configuration and a payment."""
     play = recorder.play
@@ -681,7 +700,12 @@ async def errors(recorder: Recorder, mesh: Mesh, reader: Rest) -> None:
 
 @pytest_asyncio.fixture
 async def recorder(
-    mesh: Mesh, rest: Rest, caller: MakeCaller, tenant: str, database: DatabaseUrls
+    mesh: Mesh,
+    rest: Rest,
+    caller: MakeCaller,
+    tenant: str,
+    database: DatabaseUrls,
+    credentials: Path,
 ) -> AsyncIterator[Recorder]:
     """Every operation was called."""
     recorder = Recorder(rest)
@@ -690,6 +714,7 @@ async def recorder(
     await proof(recorder)
     await receipts(recorder, tenant, database)
     await payments(recorder)
+    await heard(recorder, credentials, tenant)
     await commissions(recorder)
     await orders(recorder)
     async with receiving() as receiver:

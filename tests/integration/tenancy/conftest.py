@@ -47,10 +47,21 @@ def made(mesh: MeshProcess, marker: str, uses: int) -> Estate:
     estate.build()
     url = mesh.ready["database_url"]
     start_seasoning(url, estate.tenant, estate.name("journey"))
+    hear_a_processor(url, estate.tenant, estate.name("word"))
     guard_a_fire(url, estate.tenant, estate.name("fire"))
     leave_an_hour_stale(url, estate.tenant, estate.name("org"))
     estate.ids["spooled"] = leave_spooled(url, estate.tenant, estate.name("held"))
     return estate
+
+
+def hear_a_processor(url: str, tenant: str, event_id: str) -> None:
+    """Leave the trace of what a processor told, which nothing but its signature could make."""
+    with psycopg.connect(url) as service:
+        service.execute("SELECT set_config('mesh.tenant', %s, true)", [tenant])
+        service.execute(
+            "INSERT INTO orchestration.processor_event VALUES (%s, 'stripe', %s, '', now())",
+            [tenant, event_id],
+        )
 
 
 def guard_a_fire(url: str, tenant: str, event_id: str) -> None:

@@ -1054,6 +1054,11 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             evidence="a guess",
         )
     ),
+    "orchestration.v1.PaymentService.ReceiveWebhook": lambda other: (
+        orchestration_service_pb2.ReceiveWebhookRequest(
+            processor_id=other.name("till"), raw_request=b"{}", headers={"webhook-id": "msg_1"}
+        )
+    ),
 }
 # Says which transactions had ended when the usage was read.
 USAGE_SNAPSHOT = re.compile(r'usage_snapshot: "[^"]*"')
@@ -1073,6 +1078,7 @@ REFUSED = {
     "orchestration.v1.PaymentService.VoidPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.RefundPayment": "NOT_FOUND",
     "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
+    "orchestration.v1.PaymentService.ReceiveWebhook": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
     "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
     "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",

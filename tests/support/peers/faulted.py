@@ -7,7 +7,7 @@ import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,29 @@ AT_REST = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED, pb.PAYMENT_STA
 SETTINGS = {"idempotency_keys": "false", "created_filter": "false"}
 
 
-def keep_credential(folder: Path, tenant_id: str, base_url: str) -> None:
-    """Let a tenant send the peer's key to it, as `peer`."""
+def keep_credential(
+    folder: Path,
+    tenant_id: str,
+    base_url: str,
+    name: str = "peer",
+    webhook_secrets: Sequence[str] = (),
+) -> None:
+    """Let a tenant send the peer's key to it."""
     place = folder / tenant_id
     place.mkdir(exist_ok=True)
-    (place / "peer.json").write_text(json.dumps({"secret": KEY, "base_urls": [base_url]}))
+    kept = {"secret": KEY, "base_urls": [base_url], "webhook_secrets": list(webhook_secrets)}
+    (place / f"{name}.json").write_text(json.dumps(kept))
 
 
-def processor(base_url: str, processor_id: str = "stripe") -> config_pb2.ProcessorConfig:
+def processor(
+    base_url: str, processor_id: str = "stripe", credential_ref: str = "peer"
+) -> config_pb2.ProcessorConfig:
     """Name the peer as a processor of a merchant's own."""
     return config_pb2.ProcessorConfig(
         processor_id=processor_id,
         adapter="stripe",
         base_url=base_url,
-        credential_ref="peer",
+        credential_ref=credential_ref,
         settings=SETTINGS,
     )
 

@@ -19,8 +19,8 @@ async def settle() -> None:
 class Room:
     """Takes places by tasks, and gives them back when it is told to."""
 
-    def __init__(self, places: int) -> None:
-        self.turns = FairTurns(places)
+    def __init__(self, places: int, each_max: int | None = None) -> None:
+        self.turns = FairTurns(places, each_max)
         self.inside: list[str] = []
         self.waiting: list[tuple[str, asyncio.Task[None]]] = []
 
@@ -79,6 +79,24 @@ async def test_of_many_that_wait_each_has_its_turn_before_one_has_another() -> N
     assert order == keys * 3
 
 
+async def test_one_key_waits_for_its_own_while_places_are_free() -> None:
+    room = Room(4, each_max=2)
+    for _ in range(5):
+        room.come("slow")
+    await settle()
+    assert (room.inside, room.turns.waiting_of("slow")) == (["slow"] * 2, 3)
+    for key in ("b", "c", "d"):
+        room.come(key)
+    await settle()
+    assert Counter(room.inside) == {"slow": 2, "b": 1, "c": 1}
+    room.leave("slow")
+    await settle()
+    assert Counter(room.inside) == {"slow": 1, "b": 1, "c": 1, "d": 1}
+    room.leave("b")
+    await settle()
+    assert Counter(room.inside) == {"slow": 2, "c": 1, "d": 1}
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("come"), st.sampled_from("abc")),
@@ -90,14 +108,16 @@ steps = st.lists(
 )
 
 
-@given(places=st.integers(1, 3), made=steps)
+@given(places=st.integers(1, 3), each_max=st.integers(1, 3), made=steps)
 @settings(max_examples=150)
-def test_no_place_is_lost_or_given_twice(places: int, made: list[tuple[str, str | int]]) -> None:
-    asyncio.run(_go_through(places, made))
+def test_no_place_is_lost_or_given_twice(
+    places: int, each_max: int, made: list[tuple[str, str | int]]
+) -> None:
+    asyncio.run(_go_through(places, each_max, made))
 
 
-async def _go_through(places: int, made: list[tuple[str, str | int]]) -> None:
-    room = Room(places)
+async def _go_through(places: int, each_max: int, made: list[tuple[str, str | int]]) -> None:
+    room = Room(places, each_max)
     for step, which in made:
         if step == "come":
             room.come(str(which))
@@ -110,7 +130,9 @@ async def _go_through(places: int, made: list[tuple[str, str | int]]) -> None:
                     task.cancel()
         await settle()
         room.waiting = [(key, task) for key, task in room.waiting if not task.done()]
-        assert len(room.inside) == places or not room.waiting, "a place is free, and somebody waits"
+        idle = [key for key, _ in room.waiting if room.inside.count(key) < each_max]
+        assert len(room.inside) == places or not idle, "a place is free, and somebody waits"
+        assert max(Counter(room.inside).values(), default=0) <= each_max
         assert len(room.inside) <= places
         for key, _ in room.waiting:
             assert room.turns.held(key) == room.inside.count(key)
@@ -119,5 +141,5 @@ async def _go_through(places: int, made: list[tuple[str, str | int]]) -> None:
     await settle()
     for key in list(room.inside):
         room.leave(key)
-    assert all(room.turns.take_free("last") for _ in range(places))
-    assert not room.turns.take_free("last")
+    assert all(room.turns.take_free(f"last {number}") for number in range(places))
+    assert not room.turns.take_free("one more")

@@ -89,6 +89,13 @@ _GET_PROCESSOR_HEALTH = Method(
     repeatable=True,
     has_request_id=False,
 )
+_RECEIVE_WEBHOOK = Method(
+    "/payments.orchestration.v1.PaymentService/ReceiveWebhook",
+    orchestration_v1.ReceiveWebhookRequest,
+    orchestration_v1.ReceiveWebhookResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class PaymentService:
@@ -234,6 +241,20 @@ class PaymentService:
         """
         return self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)
 
+    def receive_webhook(
+        self, request: orchestration_v1.ReceiveWebhookRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ReceiveWebhookResponse:
+        """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its
+        signature. What a word is about is asked of the processor, and what it answers then is
+        applied, so a word that is late, repeated or out of order changes nothing. Over REST it
+        comes to an address that holds a key of this scope, `?key=<key>`, for processors send none;
+        the key alone says nothing.
+
+        Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and
+        PROCESSOR_SILENT (nothing is kept: the processor is to send it again).
+        """
+        return self._caller.unary(_RECEIVE_WEBHOOK, request, timeout)
+
 
 class AsyncPaymentService:
     """PaymentService takes payments from outside and carries them through, once and only once."""
@@ -377,3 +398,17 @@ class AsyncPaymentService:
         configuration may name and no payment has tried.
         """
         return await self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)
+
+    async def receive_webhook(
+        self, request: orchestration_v1.ReceiveWebhookRequest, *, timeout: float | None = None
+    ) -> orchestration_v1.ReceiveWebhookResponse:
+        """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its
+        signature. What a word is about is asked of the processor, and what it answers then is
+        applied, so a word that is late, repeated or out of order changes nothing. Over REST it
+        comes to an address that holds a key of this scope, `?key=<key>`, for processors send none;
+        the key alone says nothing.
+
+        Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and
+        PROCESSOR_SILENT (nothing is kept: the processor is to send it again).
+        """
+        return await self._caller.unary(_RECEIVE_WEBHOOK, request, timeout)

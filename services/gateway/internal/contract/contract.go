@@ -90,6 +90,19 @@ func BatchFieldOf(response protoreflect.MessageDescriptor) protoreflect.FieldDes
 	return field
 }
 
+// HookKeyParameter is the query parameter that holds the key of a caller who sends none in a header.
+const HookKeyParameter = "key"
+
+// HookHeaders is the field of a request that takes every header of its call beside the raw body, or nil. It is what a third
+// party sends in its own form, to an address that we gave it: its key stands in the address.
+func HookHeaders(request protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	field := request.Fields().ByName("headers")
+	if RawField(request) == nil || field == nil || !field.IsMap() || request.Fields().ByName("content_type") != nil {
+		return nil
+	}
+	return field
+}
+
 // HeaderFields are the fields of a request with a raw body that take its Content-Type and its `ce-` headers, or nil.
 func HeaderFields(request protoreflect.MessageDescriptor) (contentType, attributes protoreflect.FieldDescriptor) {
 	contentType = request.Fields().ByName("content_type")

@@ -107,6 +107,9 @@ func batchOf(answer any) []byte {
 // setHeaders hands the content type and the attributes of a raw body over, to requests that have fields for them. None
 // is a list: one that comes twice must be the same.
 func setHeaders(message protoreflect.Message, header http.Header) error {
+	if field := contract.HookHeaders(message.Descriptor()); field != nil {
+		return setHookHeaders(message, field, header)
+	}
 	contentType, attributes := contract.HeaderFields(message.Descriptor())
 	if contentType == nil {
 		return nil

@@ -199,7 +199,7 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 		}
 	}
 	return withCORS(&facade{
-		mux: mux, limits: limits, rawPaths: rawPaths(), batchPaths: batchPaths(), streamRoutes: newStreamRoutes(),
+		mux: mux, limits: limits, rawRoutes: rawRoutes(), batchPaths: batchPaths(), streamRoutes: newStreamRoutes(),
 		slots:  make(chan struct{}, limits.InFlightMax),
 		probes: &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
 	}, limits.Origins)
@@ -233,7 +233,7 @@ func serveFixed(w http.ResponseWriter, r *http.Request, contentType string, cont
 type facade struct {
 	mux          *runtime.ServeMux
 	limits       Limits
-	rawPaths     map[string]int64
+	rawRoutes    []rawRoute
 	batchPaths   map[string]bool
 	streamRoutes streamRoutes
 	slots        chan struct{}
@@ -267,17 +267,23 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if verb == http.MethodHead { // the same, and the server leaves the body out
 		verb = http.MethodGet
 	}
-	route := verb + " " + r.URL.Path
-	bytesMax, raw := f.rawPaths[route]
-	if !raw || bytesMax > f.limits.BodyBytesMax {
-		bytesMax = f.limits.BodyBytesMax
+	raw := f.rawRoute(verb, r.URL.Path)
+	bytesMax := f.limits.BodyBytesMax
+	if raw != nil {
+		bytesMax = min(raw.bytesMax, bytesMax)
+	}
+	if raw != nil && raw.hook {
+		if err := takeHookKey(r); err != nil {
+			f.refuse(w, r, err)
+			return
+		}
 	}
 	text, err := readBody(w, r, control, bytesMax)
 	if err != nil {
 		f.refuse(w, r, err)
 		return
 	}
-	body := &requestBody{Reader: bytes.NewReader(text), raw: raw, header: r.Header, self: *r.URL, verb: r.Method}
+	body := &requestBody{Reader: bytes.NewReader(text), raw: raw != nil, header: r.Header, self: *r.URL, verb: r.Method}
 	accepted := r.Header.Values("Accept")
 	ctx := context.WithValue(context.WithValue(r.Context(), bodyKey{}, body), answerKey{}, w.Header())
 	f.route(w, r.WithContext(ctx), verb, body, accepted)

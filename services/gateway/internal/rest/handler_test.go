@@ -562,12 +562,12 @@ func TestExhaustedIsNotAlwaysTheBody(t *testing.T) {
 
 // A body that travels untouched may weigh what its field may hold, whatever the facade takes elsewhere.
 func TestRawBodiesAreAsLargeAsTheirFieldsMayBe(t *testing.T) {
-	for path, bytesMax := range rawPaths() {
+	for _, route := range rawRoutes() {
+		bytesMax, path := route.bytesMax, pathVariable.ReplaceAllString(route.template, "x")
 		mesh := newMesh(t, nil)
 		limits := defaults
 		limits.BodyBytesMax = 16 << 20
-		method, path, _ := strings.Cut(path, " ")
-		details := newClient(t, mesh.address, limits).do(method, path, strings.Repeat("a", int(bytesMax)+1)).
+		details := newClient(t, mesh.address, limits).do(route.verb, path, strings.Repeat("a", int(bytesMax)+1)).
 			wantReason(413, "MESSAGE_TOO_LARGE")
 		metadata := details["ErrorInfo"]["metadata"].(map[string]any)
 		if metadata["bytes_max"] != strconv.FormatInt(bytesMax, 10) || mesh.count() != 0 {

@@ -49,16 +49,36 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	settlementv1.RegisterSettlementServiceHandler,
 }
 
-// rawPaths are the routes whose body travels untouched, as `POST /v1/payments`, with the bytes that it may have.
-func rawPaths() map[string]int64 {
-	paths := map[string]int64{}
+// rawRoute is a route whose body travels untouched, as `POST /v1/payments`.
+type rawRoute struct {
+	verb     string
+	template string
+	paths    *regexp.Regexp
+	bytesMax int64
+	// hook routes take what a third party sends, headers and all.
+	hook bool
+}
+
+func rawRoutes() []rawRoute {
+	var routes []rawRoute
 	eachRule(func(method protoreflect.MethodDescriptor, rule *annotations.HttpRule) {
 		field := contract.RawField(method.Input())
 		if path := rule.GetPost(); path != "" && rule.GetBody() != "" && field != nil {
-			paths[http.MethodPost+" "+path] = bytesMax(field)
+			hook := contract.HookHeaders(method.Input()) != nil
+			routes = append(routes, rawRoute{http.MethodPost, path, pathsOf(path), bytesMax(field), hook})
 		}
 	})
-	return paths
+	return routes
+}
+
+// rawRoute is the route of a call, or nil for one whose body is read here.
+func (f *facade) rawRoute(verb, path string) *rawRoute {
+	for i := range f.rawRoutes {
+		if route := &f.rawRoutes[i]; route.verb == verb && route.paths.MatchString(path) {
+			return route
+		}
+	}
+	return nil
 }
 
 // bytesMax is what a field's rule lets it hold; the most that there is where it has none.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -19,9 +19,11 @@ import stripe
 from services.orchestration.adapters.registry import Access
 from services.orchestration.adapters.stripe.client import Unsent, client
 from services.orchestration.adapters.stripe.errors import refusal
+from services.orchestration.adapters.stripe.events import heard
 from services.orchestration.domain.minor_units import STRIPE, NotExpressible
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.processors import Capabilities, ProcessorConfig
+from services.orchestration.domain.webhooks import News
 from services.orchestration.ports import (
     Finding,
     Inquiry,
@@ -32,6 +34,7 @@ from services.orchestration.ports import (
     Settled,
     Unknown,
     Verdict,
+    Webhook,
 )
 from services.runtime.errors import FieldViolation
 
@@ -115,6 +118,12 @@ class StripeAdapter:
     async def lookup(self, access: Access, inquiry: Inquiry) -> Finding:
         """Return the outcome of an order."""
         return await _Call(access, inquiry.operation, inquiry.order).lookup(inquiry)
+
+    def hear(
+        self, config: ProcessorConfig, secrets: Sequence[str], webhook: Webhook, now: datetime
+    ) -> News:
+        """Read an event. Raises Forged, InvalidField."""
+        return heard(secrets, webhook, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0019"
-down_revision = "0018"
+down_revision = "0013"
 
 _RULES = "'', 'NEVER_AGAIN', 'VISA_15_IN_30_DAYS', 'MASTERCARD_10_IN_24_HOURS', 'MASTERCARD_35_IN_30_DAYS'"
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -30,7 +31,10 @@ from services.runtime.postgres.roles import DatabaseUrls
 from services.runtime.service import Runtime, Service
 from tests.support.mesh.serving import running
 from tests.support.peers.cutter import Cutter, Fault, cutting
+from tests.support.peers.faulted import keep_credential, processor
 from tests.support.peers.localstripe import KEY, LocalStripe, localstripe
+
+from ..conftest import Bench, serving
 
 STRIPE_SETTINGS = {"idempotency_keys": "false", "created_filter": "false"}
 
@@ -230,3 +234,49 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     """Each processor in turn."""
     found: Subject = request.getfixturevalue(request.param)
     return found
+
+
+@dataclass
+class Shop:
+    """A tenant whose merchant is paid through a peer."""
+
+    bench: Bench
+    peer: LocalStripe
+    cutter: Cutter
+    base_url: str
+    folder: Path
+
+    async def configure(self, **more: Any) -> int:
+        """Store a configuration whose two methods go to the peer."""
+        keep_credential(self.folder, self.bench.tenant_id, self.base_url)
+        methods = [{"method": each, "processor_id": "stripe"} for each in ("card", "second_card")]
+        given: dict[str, Any] = {"processors": [processor(self.base_url)], **more}
+        return await self.bench.configure(*methods, **given)
+
+
+@pytest.fixture(scope="module")
+async def served_peer(
+    database_url: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Shop]:
+    """A service and a peer behind a cutter."""
+    folder = tmp_path_factory.mktemp("credentials")
+    settings: dict[str, Any] = {"processor_allow": "127.0.0.1", "processor_credentials_dir": folder}
+    async with (
+        localstripe() as peer,
+        cutting(peer.port, stall_seconds=2.2) as (cutter, port),
+        serving(database_url, [], **settings) as (mesh, runs, booker, clock, apply),
+    ):
+        bench = Bench(mesh, runs, booker, clock, database_url, "nobody", apply)
+        yield Shop(bench, peer, cutter, f"http://127.0.0.1:{port}", folder)
+
+
+@pytest.fixture
+def shop(served_peer: Shop) -> Shop:
+    """A fresh tenant."""
+    of = served_peer.bench
+    tenant_id = f"t-{uuid.uuid4().hex[:12]}"
+    bench = Bench(of.mesh, of.runs, of.booker, of.clock, of.urls, tenant_id, of.apply)
+    served_peer.cutter.fault = lambda request: Fault.NONE
+    return Shop(
+        bench, served_peer.peer, served_peer.cutter, served_peer.base_url, served_peer.folder
+    )

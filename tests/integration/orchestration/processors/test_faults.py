@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,8 +11,7 @@ import pytest
 from payments.config.v1 import config_pb2
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
-from services.runtime.postgres.roles import DatabaseUrls
-from tests.support.peers.cutter import Cutter, Fault, at_random, cutting
+from tests.support.peers.cutter import Fault, at_random
 from tests.support.peers.faulted import (
     compare,
     keep_credential,
@@ -24,58 +19,12 @@ from tests.support.peers.faulted import (
     requests,
     rested,
 )
-from tests.support.peers.localstripe import LocalStripe, localstripe
 
-from ..conftest import Bench, reason, serving, status, step_statuses
+from ..conftest import reason, status, step_statuses
+from .conftest import Shop
 
 PAYMENTS = 60
 AT_ONCE = 6
-
-
-@dataclass
-class Shop:
-    """A tenant whose merchant is paid through a peer."""
-
-    bench: Bench
-    peer: LocalStripe
-    cutter: Cutter
-    base_url: str
-    folder: Path
-
-    async def configure(self, **more: Any) -> int:
-        """Store a configuration whose two methods go to the peer."""
-        keep_credential(self.folder, self.bench.tenant_id, self.base_url)
-        methods = [{"method": each, "processor_id": "stripe"} for each in ("card", "second_card")]
-        given: dict[str, Any] = {"processors": [processor(self.base_url)], **more}
-        return await self.bench.configure(*methods, **given)
-
-
-@pytest.fixture(scope="module")
-async def served_peer(
-    database_url: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Shop]:
-    """A service and a peer behind a cutter."""
-    folder = tmp_path_factory.mktemp("credentials")
-    settings: dict[str, Any] = {"processor_allow": "127.0.0.1", "processor_credentials_dir": folder}
-    async with (
-        localstripe() as peer,
-        cutting(peer.port, stall_seconds=2.2) as (cutter, port),
-        serving(database_url, [], **settings) as (mesh, runs, booker, clock, apply),
-    ):
-        bench = Bench(mesh, runs, booker, clock, database_url, "nobody", apply)
-        yield Shop(bench, peer, cutter, f"http://127.0.0.1:{port}", folder)
-
-
-@pytest.fixture
-def shop(served_peer: Shop) -> Shop:
-    """A fresh tenant."""
-    of = served_peer.bench
-    tenant_id = f"t-{uuid.uuid4().hex[:12]}"
-    bench = Bench(of.mesh, of.runs, of.booker, of.clock, of.urls, tenant_id, of.apply)
-    served_peer.cutter.fault = lambda request: Fault.NONE
-    return Shop(
-        bench, served_peer.peer, served_peer.cutter, served_peer.base_url, served_peer.folder
-    )
 
 
 async def test_no_charge_is_made_twice_or_lost_through_cut_connections(shop: Shop) -> None:

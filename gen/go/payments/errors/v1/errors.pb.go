@@ -664,6 +664,20 @@ const (
 	//
 	//	{"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
 	ErrorReason_ERROR_REASON_PAYMENT_UNDER_WAY ErrorReason = 605
+	// What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+	// the secret with the one that the processor shows, and both clocks.
+	//
+	// Metadata: `processor_id`.
+	//
+	//	{"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+	ErrorReason_ERROR_REASON_SIGNATURE_INVALID ErrorReason = 608
+	// No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+	// credential. Have them added.
+	//
+	// Metadata: `processor_id`.
+	//
+	//	{"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+	ErrorReason_ERROR_REASON_WEBHOOKS_NOT_EXPECTED ErrorReason = 609
 	// A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
 	// not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
 	//
@@ -671,6 +685,12 @@ const (
 	//
 	//	{"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
 	ErrorReason_ERROR_REASON_CREDENTIAL_UNUSABLE ErrorReason = 610
+	// A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+	//
+	// Metadata: `processor_id`, `attempt_id`.
+	//
+	//	{"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
+	ErrorReason_ERROR_REASON_PROCESSOR_SILENT ErrorReason = 611
 	// A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
 	// before it. Move it up, narrow those before it, or leave it out.
 	//
@@ -1036,7 +1056,10 @@ var (
 		603: "ERROR_REASON_NOTHING_TO_REFUND",
 		604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
 		605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+		608: "ERROR_REASON_SIGNATURE_INVALID",
+		609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
 		610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+		611: "ERROR_REASON_PROCESSOR_SILENT",
 		620: "ERROR_REASON_RULE_UNREACHABLE",
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1178,7 +1201,10 @@ var (
 		"ERROR_REASON_NOTHING_TO_REFUND":            603,
 		"ERROR_REASON_AMOUNT_EXCEEDS_LEFT":          604,
 		"ERROR_REASON_PAYMENT_UNDER_WAY":            605,
+		"ERROR_REASON_SIGNATURE_INVALID":            608,
+		"ERROR_REASON_WEBHOOKS_NOT_EXPECTED":        609,
 		"ERROR_REASON_CREDENTIAL_UNUSABLE":          610,
+		"ERROR_REASON_PROCESSOR_SILENT":             611,
 		"ERROR_REASON_RULE_UNREACHABLE":             620,
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
@@ -1255,7 +1281,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xfe(\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xf0)\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1354,8 +1380,11 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"#ERROR_REASON_PAYMENT_NOT_AUTHORIZED\x10\xda\x04\x12#\n" +
 	"\x1eERROR_REASON_NOTHING_TO_REFUND\x10\xdb\x04\x12%\n" +
 	" ERROR_REASON_AMOUNT_EXCEEDS_LEFT\x10\xdc\x04\x12#\n" +
-	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12%\n" +
+	"\x1eERROR_REASON_PAYMENT_UNDER_WAY\x10\xdd\x04\x12#\n" +
+	"\x1eERROR_REASON_SIGNATURE_INVALID\x10\xe0\x04\x12'\n" +
+	"\"ERROR_REASON_WEBHOOKS_NOT_EXPECTED\x10\xe1\x04\x12%\n" +
 	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12\"\n" +
+	"\x1dERROR_REASON_PROCESSOR_SILENT\x10\xe3\x04\x12\"\n" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +

@@ -560,6 +560,63 @@ func (BreakerState) EnumDescriptor() ([]byte, []int) {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
 }
 
+// WebhookOutcome is what came of an event that a processor told.
+type WebhookOutcome int32
+
+const (
+	// Not known to this reader.
+	WebhookOutcome_WEBHOOK_OUTCOME_UNSPECIFIED WebhookOutcome = 0
+	// The processor was asked about a payment, and its answer was applied.
+	WebhookOutcome_WEBHOOK_OUTCOME_APPLIED WebhookOutcome = 1
+	// It came before.
+	WebhookOutcome_WEBHOOK_OUTCOME_REPEATED WebhookOutcome = 2
+	// It is about nothing of ours, or about nothing that is open.
+	WebhookOutcome_WEBHOOK_OUTCOME_IGNORED WebhookOutcome = 3
+)
+
+// Enum value maps for WebhookOutcome.
+var (
+	WebhookOutcome_name = map[int32]string{
+		0: "WEBHOOK_OUTCOME_UNSPECIFIED",
+		1: "WEBHOOK_OUTCOME_APPLIED",
+		2: "WEBHOOK_OUTCOME_REPEATED",
+		3: "WEBHOOK_OUTCOME_IGNORED",
+	}
+	WebhookOutcome_value = map[string]int32{
+		"WEBHOOK_OUTCOME_UNSPECIFIED": 0,
+		"WEBHOOK_OUTCOME_APPLIED":     1,
+		"WEBHOOK_OUTCOME_REPEATED":    2,
+		"WEBHOOK_OUTCOME_IGNORED":     3,
+	}
+)
+
+func (x WebhookOutcome) Enum() *WebhookOutcome {
+	p := new(WebhookOutcome)
+	*p = x
+	return p
+}
+
+func (x WebhookOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WebhookOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[8].Descriptor()
+}
+
+func (WebhookOutcome) Type() protoreflect.EnumType {
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[8]
+}
+
+func (x WebhookOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WebhookOutcome.Descriptor instead.
+func (WebhookOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{8}
+}
+
 // Payment collects one amount, in one step or more, and knows of each step whether it was charged.
 type Payment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2208,7 +2265,12 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x19BREAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14BREAKER_STATE_CLOSED\x10\x01\x12\x16\n" +
 	"\x12BREAKER_STATE_OPEN\x10\x02\x12\x1b\n" +
-	"\x17BREAKER_STATE_HALF_OPEN\x10\x03B\xf8\x01\n" +
+	"\x17BREAKER_STATE_HALF_OPEN\x10\x03*\x89\x01\n" +
+	"\x0eWebhookOutcome\x12\x1f\n" +
+	"\x1bWEBHOOK_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17WEBHOOK_OUTCOME_APPLIED\x10\x01\x12\x1c\n" +
+	"\x18WEBHOOK_OUTCOME_REPEATED\x10\x02\x12\x1b\n" +
+	"\x17WEBHOOK_OUTCOME_IGNORED\x10\x03B\xf8\x01\n" +
 	"\x1dcom.payments.orchestration.v1B\x12OrchestrationProtoP\x01Z=tollmesh.dev/gen/go/payments/orchestration/v1;orchestrationv1\xa2\x02\x03POX\xaa\x02\x19Payments.Orchestration.V1\xca\x02\x19Payments\\Orchestration\\V1\xe2\x02%Payments\\Orchestration\\V1\\GPBMetadata\xea\x02\x1bPayments::Orchestration::V1b\x06proto3"
 
 var (
@@ -2223,7 +2285,7 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
@@ -2234,70 +2296,71 @@ var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(Operation)(0),                // 5: payments.orchestration.v1.Operation
 	(AttemptStatus)(0),            // 6: payments.orchestration.v1.AttemptStatus
 	(BreakerState)(0),             // 7: payments.orchestration.v1.BreakerState
-	(*Payment)(nil),               // 8: payments.orchestration.v1.Payment
-	(*PaymentAmounts)(nil),        // 9: payments.orchestration.v1.PaymentAmounts
-	(*Instruction)(nil),           // 10: payments.orchestration.v1.Instruction
-	(*CoreRequestContext)(nil),    // 11: payments.orchestration.v1.CoreRequestContext
-	(*MethodPreference)(nil),      // 12: payments.orchestration.v1.MethodPreference
-	(*ValidationIssue)(nil),       // 13: payments.orchestration.v1.ValidationIssue
-	(*Decision)(nil),              // 14: payments.orchestration.v1.Decision
-	(*Candidate)(nil),             // 15: payments.orchestration.v1.Candidate
-	(*Attempt)(nil),               // 16: payments.orchestration.v1.Attempt
-	(*Processor)(nil),             // 17: payments.orchestration.v1.Processor
-	(*ProcessorCapabilities)(nil), // 18: payments.orchestration.v1.ProcessorCapabilities
-	(*ProcessorHealth)(nil),       // 19: payments.orchestration.v1.ProcessorHealth
-	nil,                           // 20: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 21: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 22: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(v12.Capture)(0),              // 24: payments.config.v1.Capture
-	(*v13.Money)(nil),             // 25: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 26: payments.result.v1.ErrorCode
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(WebhookOutcome)(0),           // 8: payments.orchestration.v1.WebhookOutcome
+	(*Payment)(nil),               // 9: payments.orchestration.v1.Payment
+	(*PaymentAmounts)(nil),        // 10: payments.orchestration.v1.PaymentAmounts
+	(*Instruction)(nil),           // 11: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),    // 12: payments.orchestration.v1.CoreRequestContext
+	(*MethodPreference)(nil),      // 13: payments.orchestration.v1.MethodPreference
+	(*ValidationIssue)(nil),       // 14: payments.orchestration.v1.ValidationIssue
+	(*Decision)(nil),              // 15: payments.orchestration.v1.Decision
+	(*Candidate)(nil),             // 16: payments.orchestration.v1.Candidate
+	(*Attempt)(nil),               // 17: payments.orchestration.v1.Attempt
+	(*Processor)(nil),             // 18: payments.orchestration.v1.Processor
+	(*ProcessorCapabilities)(nil), // 19: payments.orchestration.v1.ProcessorCapabilities
+	(*ProcessorHealth)(nil),       // 20: payments.orchestration.v1.ProcessorHealth
+	nil,                           // 21: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 22: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 23: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 25: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 26: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 27: payments.result.v1.ErrorCode
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
-	11, // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	21, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	12, // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	22, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
 	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	22, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	16, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	23, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	23, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	24, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
-	9,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
-	10, // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
-	25, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
-	25, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
-	25, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
-	25, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	23, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	17, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	24, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	24, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	25, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	10, // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
+	11, // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
+	26, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	26, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	26, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	26, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
 	5,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
-	25, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
-	25, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	26, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	26, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
 	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
-	23, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
-	13, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
-	12, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	20, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	24, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
-	25, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	24, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	14, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
+	13, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
+	21, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	25, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	26, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
 	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	15, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
+	16, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
 	5,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	25, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	26, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
 	6,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	26, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	23, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	23, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	23, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	27, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	24, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	24, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	24, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
 	4,  // 33: payments.orchestration.v1.Attempt.withheld_by:type_name -> payments.orchestration.v1.RetryRule
-	18, // 34: payments.orchestration.v1.Processor.capabilities:type_name -> payments.orchestration.v1.ProcessorCapabilities
-	27, // 35: payments.orchestration.v1.ProcessorCapabilities.key_ttl:type_name -> google.protobuf.Duration
-	27, // 36: payments.orchestration.v1.ProcessorCapabilities.settle_window:type_name -> google.protobuf.Duration
-	25, // 37: payments.orchestration.v1.ProcessorCapabilities.min_amounts:type_name -> payments.type.v1.Money
-	27, // 38: payments.orchestration.v1.ProcessorHealth.window:type_name -> google.protobuf.Duration
-	23, // 39: payments.orchestration.v1.ProcessorHealth.last_attempt_at:type_name -> google.protobuf.Timestamp
+	19, // 34: payments.orchestration.v1.Processor.capabilities:type_name -> payments.orchestration.v1.ProcessorCapabilities
+	28, // 35: payments.orchestration.v1.ProcessorCapabilities.key_ttl:type_name -> google.protobuf.Duration
+	28, // 36: payments.orchestration.v1.ProcessorCapabilities.settle_window:type_name -> google.protobuf.Duration
+	26, // 37: payments.orchestration.v1.ProcessorCapabilities.min_amounts:type_name -> payments.type.v1.Money
+	28, // 38: payments.orchestration.v1.ProcessorHealth.window:type_name -> google.protobuf.Duration
+	24, // 39: payments.orchestration.v1.ProcessorHealth.last_attempt_at:type_name -> google.protobuf.Timestamp
 	7,  // 40: payments.orchestration.v1.ProcessorHealth.breaker:type_name -> payments.orchestration.v1.BreakerState
-	23, // 41: payments.orchestration.v1.ProcessorHealth.try_again_at:type_name -> google.protobuf.Timestamp
+	24, // 41: payments.orchestration.v1.ProcessorHealth.try_again_at:type_name -> google.protobuf.Timestamp
 	42, // [42:42] is the sub-list for method output_type
 	42, // [42:42] is the sub-list for method input_type
 	42, // [42:42] is the sub-list for extension type_name
@@ -2315,7 +2378,7 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -702,6 +702,134 @@ func (x *ResolveAttemptResponse) GetAttempt() *Attempt {
 	return nil
 }
 
+// ReceiveWebhookRequest carries what a processor sent.
+type ReceiveWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The processor, as the merchants' configurations name it.
+	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
+	// The body byte for byte: its signature is about these bytes.
+	RawRequest []byte `protobuf:"bytes,2,opt,name=raw_request,json=rawRequest,proto3" json:"raw_request,omitempty"`
+	// The headers by name, in small letters.
+	Headers       map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveWebhookRequest) Reset() {
+	*x = ReceiveWebhookRequest{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveWebhookRequest) ProtoMessage() {}
+
+func (x *ReceiveWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveWebhookRequest.ProtoReflect.Descriptor instead.
+func (*ReceiveWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReceiveWebhookRequest) GetProcessorId() string {
+	if x != nil {
+		return x.ProcessorId
+	}
+	return ""
+}
+
+func (x *ReceiveWebhookRequest) GetRawRequest() []byte {
+	if x != nil {
+		return x.RawRequest
+	}
+	return nil
+}
+
+func (x *ReceiveWebhookRequest) GetHeaders() map[string]string {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+// ReceiveWebhookResponse answers ReceiveWebhook.
+type ReceiveWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The processor's id of the event.
+	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// What came of it.
+	Outcome WebhookOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=payments.orchestration.v1.WebhookOutcome" json:"outcome,omitempty"`
+	// The payment that it is about; empty when it is about none of ours.
+	PaymentId     string `protobuf:"bytes,3,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveWebhookResponse) Reset() {
+	*x = ReceiveWebhookResponse{}
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveWebhookResponse) ProtoMessage() {}
+
+func (x *ReceiveWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveWebhookResponse.ProtoReflect.Descriptor instead.
+func (*ReceiveWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReceiveWebhookResponse) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *ReceiveWebhookResponse) GetOutcome() WebhookOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return WebhookOutcome_WEBHOOK_OUTCOME_UNSPECIFIED
+}
+
+func (x *ReceiveWebhookResponse) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
 // PlanPaymentRequest carries a request that is only to be planned.
 type PlanPaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -718,7 +846,7 @@ type PlanPaymentRequest struct {
 
 func (x *PlanPaymentRequest) Reset() {
 	*x = PlanPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +858,7 @@ func (x *PlanPaymentRequest) String() string {
 func (*PlanPaymentRequest) ProtoMessage() {}
 
 func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +871,7 @@ func (x *PlanPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentRequest.ProtoReflect.Descriptor instead.
 func (*PlanPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{10}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanPaymentRequest) GetRequest() isPlanPaymentRequest_Request {
@@ -806,7 +934,7 @@ type PlanPaymentResponse struct {
 
 func (x *PlanPaymentResponse) Reset() {
 	*x = PlanPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +946,7 @@ func (x *PlanPaymentResponse) String() string {
 func (*PlanPaymentResponse) ProtoMessage() {}
 
 func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[11]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +959,7 @@ func (x *PlanPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanPaymentResponse.ProtoReflect.Descriptor instead.
 func (*PlanPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{11}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanPaymentResponse) GetContext() *CoreRequestContext {
@@ -873,7 +1001,7 @@ type GetPaymentRequest struct {
 
 func (x *GetPaymentRequest) Reset() {
 	*x = GetPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1013,7 @@ func (x *GetPaymentRequest) String() string {
 func (*GetPaymentRequest) ProtoMessage() {}
 
 func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1026,7 @@ func (x *GetPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{12}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetPaymentRequest) GetPaymentId() string {
@@ -919,7 +1047,7 @@ type GetPaymentResponse struct {
 
 func (x *GetPaymentResponse) Reset() {
 	*x = GetPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1059,7 @@ func (x *GetPaymentResponse) String() string {
 func (*GetPaymentResponse) ProtoMessage() {}
 
 func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[13]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1072,7 @@ func (x *GetPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentResponse.ProtoReflect.Descriptor instead.
 func (*GetPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{13}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetPaymentResponse) GetPayment() *Payment {
@@ -973,7 +1101,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1113,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[14]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1126,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{14}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListPaymentsRequest) GetMerchantId() string {
@@ -1049,7 +1177,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1189,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[15]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1202,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{15}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*Payment {
@@ -1104,7 +1232,7 @@ type PutMerchantConfigRequest struct {
 
 func (x *PutMerchantConfigRequest) Reset() {
 	*x = PutMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1244,7 @@ func (x *PutMerchantConfigRequest) String() string {
 func (*PutMerchantConfigRequest) ProtoMessage() {}
 
 func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[16]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1257,7 @@ func (x *PutMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{16}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PutMerchantConfigRequest) GetRequestId() string {
@@ -1157,7 +1285,7 @@ type PutMerchantConfigResponse struct {
 
 func (x *PutMerchantConfigResponse) Reset() {
 	*x = PutMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1297,7 @@ func (x *PutMerchantConfigResponse) String() string {
 func (*PutMerchantConfigResponse) ProtoMessage() {}
 
 func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[17]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1310,7 @@ func (x *PutMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*PutMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{17}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PutMerchantConfigResponse) GetVersion() int32 {
@@ -1205,7 +1333,7 @@ type GetMerchantConfigRequest struct {
 
 func (x *GetMerchantConfigRequest) Reset() {
 	*x = GetMerchantConfigRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1345,7 @@ func (x *GetMerchantConfigRequest) String() string {
 func (*GetMerchantConfigRequest) ProtoMessage() {}
 
 func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[18]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1358,7 @@ func (x *GetMerchantConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigRequest.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{18}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetMerchantConfigRequest) GetMerchantId() string {
@@ -1258,7 +1386,7 @@ type GetMerchantConfigResponse struct {
 
 func (x *GetMerchantConfigResponse) Reset() {
 	*x = GetMerchantConfigResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1398,7 @@ func (x *GetMerchantConfigResponse) String() string {
 func (*GetMerchantConfigResponse) ProtoMessage() {}
 
 func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[19]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1411,7 @@ func (x *GetMerchantConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMerchantConfigResponse.ProtoReflect.Descriptor instead.
 func (*GetMerchantConfigResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{19}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetMerchantConfigResponse) GetConfig() *v12.MerchantConfig {
@@ -1308,7 +1436,7 @@ type ListMerchantConfigVersionsRequest struct {
 
 func (x *ListMerchantConfigVersionsRequest) Reset() {
 	*x = ListMerchantConfigVersionsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1448,7 @@ func (x *ListMerchantConfigVersionsRequest) String() string {
 func (*ListMerchantConfigVersionsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[20]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1461,7 @@ func (x *ListMerchantConfigVersionsRequest) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use ListMerchantConfigVersionsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{20}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMerchantConfigVersionsRequest) GetMerchantId() string {
@@ -1370,7 +1498,7 @@ type ListMerchantConfigVersionsResponse struct {
 
 func (x *ListMerchantConfigVersionsResponse) Reset() {
 	*x = ListMerchantConfigVersionsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1510,7 @@ func (x *ListMerchantConfigVersionsResponse) String() string {
 func (*ListMerchantConfigVersionsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[21]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1523,7 @@ func (x *ListMerchantConfigVersionsResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ListMerchantConfigVersionsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigVersionsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{21}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMerchantConfigVersionsResponse) GetConfigs() []*v12.MerchantConfig {
@@ -1425,7 +1553,7 @@ type ListMerchantConfigsRequest struct {
 
 func (x *ListMerchantConfigsRequest) Reset() {
 	*x = ListMerchantConfigsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1565,7 @@ func (x *ListMerchantConfigsRequest) String() string {
 func (*ListMerchantConfigsRequest) ProtoMessage() {}
 
 func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[22]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1578,7 @@ func (x *ListMerchantConfigsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsRequest.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{22}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListMerchantConfigsRequest) GetPageSize() int32 {
@@ -1480,7 +1608,7 @@ type ListMerchantConfigsResponse struct {
 
 func (x *ListMerchantConfigsResponse) Reset() {
 	*x = ListMerchantConfigsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +1620,7 @@ func (x *ListMerchantConfigsResponse) String() string {
 func (*ListMerchantConfigsResponse) ProtoMessage() {}
 
 func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[23]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +1633,7 @@ func (x *ListMerchantConfigsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMerchantConfigsResponse.ProtoReflect.Descriptor instead.
 func (*ListMerchantConfigsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{23}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMerchantConfigsResponse) GetConfigs() []*v12.MerchantConfig {
@@ -1537,7 +1665,7 @@ type ListProcessorsRequest struct {
 
 func (x *ListProcessorsRequest) Reset() {
 	*x = ListProcessorsRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1677,7 @@ func (x *ListProcessorsRequest) String() string {
 func (*ListProcessorsRequest) ProtoMessage() {}
 
 func (x *ListProcessorsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[24]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1690,7 @@ func (x *ListProcessorsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessorsRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessorsRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{24}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListProcessorsRequest) GetMerchantId() string {
@@ -1599,7 +1727,7 @@ type ListProcessorsResponse struct {
 
 func (x *ListProcessorsResponse) Reset() {
 	*x = ListProcessorsResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1739,7 @@ func (x *ListProcessorsResponse) String() string {
 func (*ListProcessorsResponse) ProtoMessage() {}
 
 func (x *ListProcessorsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[25]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1752,7 @@ func (x *ListProcessorsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessorsResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessorsResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{25}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListProcessorsResponse) GetProcessors() []*Processor {
@@ -1654,7 +1782,7 @@ type GetProcessorHealthRequest struct {
 
 func (x *GetProcessorHealthRequest) Reset() {
 	*x = GetProcessorHealthRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1794,7 @@ func (x *GetProcessorHealthRequest) String() string {
 func (*GetProcessorHealthRequest) ProtoMessage() {}
 
 func (x *GetProcessorHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[26]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1807,7 @@ func (x *GetProcessorHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProcessorHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetProcessorHealthRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{26}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetProcessorHealthRequest) GetProcessorId() string {
@@ -1707,7 +1835,7 @@ type GetProcessorHealthResponse struct {
 
 func (x *GetProcessorHealthResponse) Reset() {
 	*x = GetProcessorHealthResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1847,7 @@ func (x *GetProcessorHealthResponse) String() string {
 func (*GetProcessorHealthResponse) ProtoMessage() {}
 
 func (x *GetProcessorHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[27]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1860,7 @@ func (x *GetProcessorHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProcessorHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetProcessorHealthResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{27}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetProcessorHealthResponse) GetHealth() *ProcessorHealth {
@@ -1753,7 +1881,7 @@ type WatchPaymentRequest struct {
 
 func (x *WatchPaymentRequest) Reset() {
 	*x = WatchPaymentRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1893,7 @@ func (x *WatchPaymentRequest) String() string {
 func (*WatchPaymentRequest) ProtoMessage() {}
 
 func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[28]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1906,7 @@ func (x *WatchPaymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentRequest.ProtoReflect.Descriptor instead.
 func (*WatchPaymentRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{28}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchPaymentRequest) GetPaymentId() string {
@@ -1799,7 +1927,7 @@ type WatchPaymentResponse struct {
 
 func (x *WatchPaymentResponse) Reset() {
 	*x = WatchPaymentResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1939,7 @@ func (x *WatchPaymentResponse) String() string {
 func (*WatchPaymentResponse) ProtoMessage() {}
 
 func (x *WatchPaymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[29]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1952,7 @@ func (x *WatchPaymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPaymentResponse.ProtoReflect.Descriptor instead.
 func (*WatchPaymentResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{29}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchPaymentResponse) GetPayment() *Payment {
@@ -1847,7 +1975,7 @@ type SimulateRoutingRequest struct {
 
 func (x *SimulateRoutingRequest) Reset() {
 	*x = SimulateRoutingRequest{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1987,7 @@ func (x *SimulateRoutingRequest) String() string {
 func (*SimulateRoutingRequest) ProtoMessage() {}
 
 func (x *SimulateRoutingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[30]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2000,7 @@ func (x *SimulateRoutingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateRoutingRequest.ProtoReflect.Descriptor instead.
 func (*SimulateRoutingRequest) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{30}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SimulateRoutingRequest) GetConfig() *v12.MerchantConfig {
@@ -1914,7 +2042,7 @@ type SimulateRoutingResponse struct {
 
 func (x *SimulateRoutingResponse) Reset() {
 	*x = SimulateRoutingResponse{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2054,7 @@ func (x *SimulateRoutingResponse) String() string {
 func (*SimulateRoutingResponse) ProtoMessage() {}
 
 func (x *SimulateRoutingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[31]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2067,7 @@ func (x *SimulateRoutingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateRoutingResponse.ProtoReflect.Descriptor instead.
 func (*SimulateRoutingResponse) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{31}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SimulateRoutingResponse) GetLookedAt() int32 {
@@ -2015,7 +2143,7 @@ type FeeComparison struct {
 
 func (x *FeeComparison) Reset() {
 	*x = FeeComparison{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2155,7 @@ func (x *FeeComparison) String() string {
 func (*FeeComparison) ProtoMessage() {}
 
 func (x *FeeComparison) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[32]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2168,7 @@ func (x *FeeComparison) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FeeComparison.ProtoReflect.Descriptor instead.
 func (*FeeComparison) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{32}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FeeComparison) GetBefore() *v1.Money {
@@ -2088,7 +2216,7 @@ type RoutingDifference struct {
 
 func (x *RoutingDifference) Reset() {
 	*x = RoutingDifference{}
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2228,7 @@ func (x *RoutingDifference) String() string {
 func (*RoutingDifference) ProtoMessage() {}
 
 func (x *RoutingDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[33]
+	mi := &file_payments_orchestration_v1_orchestration_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2241,7 @@ func (x *RoutingDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutingDifference.ProtoReflect.Descriptor instead.
 func (*RoutingDifference) Descriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{33}
+	return file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RoutingDifference) GetPaymentId() string {
@@ -2206,7 +2334,20 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\xf4\x03R\bevidence\"\x94\x01\n" +
 	"\x16ResolveAttemptResponse\x12<\n" +
 	"\apayment\x18\x01 \x01(\v2\".payments.orchestration.v1.PaymentR\apayment\x12<\n" +
-	"\aattempt\x18\x02 \x01(\v2\".payments.orchestration.v1.AttemptR\aattempt\"\x9b\x01\n" +
+	"\aattempt\x18\x02 \x01(\v2\".payments.orchestration.v1.AttemptR\aattempt\"\xba\x02\n" +
+	"\x15ReceiveWebhookRequest\x12D\n" +
+	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12,\n" +
+	"\vraw_request\x18\x02 \x01(\fB\v\xbaH\bz\x06\x10\x01\x18\x80\x80@R\n" +
+	"rawRequest\x12q\n" +
+	"\aheaders\x18\x03 \x03(\v2=.payments.orchestration.v1.ReceiveWebhookRequest.HeadersEntryB\x18\xbaH\x15\x9a\x01\x12\x10d\"\ar\x05\x10\x01\x18\xc8\x01*\x05r\x03\x18\x80@R\aheaders\x1a:\n" +
+	"\fHeadersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x01\n" +
+	"\x16ReceiveWebhookResponse\x12\x19\n" +
+	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12C\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2).payments.orchestration.v1.WebhookOutcomeR\aoutcome\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x03 \x01(\tR\tpaymentId\"\x9b\x01\n" +
 	"\x12PlanPaymentRequest\x12L\n" +
 	"\x10external_request\x18\x01 \x01(\v2\x17.google.protobuf.StructB\x06\xbaH\x03\xd8\x01\x03H\x00R\x0fexternalRequest\x12,\n" +
 	"\vraw_request\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@H\x00R\n" +
@@ -2311,7 +2452,7 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x125\n" +
 	"\x06before\x18\x02 \x01(\v2\x1d.payments.plan.v1.PaymentPlanR\x06before\x123\n" +
 	"\x05after\x18\x03 \x01(\v2\x1d.payments.plan.v1.PaymentPlanR\x05after\x12#\n" +
-	"\rrefused_codes\x18\x04 \x03(\tR\frefusedCodes2\xda\x0f\n" +
+	"\rrefused_codes\x18\x04 \x03(\tR\frefusedCodes2\x9b\x11\n" +
 	"\x0ePaymentService\x12\xaf\x01\n" +
 	"\rCreatePayment\x12/.payments.orchestration.v1.CreatePaymentRequest\x1a0.payments.orchestration.v1.CreatePaymentResponse\";\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:write\x10\x01\x82\xd3\xe4\x93\x02\x1a:\x01*b\apayment\"\f/v1/payments\x12\xbe\x01\n" +
@@ -2335,7 +2476,9 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\x0eListProcessors\x120.payments.orchestration.v1.ListProcessorsRequest\x1a1.payments.orchestration.v1.ListProcessorsResponse\".\x8a\xe7\x18\x14\n" +
 	"\x12orchestration:read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/processors\x12\xcf\x01\n" +
 	"\x12GetProcessorHealth\x124.payments.orchestration.v1.GetProcessorHealthRequest\x1a5.payments.orchestration.v1.GetProcessorHealthResponse\"L\x8a\xe7\x18\x14\n" +
-	"\x12orchestration:read\x82\xd3\xe4\x93\x02.b\x06health\x12$/v1/processors/{processor_id}/health2\xaf\b\n" +
+	"\x12orchestration:read\x82\xd3\xe4\x93\x02.b\x06health\x12$/v1/processors/{processor_id}/health\x12\xbe\x01\n" +
+	"\x0eReceiveWebhook\x120.payments.orchestration.v1.ReceiveWebhookRequest\x1a1.payments.orchestration.v1.ReceiveWebhookResponse\"G\x8a\xe7\x18\x12\n" +
+	"\x0ewebhooks:write\x10\x01\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/processors/{processor_id}/webhooks2\xaf\b\n" +
 	"\x15MerchantConfigService\x12\xcf\x01\n" +
 	"\x11PutMerchantConfig\x123.payments.orchestration.v1.PutMerchantConfigRequest\x1a4.payments.orchestration.v1.PutMerchantConfigResponse\"O\x8a\xe7\x18\x17\n" +
 	"\x13orchestration:admin\x10\x01\x82\xd3\xe4\x93\x02.:\x01*\x1a)/v1/merchant-configs/{config.merchant_id}\x12\xd0\x01\n" +
@@ -2361,7 +2504,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_rawDescGZIP() []
 	return file_payments_orchestration_v1_orchestration_service_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_payments_orchestration_v1_orchestration_service_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*CreatePaymentRequest)(nil),               // 0: payments.orchestration.v1.CreatePaymentRequest
 	(*CreatePaymentResponse)(nil),              // 1: payments.orchestration.v1.CreatePaymentResponse
@@ -2373,119 +2516,127 @@ var file_payments_orchestration_v1_orchestration_service_proto_goTypes = []any{
 	(*RefundPaymentResponse)(nil),              // 7: payments.orchestration.v1.RefundPaymentResponse
 	(*ResolveAttemptRequest)(nil),              // 8: payments.orchestration.v1.ResolveAttemptRequest
 	(*ResolveAttemptResponse)(nil),             // 9: payments.orchestration.v1.ResolveAttemptResponse
-	(*PlanPaymentRequest)(nil),                 // 10: payments.orchestration.v1.PlanPaymentRequest
-	(*PlanPaymentResponse)(nil),                // 11: payments.orchestration.v1.PlanPaymentResponse
-	(*GetPaymentRequest)(nil),                  // 12: payments.orchestration.v1.GetPaymentRequest
-	(*GetPaymentResponse)(nil),                 // 13: payments.orchestration.v1.GetPaymentResponse
-	(*ListPaymentsRequest)(nil),                // 14: payments.orchestration.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),               // 15: payments.orchestration.v1.ListPaymentsResponse
-	(*PutMerchantConfigRequest)(nil),           // 16: payments.orchestration.v1.PutMerchantConfigRequest
-	(*PutMerchantConfigResponse)(nil),          // 17: payments.orchestration.v1.PutMerchantConfigResponse
-	(*GetMerchantConfigRequest)(nil),           // 18: payments.orchestration.v1.GetMerchantConfigRequest
-	(*GetMerchantConfigResponse)(nil),          // 19: payments.orchestration.v1.GetMerchantConfigResponse
-	(*ListMerchantConfigVersionsRequest)(nil),  // 20: payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	(*ListMerchantConfigVersionsResponse)(nil), // 21: payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	(*ListMerchantConfigsRequest)(nil),         // 22: payments.orchestration.v1.ListMerchantConfigsRequest
-	(*ListMerchantConfigsResponse)(nil),        // 23: payments.orchestration.v1.ListMerchantConfigsResponse
-	(*ListProcessorsRequest)(nil),              // 24: payments.orchestration.v1.ListProcessorsRequest
-	(*ListProcessorsResponse)(nil),             // 25: payments.orchestration.v1.ListProcessorsResponse
-	(*GetProcessorHealthRequest)(nil),          // 26: payments.orchestration.v1.GetProcessorHealthRequest
-	(*GetProcessorHealthResponse)(nil),         // 27: payments.orchestration.v1.GetProcessorHealthResponse
-	(*WatchPaymentRequest)(nil),                // 28: payments.orchestration.v1.WatchPaymentRequest
-	(*WatchPaymentResponse)(nil),               // 29: payments.orchestration.v1.WatchPaymentResponse
-	(*SimulateRoutingRequest)(nil),             // 30: payments.orchestration.v1.SimulateRoutingRequest
-	(*SimulateRoutingResponse)(nil),            // 31: payments.orchestration.v1.SimulateRoutingResponse
-	(*FeeComparison)(nil),                      // 32: payments.orchestration.v1.FeeComparison
-	(*RoutingDifference)(nil),                  // 33: payments.orchestration.v1.RoutingDifference
-	(*structpb.Struct)(nil),                    // 34: google.protobuf.Struct
-	(*v1.Money)(nil),                           // 35: payments.type.v1.Money
-	(*Payment)(nil),                            // 36: payments.orchestration.v1.Payment
-	(*Instruction)(nil),                        // 37: payments.orchestration.v1.Instruction
-	(Verdict)(0),                               // 38: payments.orchestration.v1.Verdict
-	(*Attempt)(nil),                            // 39: payments.orchestration.v1.Attempt
-	(*CoreRequestContext)(nil),                 // 40: payments.orchestration.v1.CoreRequestContext
-	(*v11.PaymentPlan)(nil),                    // 41: payments.plan.v1.PaymentPlan
-	(*Decision)(nil),                           // 42: payments.orchestration.v1.Decision
-	(PaymentStatus)(0),                         // 43: payments.orchestration.v1.PaymentStatus
-	(*v12.MerchantConfig)(nil),                 // 44: payments.config.v1.MerchantConfig
-	(*Processor)(nil),                          // 45: payments.orchestration.v1.Processor
-	(*durationpb.Duration)(nil),                // 46: google.protobuf.Duration
-	(*ProcessorHealth)(nil),                    // 47: payments.orchestration.v1.ProcessorHealth
+	(*ReceiveWebhookRequest)(nil),              // 10: payments.orchestration.v1.ReceiveWebhookRequest
+	(*ReceiveWebhookResponse)(nil),             // 11: payments.orchestration.v1.ReceiveWebhookResponse
+	(*PlanPaymentRequest)(nil),                 // 12: payments.orchestration.v1.PlanPaymentRequest
+	(*PlanPaymentResponse)(nil),                // 13: payments.orchestration.v1.PlanPaymentResponse
+	(*GetPaymentRequest)(nil),                  // 14: payments.orchestration.v1.GetPaymentRequest
+	(*GetPaymentResponse)(nil),                 // 15: payments.orchestration.v1.GetPaymentResponse
+	(*ListPaymentsRequest)(nil),                // 16: payments.orchestration.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),               // 17: payments.orchestration.v1.ListPaymentsResponse
+	(*PutMerchantConfigRequest)(nil),           // 18: payments.orchestration.v1.PutMerchantConfigRequest
+	(*PutMerchantConfigResponse)(nil),          // 19: payments.orchestration.v1.PutMerchantConfigResponse
+	(*GetMerchantConfigRequest)(nil),           // 20: payments.orchestration.v1.GetMerchantConfigRequest
+	(*GetMerchantConfigResponse)(nil),          // 21: payments.orchestration.v1.GetMerchantConfigResponse
+	(*ListMerchantConfigVersionsRequest)(nil),  // 22: payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	(*ListMerchantConfigVersionsResponse)(nil), // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	(*ListMerchantConfigsRequest)(nil),         // 24: payments.orchestration.v1.ListMerchantConfigsRequest
+	(*ListMerchantConfigsResponse)(nil),        // 25: payments.orchestration.v1.ListMerchantConfigsResponse
+	(*ListProcessorsRequest)(nil),              // 26: payments.orchestration.v1.ListProcessorsRequest
+	(*ListProcessorsResponse)(nil),             // 27: payments.orchestration.v1.ListProcessorsResponse
+	(*GetProcessorHealthRequest)(nil),          // 28: payments.orchestration.v1.GetProcessorHealthRequest
+	(*GetProcessorHealthResponse)(nil),         // 29: payments.orchestration.v1.GetProcessorHealthResponse
+	(*WatchPaymentRequest)(nil),                // 30: payments.orchestration.v1.WatchPaymentRequest
+	(*WatchPaymentResponse)(nil),               // 31: payments.orchestration.v1.WatchPaymentResponse
+	(*SimulateRoutingRequest)(nil),             // 32: payments.orchestration.v1.SimulateRoutingRequest
+	(*SimulateRoutingResponse)(nil),            // 33: payments.orchestration.v1.SimulateRoutingResponse
+	(*FeeComparison)(nil),                      // 34: payments.orchestration.v1.FeeComparison
+	(*RoutingDifference)(nil),                  // 35: payments.orchestration.v1.RoutingDifference
+	nil,                                        // 36: payments.orchestration.v1.ReceiveWebhookRequest.HeadersEntry
+	(*structpb.Struct)(nil),                    // 37: google.protobuf.Struct
+	(*v1.Money)(nil),                           // 38: payments.type.v1.Money
+	(*Payment)(nil),                            // 39: payments.orchestration.v1.Payment
+	(*Instruction)(nil),                        // 40: payments.orchestration.v1.Instruction
+	(Verdict)(0),                               // 41: payments.orchestration.v1.Verdict
+	(*Attempt)(nil),                            // 42: payments.orchestration.v1.Attempt
+	(WebhookOutcome)(0),                        // 43: payments.orchestration.v1.WebhookOutcome
+	(*CoreRequestContext)(nil),                 // 44: payments.orchestration.v1.CoreRequestContext
+	(*v11.PaymentPlan)(nil),                    // 45: payments.plan.v1.PaymentPlan
+	(*Decision)(nil),                           // 46: payments.orchestration.v1.Decision
+	(PaymentStatus)(0),                         // 47: payments.orchestration.v1.PaymentStatus
+	(*v12.MerchantConfig)(nil),                 // 48: payments.config.v1.MerchantConfig
+	(*Processor)(nil),                          // 49: payments.orchestration.v1.Processor
+	(*durationpb.Duration)(nil),                // 50: google.protobuf.Duration
+	(*ProcessorHealth)(nil),                    // 51: payments.orchestration.v1.ProcessorHealth
 }
 var file_payments_orchestration_v1_orchestration_service_proto_depIdxs = []int32{
-	34, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
-	35, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
-	36, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	35, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
-	36, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	37, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	36, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	37, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	35, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
-	36, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	37, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
-	38, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
-	36, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
-	39, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
-	34, // 14: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
-	40, // 15: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	41, // 16: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
-	42, // 17: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
-	36, // 18: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	43, // 19: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
-	36, // 20: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
-	44, // 21: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
-	44, // 22: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
-	44, // 23: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	44, // 24: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
-	45, // 25: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
-	46, // 26: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
-	47, // 27: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
-	36, // 28: payments.orchestration.v1.WatchPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
-	44, // 29: payments.orchestration.v1.SimulateRoutingRequest.config:type_name -> payments.config.v1.MerchantConfig
-	32, // 30: payments.orchestration.v1.SimulateRoutingResponse.fees:type_name -> payments.orchestration.v1.FeeComparison
-	33, // 31: payments.orchestration.v1.SimulateRoutingResponse.differences:type_name -> payments.orchestration.v1.RoutingDifference
-	35, // 32: payments.orchestration.v1.FeeComparison.before:type_name -> payments.type.v1.Money
-	35, // 33: payments.orchestration.v1.FeeComparison.after:type_name -> payments.type.v1.Money
-	41, // 34: payments.orchestration.v1.RoutingDifference.before:type_name -> payments.plan.v1.PaymentPlan
-	41, // 35: payments.orchestration.v1.RoutingDifference.after:type_name -> payments.plan.v1.PaymentPlan
-	0,  // 36: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
-	2,  // 37: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
-	4,  // 38: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
-	6,  // 39: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
-	8,  // 40: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
-	10, // 41: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
-	12, // 42: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
-	28, // 43: payments.orchestration.v1.PaymentService.WatchPayment:input_type -> payments.orchestration.v1.WatchPaymentRequest
-	14, // 44: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
-	24, // 45: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
-	26, // 46: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
-	16, // 47: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
-	30, // 48: payments.orchestration.v1.MerchantConfigService.SimulateRouting:input_type -> payments.orchestration.v1.SimulateRoutingRequest
-	18, // 49: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
-	20, // 50: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
-	22, // 51: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
-	1,  // 52: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
-	3,  // 53: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
-	5,  // 54: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
-	7,  // 55: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
-	9,  // 56: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
-	11, // 57: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
-	13, // 58: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
-	29, // 59: payments.orchestration.v1.PaymentService.WatchPayment:output_type -> payments.orchestration.v1.WatchPaymentResponse
-	15, // 60: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
-	25, // 61: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
-	27, // 62: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
-	17, // 63: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
-	31, // 64: payments.orchestration.v1.MerchantConfigService.SimulateRouting:output_type -> payments.orchestration.v1.SimulateRoutingResponse
-	19, // 65: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
-	21, // 66: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
-	23, // 67: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
-	52, // [52:68] is the sub-list for method output_type
-	36, // [36:52] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	37, // 0: payments.orchestration.v1.CreatePaymentRequest.external_request:type_name -> google.protobuf.Struct
+	38, // 1: payments.orchestration.v1.CreatePaymentRequest.order_limit:type_name -> payments.type.v1.Money
+	39, // 2: payments.orchestration.v1.CreatePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	38, // 3: payments.orchestration.v1.CapturePaymentRequest.amount:type_name -> payments.type.v1.Money
+	39, // 4: payments.orchestration.v1.CapturePaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	40, // 5: payments.orchestration.v1.CapturePaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	39, // 6: payments.orchestration.v1.VoidPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	40, // 7: payments.orchestration.v1.VoidPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	38, // 8: payments.orchestration.v1.RefundPaymentRequest.amount:type_name -> payments.type.v1.Money
+	39, // 9: payments.orchestration.v1.RefundPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	40, // 10: payments.orchestration.v1.RefundPaymentResponse.instruction:type_name -> payments.orchestration.v1.Instruction
+	41, // 11: payments.orchestration.v1.ResolveAttemptRequest.verdict:type_name -> payments.orchestration.v1.Verdict
+	39, // 12: payments.orchestration.v1.ResolveAttemptResponse.payment:type_name -> payments.orchestration.v1.Payment
+	42, // 13: payments.orchestration.v1.ResolveAttemptResponse.attempt:type_name -> payments.orchestration.v1.Attempt
+	36, // 14: payments.orchestration.v1.ReceiveWebhookRequest.headers:type_name -> payments.orchestration.v1.ReceiveWebhookRequest.HeadersEntry
+	43, // 15: payments.orchestration.v1.ReceiveWebhookResponse.outcome:type_name -> payments.orchestration.v1.WebhookOutcome
+	37, // 16: payments.orchestration.v1.PlanPaymentRequest.external_request:type_name -> google.protobuf.Struct
+	44, // 17: payments.orchestration.v1.PlanPaymentResponse.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	45, // 18: payments.orchestration.v1.PlanPaymentResponse.plan:type_name -> payments.plan.v1.PaymentPlan
+	46, // 19: payments.orchestration.v1.PlanPaymentResponse.decisions:type_name -> payments.orchestration.v1.Decision
+	39, // 20: payments.orchestration.v1.GetPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	47, // 21: payments.orchestration.v1.ListPaymentsRequest.status:type_name -> payments.orchestration.v1.PaymentStatus
+	39, // 22: payments.orchestration.v1.ListPaymentsResponse.payments:type_name -> payments.orchestration.v1.Payment
+	48, // 23: payments.orchestration.v1.PutMerchantConfigRequest.config:type_name -> payments.config.v1.MerchantConfig
+	48, // 24: payments.orchestration.v1.GetMerchantConfigResponse.config:type_name -> payments.config.v1.MerchantConfig
+	48, // 25: payments.orchestration.v1.ListMerchantConfigVersionsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	48, // 26: payments.orchestration.v1.ListMerchantConfigsResponse.configs:type_name -> payments.config.v1.MerchantConfig
+	49, // 27: payments.orchestration.v1.ListProcessorsResponse.processors:type_name -> payments.orchestration.v1.Processor
+	50, // 28: payments.orchestration.v1.GetProcessorHealthRequest.window:type_name -> google.protobuf.Duration
+	51, // 29: payments.orchestration.v1.GetProcessorHealthResponse.health:type_name -> payments.orchestration.v1.ProcessorHealth
+	39, // 30: payments.orchestration.v1.WatchPaymentResponse.payment:type_name -> payments.orchestration.v1.Payment
+	48, // 31: payments.orchestration.v1.SimulateRoutingRequest.config:type_name -> payments.config.v1.MerchantConfig
+	34, // 32: payments.orchestration.v1.SimulateRoutingResponse.fees:type_name -> payments.orchestration.v1.FeeComparison
+	35, // 33: payments.orchestration.v1.SimulateRoutingResponse.differences:type_name -> payments.orchestration.v1.RoutingDifference
+	38, // 34: payments.orchestration.v1.FeeComparison.before:type_name -> payments.type.v1.Money
+	38, // 35: payments.orchestration.v1.FeeComparison.after:type_name -> payments.type.v1.Money
+	45, // 36: payments.orchestration.v1.RoutingDifference.before:type_name -> payments.plan.v1.PaymentPlan
+	45, // 37: payments.orchestration.v1.RoutingDifference.after:type_name -> payments.plan.v1.PaymentPlan
+	0,  // 38: payments.orchestration.v1.PaymentService.CreatePayment:input_type -> payments.orchestration.v1.CreatePaymentRequest
+	2,  // 39: payments.orchestration.v1.PaymentService.CapturePayment:input_type -> payments.orchestration.v1.CapturePaymentRequest
+	4,  // 40: payments.orchestration.v1.PaymentService.VoidPayment:input_type -> payments.orchestration.v1.VoidPaymentRequest
+	6,  // 41: payments.orchestration.v1.PaymentService.RefundPayment:input_type -> payments.orchestration.v1.RefundPaymentRequest
+	8,  // 42: payments.orchestration.v1.PaymentService.ResolveAttempt:input_type -> payments.orchestration.v1.ResolveAttemptRequest
+	12, // 43: payments.orchestration.v1.PaymentService.PlanPayment:input_type -> payments.orchestration.v1.PlanPaymentRequest
+	14, // 44: payments.orchestration.v1.PaymentService.GetPayment:input_type -> payments.orchestration.v1.GetPaymentRequest
+	30, // 45: payments.orchestration.v1.PaymentService.WatchPayment:input_type -> payments.orchestration.v1.WatchPaymentRequest
+	16, // 46: payments.orchestration.v1.PaymentService.ListPayments:input_type -> payments.orchestration.v1.ListPaymentsRequest
+	26, // 47: payments.orchestration.v1.PaymentService.ListProcessors:input_type -> payments.orchestration.v1.ListProcessorsRequest
+	28, // 48: payments.orchestration.v1.PaymentService.GetProcessorHealth:input_type -> payments.orchestration.v1.GetProcessorHealthRequest
+	10, // 49: payments.orchestration.v1.PaymentService.ReceiveWebhook:input_type -> payments.orchestration.v1.ReceiveWebhookRequest
+	18, // 50: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:input_type -> payments.orchestration.v1.PutMerchantConfigRequest
+	32, // 51: payments.orchestration.v1.MerchantConfigService.SimulateRouting:input_type -> payments.orchestration.v1.SimulateRoutingRequest
+	20, // 52: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:input_type -> payments.orchestration.v1.GetMerchantConfigRequest
+	22, // 53: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:input_type -> payments.orchestration.v1.ListMerchantConfigVersionsRequest
+	24, // 54: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:input_type -> payments.orchestration.v1.ListMerchantConfigsRequest
+	1,  // 55: payments.orchestration.v1.PaymentService.CreatePayment:output_type -> payments.orchestration.v1.CreatePaymentResponse
+	3,  // 56: payments.orchestration.v1.PaymentService.CapturePayment:output_type -> payments.orchestration.v1.CapturePaymentResponse
+	5,  // 57: payments.orchestration.v1.PaymentService.VoidPayment:output_type -> payments.orchestration.v1.VoidPaymentResponse
+	7,  // 58: payments.orchestration.v1.PaymentService.RefundPayment:output_type -> payments.orchestration.v1.RefundPaymentResponse
+	9,  // 59: payments.orchestration.v1.PaymentService.ResolveAttempt:output_type -> payments.orchestration.v1.ResolveAttemptResponse
+	13, // 60: payments.orchestration.v1.PaymentService.PlanPayment:output_type -> payments.orchestration.v1.PlanPaymentResponse
+	15, // 61: payments.orchestration.v1.PaymentService.GetPayment:output_type -> payments.orchestration.v1.GetPaymentResponse
+	31, // 62: payments.orchestration.v1.PaymentService.WatchPayment:output_type -> payments.orchestration.v1.WatchPaymentResponse
+	17, // 63: payments.orchestration.v1.PaymentService.ListPayments:output_type -> payments.orchestration.v1.ListPaymentsResponse
+	27, // 64: payments.orchestration.v1.PaymentService.ListProcessors:output_type -> payments.orchestration.v1.ListProcessorsResponse
+	29, // 65: payments.orchestration.v1.PaymentService.GetProcessorHealth:output_type -> payments.orchestration.v1.GetProcessorHealthResponse
+	11, // 66: payments.orchestration.v1.PaymentService.ReceiveWebhook:output_type -> payments.orchestration.v1.ReceiveWebhookResponse
+	19, // 67: payments.orchestration.v1.MerchantConfigService.PutMerchantConfig:output_type -> payments.orchestration.v1.PutMerchantConfigResponse
+	33, // 68: payments.orchestration.v1.MerchantConfigService.SimulateRouting:output_type -> payments.orchestration.v1.SimulateRoutingResponse
+	21, // 69: payments.orchestration.v1.MerchantConfigService.GetMerchantConfig:output_type -> payments.orchestration.v1.GetMerchantConfigResponse
+	23, // 70: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigVersions:output_type -> payments.orchestration.v1.ListMerchantConfigVersionsResponse
+	25, // 71: payments.orchestration.v1.MerchantConfigService.ListMerchantConfigs:output_type -> payments.orchestration.v1.ListMerchantConfigsResponse
+	55, // [55:72] is the sub-list for method output_type
+	38, // [38:55] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_service_proto_init() }
@@ -2498,7 +2649,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 		(*CreatePaymentRequest_ExternalRequest)(nil),
 		(*CreatePaymentRequest_RawRequest)(nil),
 	}
-	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[10].OneofWrappers = []any{
+	file_payments_orchestration_v1_orchestration_service_proto_msgTypes[12].OneofWrappers = []any{
 		(*PlanPaymentRequest_ExternalRequest)(nil),
 		(*PlanPaymentRequest_RawRequest)(nil),
 	}
@@ -2508,7 +2659,7 @@ func file_payments_orchestration_v1_orchestration_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_service_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

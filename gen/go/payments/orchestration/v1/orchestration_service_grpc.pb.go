@@ -30,6 +30,7 @@ const (
 	PaymentService_ListPayments_FullMethodName       = "/payments.orchestration.v1.PaymentService/ListPayments"
 	PaymentService_ListProcessors_FullMethodName     = "/payments.orchestration.v1.PaymentService/ListProcessors"
 	PaymentService_GetProcessorHealth_FullMethodName = "/payments.orchestration.v1.PaymentService/GetProcessorHealth"
+	PaymentService_ReceiveWebhook_FullMethodName     = "/payments.orchestration.v1.PaymentService/ReceiveWebhook"
 )
 
 // PaymentServiceClient is the client API for PaymentService service.
@@ -86,6 +87,14 @@ type PaymentServiceClient interface {
 	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
 	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
 	GetProcessorHealth(ctx context.Context, in *GetProcessorHealthRequest, opts ...grpc.CallOption) (*GetProcessorHealthResponse, error)
+	// ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+	// asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+	// nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+	// alone says nothing.
+	//
+	// Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+	// processor is to send it again).
+	ReceiveWebhook(ctx context.Context, in *ReceiveWebhookRequest, opts ...grpc.CallOption) (*ReceiveWebhookResponse, error)
 }
 
 type paymentServiceClient struct {
@@ -215,6 +224,16 @@ func (c *paymentServiceClient) GetProcessorHealth(ctx context.Context, in *GetPr
 	return out, nil
 }
 
+func (c *paymentServiceClient) ReceiveWebhook(ctx context.Context, in *ReceiveWebhookRequest, opts ...grpc.CallOption) (*ReceiveWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReceiveWebhookResponse)
+	err := c.cc.Invoke(ctx, PaymentService_ReceiveWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PaymentServiceServer is the server API for PaymentService service.
 // All implementations must embed UnimplementedPaymentServiceServer
 // for forward compatibility.
@@ -269,6 +288,14 @@ type PaymentServiceServer interface {
 	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
 	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
 	GetProcessorHealth(context.Context, *GetProcessorHealthRequest) (*GetProcessorHealthResponse, error)
+	// ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+	// asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+	// nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+	// alone says nothing.
+	//
+	// Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+	// processor is to send it again).
+	ReceiveWebhook(context.Context, *ReceiveWebhookRequest) (*ReceiveWebhookResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
 
@@ -311,6 +338,9 @@ func (UnimplementedPaymentServiceServer) ListProcessors(context.Context, *ListPr
 }
 func (UnimplementedPaymentServiceServer) GetProcessorHealth(context.Context, *GetProcessorHealthRequest) (*GetProcessorHealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetProcessorHealth not implemented")
+}
+func (UnimplementedPaymentServiceServer) ReceiveWebhook(context.Context, *ReceiveWebhookRequest) (*ReceiveWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReceiveWebhook not implemented")
 }
 func (UnimplementedPaymentServiceServer) mustEmbedUnimplementedPaymentServiceServer() {}
 func (UnimplementedPaymentServiceServer) testEmbeddedByValue()                        {}
@@ -524,6 +554,24 @@ func _PaymentService_GetProcessorHealth_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_ReceiveWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReceiveWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).ReceiveWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_ReceiveWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).ReceiveWebhook(ctx, req.(*ReceiveWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PaymentService_ServiceDesc is the grpc.ServiceDesc for PaymentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -570,6 +618,10 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetProcessorHealth",
 			Handler:    _PaymentService_GetProcessorHealth_Handler,
+		},
+		{
+			MethodName: "ReceiveWebhook",
+			Handler:    _PaymentService_ReceiveWebhook_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

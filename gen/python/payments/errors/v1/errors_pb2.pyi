@@ -772,6 +772,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
+    ERROR_REASON_SIGNATURE_INVALID: _ErrorReason.ValueType  # 608
+    """What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+    the secret with the one that the processor shows, and both clocks.
+
+    Metadata: `processor_id`.
+
+        {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+    ERROR_REASON_WEBHOOKS_NOT_EXPECTED: _ErrorReason.ValueType  # 609
+    """No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+    credential. Have them added.
+
+    Metadata: `processor_id`.
+
+        {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
     ERROR_REASON_CREDENTIAL_UNUSABLE: _ErrorReason.ValueType  # 610
     """A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
     not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
@@ -779,6 +795,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `processor_id`, `credential_ref`.
 
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
+    ERROR_REASON_PROCESSOR_SILENT: _ErrorReason.ValueType  # 611
+    """A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+    Metadata: `processor_id`, `attempt_id`.
+
+        {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
     ERROR_REASON_RULE_UNREACHABLE: _ErrorReason.ValueType  # 620
     """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
@@ -1843,6 +1866,22 @@ Metadata: `payment_id`, `status`.
 
     {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
 """
+ERROR_REASON_SIGNATURE_INVALID: ErrorReason.ValueType  # 608
+"""What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+the secret with the one that the processor shows, and both clocks.
+
+Metadata: `processor_id`.
+
+    {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+"""
+ERROR_REASON_WEBHOOKS_NOT_EXPECTED: ErrorReason.ValueType  # 609
+"""No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+credential. Have them added.
+
+Metadata: `processor_id`.
+
+    {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+"""
 ERROR_REASON_CREDENTIAL_UNUSABLE: ErrorReason.ValueType  # 610
 """A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
 not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_CREDENTIALS_DIR`), or name another one.
@@ -1850,6 +1889,13 @@ not be sent to the processor's base_url. Have it added (see `TOLLMESH_PROCESSOR_
 Metadata: `processor_id`, `credential_ref`.
 
     {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+"""
+ERROR_REASON_PROCESSOR_SILENT: ErrorReason.ValueType  # 611
+"""A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+Metadata: `processor_id`, `attempt_id`.
+
+    {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
 """
 ERROR_REASON_RULE_UNREACHABLE: ErrorReason.ValueType  # 620
 """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules

@@ -329,6 +329,34 @@ BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
 """The wait is over: one payment tries it, and its outcome decides."""
 Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
 
+class _WebhookOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_OUTCOME_UNSPECIFIED: _WebhookOutcome.ValueType  # 0
+    """Not known to this reader."""
+    WEBHOOK_OUTCOME_APPLIED: _WebhookOutcome.ValueType  # 1
+    """The processor was asked about a payment, and its answer was applied."""
+    WEBHOOK_OUTCOME_REPEATED: _WebhookOutcome.ValueType  # 2
+    """It came before."""
+    WEBHOOK_OUTCOME_IGNORED: _WebhookOutcome.ValueType  # 3
+    """It is about nothing of ours, or about nothing that is open."""
+
+class WebhookOutcome(_WebhookOutcome, metaclass=_WebhookOutcomeEnumTypeWrapper):
+    """WebhookOutcome is what came of an event that a processor told."""
+
+WEBHOOK_OUTCOME_UNSPECIFIED: WebhookOutcome.ValueType  # 0
+"""Not known to this reader."""
+WEBHOOK_OUTCOME_APPLIED: WebhookOutcome.ValueType  # 1
+"""The processor was asked about a payment, and its answer was applied."""
+WEBHOOK_OUTCOME_REPEATED: WebhookOutcome.ValueType  # 2
+"""It came before."""
+WEBHOOK_OUTCOME_IGNORED: WebhookOutcome.ValueType  # 3
+"""It is about nothing of ours, or about nothing that is open."""
+Global___WebhookOutcome: _TypeAlias = WebhookOutcome  # noqa: Y015
+
 @_typing.final
 class Payment(_message.Message):
     """Payment collects one amount, in one step or more, and knows of each step whether it was charged."""

@@ -90,6 +90,11 @@ class PaymentServiceStub:
                 request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.SerializeToString,
                 response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.FromString,
                 _registered_method=True)
+        self.ReceiveWebhook = channel.unary_unary(
+                '/payments.orchestration.v1.PaymentService/ReceiveWebhook',
+                request_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookRequest.SerializeToString,
+                response_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -199,6 +204,19 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReceiveWebhook(self, request, context):
+        """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+        asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+        nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+        alone says nothing.
+
+        Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+        processor is to send it again).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +274,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.GetProcessorHealth,
                     request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.FromString,
                     response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.SerializeToString,
+            ),
+            'ReceiveWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceiveWebhook,
+                    request_deserializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookRequest.FromString,
+                    response_serializer=payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -556,6 +579,33 @@ class PaymentService:
             '/payments.orchestration.v1.PaymentService/GetProcessorHealth',
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthRequest.SerializeToString,
             payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.GetProcessorHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReceiveWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orchestration.v1.PaymentService/ReceiveWebhook',
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookRequest.SerializeToString,
+            payments_dot_orchestration_dot_v1_dot_orchestration__service__pb2.ReceiveWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,15 @@ class PaymentServiceStub:
     """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
     breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
     """
+    ReceiveWebhook: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ReceiveWebhookRequest, _orchestration_service_pb2.ReceiveWebhookResponse]
+    """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+    asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+    nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+    alone says nothing.
+
+    Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+    processor is to send it again).
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -152,6 +161,15 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     GetProcessorHealth: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]  # type: ignore[assignment]
     """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
     breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+    """
+    ReceiveWebhook: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ReceiveWebhookRequest, _orchestration_service_pb2.ReceiveWebhookResponse]  # type: ignore[assignment]
+    """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+    asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+    nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+    alone says nothing.
+
+    Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+    processor is to send it again).
     """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -278,6 +296,21 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestration_service_pb2.GetProcessorHealthResponse, _abc.Awaitable[_orchestration_service_pb2.GetProcessorHealthResponse]]:
         """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
         breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+        """
+
+    @_abc_1.abstractmethod
+    def ReceiveWebhook(
+        self,
+        request: _orchestration_service_pb2.ReceiveWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestration_service_pb2.ReceiveWebhookResponse, _abc.Awaitable[_orchestration_service_pb2.ReceiveWebhookResponse]]:
+        """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
+        asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
+        nothing. Over REST it comes to an address that holds a key of this scope, `?key=<key>`, for processors send none; the key
+        alone says nothing.
+
+        Errors: SIGNATURE_INVALID, WEBHOOKS_NOT_EXPECTED, NOT_FOUND; PAYMENT_UNDER_WAY and PROCESSOR_SILENT (nothing is kept: the
+        processor is to send it again).
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

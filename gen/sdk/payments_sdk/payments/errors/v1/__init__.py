@@ -957,6 +957,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PAYMENT_UNDER_WAY", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "status": "PENDING"}}
     """
 
+    SIGNATURE_INVALID = 608
+    """
+    What a processor sent has no signature that one of the credential's `webhook_secrets` makes, or one that is too old. Compare
+    the secret with the one that the processor shows, and both clocks.
+
+    Metadata: `processor_id`.
+
+        {"reason": "SIGNATURE_INVALID", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+
+    WEBHOOKS_NOT_EXPECTED = 609
+    """
+    No word of the processor can be checked: its adapter takes none, or the operator keeps no `webhook_secrets` with its
+    credential. Have them added.
+
+    Metadata: `processor_id`.
+
+        {"reason": "WEBHOOKS_NOT_EXPECTED", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe"}}
+    """
+
     CREDENTIAL_UNUSABLE = 610
     """
     A merchant's processor names a credential that the operator of this mesh does not keep for the tenant, or one that may
@@ -965,6 +985,15 @@ class ErrorReason(betterproto2.Enum):
     Metadata: `processor_id`, `credential_ref`.
 
         {"reason": "CREDENTIAL_UNUSABLE", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "credential_ref": "stripe-live"}}
+    """
+
+    PROCESSOR_SILENT = 611
+    """
+    A processor told of a payment, and did not answer when it was asked about it. Nothing was kept: send the same again.
+
+    Metadata: `processor_id`, `attempt_id`.
+
+        {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
 
     RULE_UNREACHABLE = 620
@@ -1466,7 +1495,10 @@ class ErrorReason(betterproto2.Enum):
             603: "ERROR_REASON_NOTHING_TO_REFUND",
             604: "ERROR_REASON_AMOUNT_EXCEEDS_LEFT",
             605: "ERROR_REASON_PAYMENT_UNDER_WAY",
+            608: "ERROR_REASON_SIGNATURE_INVALID",
+            609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
             610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
+            611: "ERROR_REASON_PROCESSOR_SILENT",
             620: "ERROR_REASON_RULE_UNREACHABLE",
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1611,7 +1643,10 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_NOTHING_TO_REFUND": 603,
             "ERROR_REASON_AMOUNT_EXCEEDS_LEFT": 604,
             "ERROR_REASON_PAYMENT_UNDER_WAY": 605,
+            "ERROR_REASON_SIGNATURE_INVALID": 608,
+            "ERROR_REASON_WEBHOOKS_NOT_EXPECTED": 609,
             "ERROR_REASON_CREDENTIAL_UNUSABLE": 610,
+            "ERROR_REASON_PROCESSOR_SILENT": 611,
             "ERROR_REASON_RULE_UNREACHABLE": 620,
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,

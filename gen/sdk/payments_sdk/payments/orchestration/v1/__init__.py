@@ -44,6 +44,8 @@ __all__ = (
     "ProcessorHealth",
     "PutMerchantConfigRequest",
     "PutMerchantConfigResponse",
+    "ReceiveWebhookRequest",
+    "ReceiveWebhookResponse",
     "RefundPaymentRequest",
     "RefundPaymentResponse",
     "ResolveAttemptRequest",
@@ -58,6 +60,7 @@ __all__ = (
     "VoidPaymentResponse",
     "WatchPaymentRequest",
     "WatchPaymentResponse",
+    "WebhookOutcome",
 )
 
 import datetime
@@ -550,6 +553,50 @@ class Verdict(betterproto2.Enum):
             "VERDICT_UNSPECIFIED": 0,
             "VERDICT_SUCCEEDED": 1,
             "VERDICT_NOT_CHARGED": 2,
+        }
+
+
+class WebhookOutcome(betterproto2.Enum):
+    """
+    WebhookOutcome is what came of an event that a processor told.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not known to this reader.
+    """
+
+    APPLIED = 1
+    """
+    The processor was asked about a payment, and its answer was applied.
+    """
+
+    REPEATED = 2
+    """
+    It came before.
+    """
+
+    IGNORED = 3
+    """
+    It is about nothing of ours, or about nothing that is open.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "WEBHOOK_OUTCOME_UNSPECIFIED",
+            1: "WEBHOOK_OUTCOME_APPLIED",
+            2: "WEBHOOK_OUTCOME_REPEATED",
+            3: "WEBHOOK_OUTCOME_IGNORED",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "WEBHOOK_OUTCOME_UNSPECIFIED": 0,
+            "WEBHOOK_OUTCOME_APPLIED": 1,
+            "WEBHOOK_OUTCOME_REPEATED": 2,
+            "WEBHOOK_OUTCOME_IGNORED": 3,
         }
 
 
@@ -1871,6 +1918,66 @@ class PutMerchantConfigResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "PutMerchantConfigResponse", PutMerchantConfigResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReceiveWebhookRequest(CheckedMessage):
+    """
+    ReceiveWebhookRequest carries what a processor sent.
+    """
+
+    processor_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The processor, as the merchants' configurations name it.
+    """
+
+    raw_request: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    The body byte for byte: its signature is about these bytes.
+    """
+
+    headers: "dict[str, str]" = betterproto2.field(
+        3,
+        betterproto2.TYPE_MAP,
+        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+    )
+    """
+    The headers by name, in small letters.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ReceiveWebhookRequest", ReceiveWebhookRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ReceiveWebhookResponse(CheckedMessage):
+    """
+    ReceiveWebhookResponse answers ReceiveWebhook.
+    """
+
+    event_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The processor's id of the event.
+    """
+
+    outcome: "WebhookOutcome" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, default_factory=lambda: WebhookOutcome(0)
+    )
+    """
+    What came of it.
+    """
+
+    payment_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The payment that it is about; empty when it is about none of ours.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orchestration.v1", "ReceiveWebhookResponse", ReceiveWebhookResponse
 )
 
 

@@ -1,0 +1,53 @@
+"""Every statement of what processors told by themselves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.orchestration.domain.processors import ProcessorConfig
+from services.orchestration.store import codec
+from services.runtime.database import UnitOfWork
+from services.runtime.postgres import sql
+
+# Processors send an event again for a few days; what comes later is asked about once more, and changes nothing.
+KEPT_FOR = timedelta(days=30)
+# One processor's name may stand for so many accounts of a tenant.
+ACCOUNTS_MAX = 50
+
+_SQL = sql.load("services.orchestration", "queries.sql")
+
+
+async def processors_named(work: UnitOfWork, processor_id: str) -> list[ProcessorConfig]:
+    """Return what a tenant's merchants have called so, one for each credential."""
+    asked = {"tenant_id": work.tenant_id, "processor_id": processor_id, "limit": ACCOUNTS_MAX}
+    rows = await work.execute(_SQL["processors_named"], asked)
+    return [codec.processors_from_json([row.processor])[0] for row in rows]
+
+
+async def is_known(work: UnitOfWork, processor_id: str, event_id: str) -> bool:
+    """Say whether an event was taken before."""
+    asked = {"tenant_id": work.tenant_id, "processor_id": processor_id, "event_id": event_id}
+    return (await work.execute(_SQL["find_processor_event"], asked)).first() is not None
+
+
+async def take(work: UnitOfWork, processor_id: str, event_id: str, attempt_id: str) -> bool:
+    """Store that an event was taken; False when another call has. What is old is forgotten."""
+    asked = {
+        "tenant_id": work.tenant_id,
+        "processor_id": processor_id,
+        "event_id": event_id,
+        "attempt_id": attempt_id,
+        "now": work.now,
+    }
+    is_new = (await work.execute(_SQL["insert_processor_event"], asked)).first() is not None
+    if is_new:
+        over = {"tenant_id": work.tenant_id, "before": work.now - KEPT_FOR}
+        work.later(_SQL["forget_processor_events"], over)
+    return is_new
+
+
+async def payment_of(work: UnitOfWork, attempt_id: str) -> str | None:
+    """Return the payment of an attempt; None for an unknown one."""
+    asked = {"tenant_id": work.tenant_id, "attempt_id": attempt_id}
+    row = (await work.execute(_SQL["payment_of_attempt"], asked)).first()
+    return None if row is None else str(row.payment_id)

@@ -1,12 +1,16 @@
-"""What orders publishes: JSON, by schemas that were there before us. The tenant is on the envelope, never inside."""
+"""What orders publishes. Of orders it is JSON, by schemas that were there before us; the tenant is on the envelope."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 
+from payments.events.v1.orchestration_events_pb2 import PaymentReceived
+
+from services.orders.domain.actions import ExternalAction
 from services.orders.domain.orders import Change, Order
 from services.orders.domain.statuses import CREATED, UPDATED
+from services.runtime.edge import values as edge
 from services.runtime.outbox.publish import JsonFact
 
 
@@ -46,6 +50,21 @@ def order_updated(change: Change) -> JsonFact:
             "updated_via": after.updated_via,
             "updated_at": _written(after.updated_at),
         },
+    )
+
+
+def payment_received(action: ExternalAction) -> PaymentReceived:
+    """Tell that money came in for an order, by no payment of orchestration: the action takes the place of one."""
+    return PaymentReceived(
+        order_id=action.order_id,
+        person_id=action.person_id,
+        payment_method=action.payment_method,
+        payment_path=action.payment_path,
+        amount_cents=action.amount.minor_units,
+        currency=action.amount.currency_code,
+        provider_ref=action.provider_ref,
+        received_at=edge.stamp(action.occurred_at),
+        payment_id=action.external_action_id,
     )
 
 

@@ -20,3 +20,52 @@ UPDATE orders.sales_order
        operator_flags = %(operator_flags)s, cancel_reason = %(cancel_reason)s, cancelled_at = %(cancelled_at)s,
        updated_at = %(updated_at)s
  WHERE tenant_id = %(tenant_id)s AND order_id = %(order_id)s;
+
+-- @insert_action
+INSERT INTO orders.external_action (tenant_id, external_action_id, order_id, person_id, organization_id, action,
+                                    payment_method, payment_path, provider_ref, currency_code, amount_minor, operator,
+                                    principal_id, check_number, request_sha256, occurred_at, recorded_at)
+VALUES (%(tenant_id)s, %(external_action_id)s, %(order_id)s, %(person_id)s, %(organization_id)s, %(action)s,
+        %(payment_method)s, %(payment_path)s, %(provider_ref)s, %(currency_code)s, %(amount_minor)s, %(operator)s,
+        %(principal_id)s, %(check_number)s, %(request_sha256)s, %(occurred_at)s, %(recorded_at)s);
+
+-- @insert_posting
+INSERT INTO orders.posting (tenant_id, external_action_id, due_at, correlation_id, causation_id, traceparent, created_at)
+VALUES (%(tenant_id)s, %(external_action_id)s, %(now)s, %(correlation_id)s, %(causation_id)s, %(traceparent)s, %(now)s);
+
+-- @recorded_check
+-- Under the lock of the order, so that two that record one check follow one another.
+SELECT a.*, p.posting_id FROM orders.external_action AS a
+  JOIN orders.posting AS p USING (tenant_id, external_action_id)
+ WHERE a.tenant_id = %(tenant_id)s AND a.order_id = %(order_id)s AND a.check_number = %(check_number)s
+   AND a.check_number <> '' AND a.action = 'payment.received';
+
+-- @read_action
+SELECT a.*, p.posting_id FROM orders.external_action AS a
+  JOIN orders.posting AS p USING (tenant_id, external_action_id)
+ WHERE a.tenant_id = %(tenant_id)s AND a.external_action_id = %(external_action_id)s;
+
+-- @actions_of_order
+SELECT a.*, p.posting_id FROM orders.external_action AS a
+  JOIN orders.posting AS p USING (tenant_id, external_action_id)
+ WHERE a.tenant_id = %(tenant_id)s AND a.order_id = %(order_id)s
+   AND (a.recorded_at, a.external_action_id) > (%(after_time)s, %(after_action)s)
+ ORDER BY a.recorded_at, a.external_action_id
+ LIMIT %(limit)s;
+
+-- @settle_posting
+-- Whoever has the lease: the posting is the same for all.
+UPDATE orders.posting
+   SET due_at = NULL, lease_owner = NULL, lease_until = NULL, posting_id = %(posting_id)s, posted_at = %(now)s
+ WHERE tenant_id = %(tenant_id)s AND external_action_id = %(external_action_id)s AND posted_at IS NULL;
+
+-- @claim_posting
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, traceparent
+  FROM orders.claim_posting(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
+
+-- @posting_lag
+SELECT due, oldest_at FROM orders.posting_lag(%(now)s);
+
+-- @put_off_posting
+UPDATE orders.posting SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
+ WHERE tenant_id = %(tenant_id)s AND external_action_id = %(item_id)s AND epoch = %(epoch)s AND posted_at IS NULL;

@@ -10,9 +10,12 @@ from payments.orders.v1 import order_service_pb2 as pb
 from payments.orders.v1 import order_service_pb2_grpc
 
 from services.orders.app.orders import Adjustment, Cancellation, Notes, Opening, Orders
-from services.orders.domain.listing import OrderFilter, Place
+from services.orders.app.payments import Payment, Payments
+from services.orders.domain.actions import Method
+from services.orders.domain.listing import ActionPlace, OrderFilter, Place
+from services.orders.messages import actions as action_messages
 from services.orders.messages import orders as messages
-from services.runtime.commands import Commands, UseCase
+from services.runtime.commands import Commands, UseCase, fingerprint
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Page
 
@@ -22,8 +25,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
     """Answers the RPCs of OrderService."""
 
-    def __init__(self, orders: Orders, commands: Commands) -> None:
+    def __init__(self, orders: Orders, payments: Payments, commands: Commands) -> None:
         self._orders = orders
+        self._payments = payments
         self._commands = commands
         self._create = UseCase(
             "orders.create", orders.create, messages.created, pb.CreateOrderResponse
@@ -37,6 +41,12 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         )
         self._cancel = UseCase(
             "orders.cancel", orders.cancel, messages.cancelled, pb.CancelOrderResponse
+        )
+        self._record = UseCase(
+            "orders.record_payment",
+            payments.record,
+            action_messages.recorded,
+            pb.RecordPaymentResponse,
         )
 
     async def CreateOrder(
@@ -94,3 +104,40 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         """End an order for which nothing was received."""
         asked = Cancellation(request.order_id, request.reason, request.updated_via)
         return await self._commands.run(self._cancel, asked, request)
+
+    async def RecordPayment(
+        self, request: pb.RecordPaymentRequest, context: _Context
+    ) -> pb.RecordPaymentResponse:
+        """Write down what an operator took."""
+        told = pb.RecordPaymentRequest()
+        told.CopyFrom(request)
+        told.ClearField("request_id")
+        payment = Payment(
+            order_id=request.order_id,
+            method=Method(request.method),
+            amount=edge.money_of(request.amount),
+            operator=request.operator,
+            check_number=request.check_number,
+            received_at=edge.moment_or_none(request, "received_at"),
+            via=request.updated_via,
+            request_sha256=fingerprint(told),
+        )
+        return await self._commands.run(self._record, payment, request)
+
+    async def ListExternalActions(
+        self, request: pb.ListExternalActionsRequest, context: _Context
+    ) -> pb.ListExternalActionsResponse:
+        """List what happened outside for an order, the earliest first."""
+        kinds = {"recorded_at": datetime, "external_action_id": str}
+        page = Page.of(request, f"orders.external_actions|{request.order_id}", kinds)
+        after = ActionPlace(**page.after) if page.after else None
+        found = await self._payments.list(request.order_id, after, page.limit)
+        actions, token = page.cut(
+            found,
+            action_messages.action_message,
+            lambda last: {
+                "recorded_at": last.recorded_at.isoformat(),
+                "external_action_id": last.external_action_id,
+            },
+        )
+        return pb.ListExternalActionsResponse(external_actions=actions, next_page_token=token)

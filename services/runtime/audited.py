@@ -16,6 +16,7 @@ KINDS = frozenset(
         "ingest_settings",
         "ledger.period",
         "merchant_config",
+        "order_payment",
         "org_business_model",
         "partner",
         "partner_of_record",

@@ -9,7 +9,7 @@ import typer
 from payments.orders.v1 import order_service_pb2 as service_pb
 from payments.orders.v1 import order_service_pb2_grpc, orders_pb2
 
-from services.cli import amounts, lists
+from services.cli import amounts, lists, periods
 from services.cli.client import Client, Session
 from services.cli.output import (
     Format,
@@ -23,9 +23,10 @@ from services.cli.output import (
     when,
 )
 
-orders = typer.Typer(help="Orders: made, opened, adjusted, cancelled.", no_args_is_help=True)
+orders = typer.Typer(help="Orders: made, opened, adjusted, paid, cancelled.", no_args_is_help=True)
 
 _ORDERS = ("order", "person", "organisation", "status", "total", "paid", "made at, UTC")
+_ACTIONS = ("action", "what", "method", "amount", "operator", "check", "at, UTC", "in the books")
 _OrderArgument = Annotated[
     str, typer.Argument(metavar="ORDER", help="id of the order, as `tollmesh orders list` prints")
 ]
@@ -150,6 +151,55 @@ def adjust(
     _show(found, output)
 
 
+@orders.command("record")
+def record(
+    order_id: _OrderArgument,
+    amount: Annotated[str, typer.Option(help="how much was taken, in major units")],
+    operator: Annotated[str, typer.Option(help="who took it")],
+    currency: Annotated[str, typer.Option(help="ISO 4217 code of --amount")] = "USD",
+    check: Annotated[str, typer.Option(help="number of the check; without it, it was cash")] = "",
+    at: Annotated[str, typer.Option(help="when it was taken; now by default")] = "",
+    via: _ViaOption = "cli",
+    request_id: _RequestIdOption = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Write down cash or a check that was taken for an order."""
+    request = service_pb.RecordPaymentRequest(
+        request_id=_id(request_id),
+        order_id=order_id,
+        method="check" if check else "cash",
+        amount=amounts.parse("--amount", amount, currency),
+        operator=operator,
+        check_number=check,
+        updated_via=via,
+    )
+    if at:
+        request.received_at.FromDatetime(periods.first_instant("--at", at))
+    with Client(Session.find()) as client:
+        answer = client.call(_stub(client).RecordPayment, request)
+    if output is Format.JSON:
+        print_json(answer)
+    else:
+        _show(answer.order, output)
+        print_table("", _ACTIONS, [_action_row(answer.external_action)], right=("amount",))
+
+
+@orders.command("actions")
+def actions(
+    order_id: _OrderArgument, limit: LimitOption = 0, output: OutputOption = Format.TABLE
+) -> None:
+    """List what happened outside for an order, the earliest first."""
+    request = service_pb.ListExternalActionsRequest(order_id=order_id)
+    with Client(Session.find()) as client:
+        found = lists.pages(client, _stub(client).ListExternalActions, request, "external_actions")
+        lists.show(
+            *(output, "external_actions", found, _ACTIONS, _action_row),
+            right=("amount",),
+            optional=("check",),
+            limit=limit,
+        )
+
+
 @orders.command("cancel")
 def cancel(
     order_id: _OrderArgument,
@@ -209,6 +259,19 @@ def _row(item: orders_pb2.Order) -> tuple[str, ...]:
         money(item.amount_total),
         money(item.amount_paid),
         when(item.created_at),
+    )
+
+
+def _action_row(item: orders_pb2.ExternalAction) -> tuple[str, ...]:
+    return (
+        item.external_action_id,
+        item.action,
+        item.payment_method,
+        money(item.amount),
+        item.operator,
+        item.check_number,
+        when(item.occurred_at),
+        "yes" if item.posting_id else "on its way",
     )
 
 

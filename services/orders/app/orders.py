@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.orders import facts, store
+from services.orders import facts
 from services.orders.domain import measures
 from services.orders.domain.listing import OrderFilter, Place
 from services.orders.domain.orders import Change, Order, adjusted, cancelled, noted, opened, placed
+from services.orders.store import orders as store
 from services.runtime.cards import remark
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound

@@ -21,3 +21,11 @@ class Place:
 
     created_at: datetime
     order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionPlace:
+    """Where a page of external actions ended."""
+
+    recorded_at: datetime
+    external_action_id: str

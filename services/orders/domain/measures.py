@@ -16,4 +16,10 @@ UPDATED = Measure(
     "Changes of orders that events tell of.",
     {"status": "status of the order behind the change"},
 )
-ALL = (CREATED, UPDATED)
+RECEIVED = Measure(
+    "tollmesh.orders.received",
+    "{minor_unit}",
+    "What was received for orders, in minor units of the currency.",
+    {"currency": "ISO 4217 code", "method": "`cash` or `check`"},
+)
+ALL = (CREATED, UPDATED, RECEIVED)

@@ -28,6 +28,17 @@ class OrderTotalTooLow(DomainError):
     paid_minor: int
 
 
+class OrderAmountExceeded(DomainError):
+    """More than is due of an order."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ORDER_AMOUNT_EXCEEDED"
+    state_dependent = True
+    order_id: str
+    currency_code: str
+    due_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a person buys of an organisation.
@@ -111,12 +122,7 @@ def adjusted(order: Order, total: Money, via: str, now: datetime) -> Change:
         OrderTotalTooLow: more is paid.
     """
     check_total("amount_total", total)
-    if total.currency_code != order.total.currency_code:
-        raise CurrencyMismatch(
-            f"order {order.order_id} is in {order.total.currency_code}, which cannot change",
-            left=total.currency_code,
-            right=order.total.currency_code,
-        )
+    _check_currency(order, total)
     is_draft = order.status == Status.DRAFT
     status = Status.DRAFT if is_draft else due(total.minor_units, order.paid_minor)
     check(order.order_id, order.status, Move.ADJUST, status)
@@ -148,6 +154,33 @@ def cancelled(order: Order, reason: str, via: str, now: datetime) -> Change:
     )
 
 
+def paid(order: Order, amount: Money, via: str, now: datetime) -> Change:
+    """Add what was received for an order.
+
+    Raises:
+        InvalidField: the amount is not above zero.
+        CurrencyMismatch: it is in another currency than the order.
+        OrderStatusConflict: the order is a draft, or nothing is due of it.
+        OrderAmountExceeded: less is due.
+    """
+    if amount.minor_units <= 0:
+        raise InvalidField.one("amount", "must be above zero")
+    _check_currency(order, amount)
+    due_minor = order.total.minor_units - order.paid_minor
+    paid_minor = order.paid_minor + amount.minor_units
+    status = due(order.total.minor_units, paid_minor)
+    check(order.order_id, order.status, Move.PAY, status)
+    if amount.minor_units > due_minor:
+        raise OrderAmountExceeded(
+            f"{due_minor} minor units of {amount.currency_code} are due of order {order.order_id}: record no more, and"
+            " give back what was taken beyond that",
+            order_id=order.order_id,
+            currency_code=amount.currency_code,
+            due_minor=due_minor,
+        )
+    return _changed(order, via, now, paid_minor=paid_minor, status=status.value)
+
+
 def noted(order: Order, notes: str, operator_flags: Sequence[str], now: datetime) -> Change:
     """Replace notes and flags. Raises InvalidField: the notes hold the number of a card."""
     after = replace(
@@ -162,6 +195,15 @@ def check_total(field: str, total: Money) -> None:
     """Raises InvalidField for a total that no order has."""
     if not 0 <= total.minor_units <= TOTAL_MINOR_MAX:
         raise InvalidField.one(field, f"must be 0 to {TOTAL_MINOR_MAX} minor units")
+
+
+def _check_currency(order: Order, amount: Money) -> None:
+    if amount.currency_code != order.total.currency_code:
+        raise CurrencyMismatch(
+            f"order {order.order_id} is in {order.total.currency_code}, which cannot change",
+            left=amount.currency_code,
+            right=order.total.currency_code,
+        )
 
 
 def checked_notes(field: str, notes: str) -> str:

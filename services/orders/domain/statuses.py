@@ -25,6 +25,7 @@ class Move(StrEnum):
     OPEN = "open"
     ADJUST = "adjust"
     CANCEL = "cancel"
+    PAY = "record a payment of"
 
 
 CREATED = "order.created"
@@ -41,6 +42,11 @@ TRANSITIONS: dict[tuple[Status | None, Move, Status], str] = {
     (Status.DRAFT, Move.OPEN, Status.PAID): UPDATED,
     (Status.DRAFT, Move.ADJUST, Status.DRAFT): UPDATED,
     **{(before, Move.ADJUST, after): UPDATED for before in _DUE for after in _DUE},
+    **{
+        (before, Move.PAY, after): UPDATED
+        for before in (Status.OPEN, Status.PARTIALLY_PAID)
+        for after in (Status.PARTIALLY_PAID, Status.PAID)
+    },
     (Status.DRAFT, Move.CANCEL, Status.CANCELLED): UPDATED,
     (Status.OPEN, Move.CANCEL, Status.CANCELLED): UPDATED,
     # Where its total is zero.
@@ -82,7 +88,7 @@ def conflict(order_id: str, status: str, move: Move, why: str = "") -> OrderStat
     allowed = sorted({before for before, known, _ in TRANSITIONS if known is move and before})
     reason = why or f"this takes one that is {' or '.join(allowed)}"
     return OrderStatusConflict(
-        f"cannot {move} order {order_id}, which is {status}: {reason}",
+        f"cannot {move.value} order {order_id}, which is {status}: {reason}",
         order_id=order_id,
         status=status,
     )

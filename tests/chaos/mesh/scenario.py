@@ -85,16 +85,17 @@ CORRECTIONS = 3
 CAPTURED_MINOR, REFUNDED_MINOR = 2_000, 500
 """What is captured of 30.00 that are authorised, and given back of it; the rest is let go."""
 ASKED_MINOR = 500
-# Of the order, behind its adjustment.
-ORDER_MINOR = 9_000
 """What is paid out of the commission when it is asked for; the rest is swept."""
+ORDER_MINOR, CASH_MINOR = 9_000, 4_300
+"""Of an order behind its adjustment, and of one that is paid in cash."""
+PERSON = "per_0190c1de-0000-7000-8000-000000000001"
 PAYOUTS = 3
 PAYOUT_TRANSFERS = PAYOUTS + 2
 """What is claimed at once, asked for and swept; the first comes back, and the second is paid."""
-TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS
+TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS + 1
 """Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
 was posted of one, and its reversal; what a recipe moved; one that was scheduled; a charge, its adjustment and its
-reversal, each with its tax."""
+reversal, each with its tax; cash for an order."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -481,7 +482,7 @@ class Scenario:
         """A draft that is adjusted, opened, noted and cancelled."""
         stub = client.stub(order_service_pb2_grpc.OrderServiceStub)
         order = orders_pb2.Order(
-            person_id="per_0190c1de-0000-7000-8000-000000000001",
+            person_id=PERSON,
             organization_id="org_0190c1de-0000-7000-8000-000000000002",
             status="DRAFT",
             amount_total=usd(ORDER_MINOR + 1),
@@ -508,6 +509,19 @@ class Scenario:
             request_id=self.request_id("order-cancelled"), order_id=order_id, reason="a trial"
         )
         assert client.call(stub.CancelOrder, cancel).order.status == "CANCELLED"
+        order.status = "OPEN"
+        order.amount_total.minor_units = CASH_MINOR
+        create = order_service_pb2.CreateOrderRequest(
+            request_id=self.request_id("order-paid"), order=order
+        )
+        record = order_service_pb2.RecordPaymentRequest(
+            request_id=self.request_id("order-cash"),
+            order_id=client.call(stub.CreateOrder, create).order.order_id,
+            method="cash",
+            amount=usd(CASH_MINOR),
+            operator="Ada",
+        )
+        assert client.call(stub.RecordPayment, record).order.status == "PAID"
 
     def _claimed(
         self, client: Client, kind: settlement_pb2.PayoutKind.ValueType
@@ -839,6 +853,7 @@ class Scenario:
         monitor = client.stub(contracts_service_pb2_grpc.ContractMonitorServiceStub)
         waiting = []
         owed = {"org": TOTAL_MINOR, "returner": BACK_MINOR, "holder": CAPTURED_MINOR}
+        owed[PERSON] = CASH_MINOR
         back = {"returner": BACK_MINOR, "holder": REFUNDED_MINOR}
         owed |= {"walk-in": 700} if self.loses_an_answer else {}
         for person, paid in owed.items():
@@ -891,6 +906,7 @@ class Scenario:
                 "metering.hold",
                 "ledger.verification",
                 "ledger.scheduled",
+                "orders.posting",
                 "settlement.intake",
                 "settlement.posting",
                 "settlement.sweep",
@@ -1006,7 +1022,8 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
             + CAPTURED_MINOR
             + REFUNDED_MINOR
             + 3 * COMMISSION_MINOR
-            + ASKED_MINOR,
+            + ASKED_MINOR
+            + CASH_MINOR,
         ),
     ),
     "corrections": (
@@ -1071,12 +1088,17 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         (2,),
     ),
     "orders": (
-        "SELECT count(*), max(status), max(notes), sum(total_minor)::bigint FROM orders.sales_order"
-        " WHERE tenant_id = %(t)s",
-        (1, "CANCELLED", "called", ORDER_MINOR),
+        "SELECT array_agg(status ORDER BY status), max(notes), sum(total_minor)::bigint, sum(paid_minor)::bigint"
+        " FROM orders.sales_order WHERE tenant_id = %(t)s",
+        (["CANCELLED", "PAID"], "called", ORDER_MINOR + CASH_MINOR, CASH_MINOR),
     ),
-    "order.created": (_EVENT_COUNT + "'order.created'", (1,)),
-    "order.updated": (_EVENT_COUNT + "'order.updated'", (3,)),
+    "payments of orders": (
+        "SELECT count(*), count(p.posting_id), sum(a.amount_minor)::bigint FROM orders.external_action AS a"
+        " JOIN orders.posting AS p USING (tenant_id, external_action_id) WHERE a.tenant_id = %(t)s",
+        (1, 1, CASH_MINOR),
+    ),
+    "order.created": (_EVENT_COUNT + "'order.created'", (2,)),
+    "order.updated": (_EVENT_COUNT + "'order.updated'", (4,)),
     "payouts": (
         "SELECT array_agg(kind ORDER BY kind), array_agg(status ORDER BY kind), sum(amount_minor)::bigint"
         " FROM settlement.payout WHERE tenant_id = %(t)s",
@@ -1110,7 +1132,7 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         " FROM orchestration.sandbox_order WHERE tenant_id = %(t)s AND done",
         (3_000, CAPTURED_MINOR, 3_000 - CAPTURED_MINOR),
     ),
-    "payment.received": (_EVENT_COUNT + "'payment.received'", (3,)),
+    "payment.received": (_EVENT_COUNT + "'payment.received'", (4,)),
     "payment.failed": (_EVENT_COUNT + "'payment.failed'", (1,)),
     "payment.step.succeeded": (_EVENT_COUNT + "'payment.step.succeeded'", (5,)),
     "payment.step.refunded": (_EVENT_COUNT + "'payment.step.refunded'", (2,)),
@@ -1166,11 +1188,12 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + CAPTURED_MINOR
         + REFUNDED_MINOR
         + 3 * COMMISSION_MINOR
-        + ASKED_MINOR,
+        + ASKED_MINOR
+        + CASH_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "bookings": (6, 6),
     "payments": (1,),
-    "payment.received": (2,),
+    "payment.received": (3,),
     "payment.step.succeeded": (4,),
 }

@@ -504,6 +504,19 @@ async def orders(recorder: Recorder) -> None:
     await play("POST", f"{path}:cancel", {"request_id": new_id(), **why})
     await play("GET", path)
     await play("GET", f"/v1/orders?person_id={order['person_id']}&page_size=20")
+    sold = {"request_id": new_id(), "order": {**order, "status": "OPEN"}}
+    made = (await recorder.rest.acall("POST", "/v1/orders", sold)).json()
+    path = f"/v1/orders/{made['order_id']}"
+    check = {"method": "check", "check_number": "1042", "amount": usd(12000), "operator": "Grace"}
+    await play("POST", f"{path}:record-payment", {"request_id": new_id(), **check})
+    give_up_at = time.monotonic() + SETTLES_WITHIN_S
+    while True:
+        (action,) = await settled(recorder, f"{path}/external-actions", "external_actions")
+        if action["posting_id"]:
+            break
+        assert time.monotonic() < give_up_at, action
+        await asyncio.sleep(0.05)
+    await play("GET", f"{path}/external-actions")
 
 
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:

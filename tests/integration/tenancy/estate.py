@@ -645,6 +645,24 @@ class Estate:
             updated_via=self.name("desk"),
         )
         client.call(stub.CancelOrder, cancel)
+        create.request_id = str(uuid4())
+        self.ids["paid-order"] = client.call(stub.CreateOrder, create).order.order_id
+        record = order_service_pb2.RecordPaymentRequest(
+            request_id=str(uuid4()),
+            order_id=self.ids["paid-order"],
+            method="check",
+            amount=usd(self.total_minor),
+            operator=self.name("operator"),
+            check_number=self.name("check"),
+        )
+        self.ids["action"] = client.call(
+            stub.RecordPayment, record
+        ).external_action.external_action_id
+        actions = order_service_pb2.ListExternalActionsRequest(order_id=record.order_id)
+        give_up_at = time.monotonic() + SETTLES_WITHIN_S
+        while not client.call(stub.ListExternalActions, actions).external_actions[0].posting_id:
+            assert time.monotonic() < give_up_at, "the check did not reach the ledger"
+            time.sleep(0.05)
 
     def _pay_out(self, client: Client) -> None:
         """Wait until the partner's tenth is claimed; sweep what is left, which is nothing."""

@@ -77,6 +77,8 @@ OWNERS_FUNCTIONS = {
     "orchestration.claim_booking": "names attempts to be booked, a few at a time, and their chain of calls",
     "orchestration.claim_due": "names payments to go on with, a few at a time, and their chain of calls",
     "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
+    "orders.claim_posting": "names payments of orders to be posted, a few at a time, and their chain of calls",
+    "orders.posting_lag": "counts payments of orders to be posted, of all tenants, and says since when",
     "settlement.claim_intake": "names charges to be taken in, a few at a time, and their chain of calls",
     "settlement.claim_posting": "names steps of payouts to be posted, a few at a time, and their chain of calls",
     "settlement.claim_sweep": "names sweeps that are due, a few at a time, and their chain of calls",

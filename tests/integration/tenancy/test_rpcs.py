@@ -328,6 +328,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         order_id=own.ids["order"]
     ),
     "orders.v1.OrderService.ListOrders": lambda own: order_service_pb2.ListOrdersRequest(),
+    "orders.v1.OrderService.ListExternalActions": lambda own: (
+        order_service_pb2.ListExternalActionsRequest(order_id=own.ids["paid-order"])
+    ),
     "settlement.v1.SettlementService.GetSettlementPolicy": lambda own: (
         settlement_service_pb2.GetSettlementPolicyRequest(seller=own.name("partner"))
     ),
@@ -391,6 +394,10 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         "NO_PLAN",
     ),
     "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
+    "orders.v1.OrderService.ListExternalActions": (
+        OWN["orders.v1.OrderService.ListExternalActions"],
+        "NOT_FOUND",
+    ),
     "orders.v1.OrderService.ListOrders": (
         lambda other: order_service_pb2.ListOrdersRequest(person_id=other.ids["person"]),
         "",
@@ -679,9 +686,9 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, its tax, the partner's tenth of it and its claim, the payment, and what its recipe moved there and
-        # back.
-        assert dollars.debits.minor_units == own.total_minor * 239 // 100 + 2 * own.uses
+        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, and what
+        # its recipe moved there and back.
+        assert dollars.debits.minor_units == own.total_minor * 339 // 100 + 2 * own.uses
         name = "ledger.v1.LedgerService.GetBalance"
         shared = ledger_service_pb2.GetBalanceResponse.FromString(
             ask(METHODS[name], own, OWN[name](own))
@@ -835,6 +842,13 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         order_service_pb2.AdjustOrderTotalRequest(
             request_id=str(uuid4()), order_id=other.ids["order"], amount_total=usd(1)
         )
+    ),
+    "orders.v1.OrderService.RecordPayment": lambda other: order_service_pb2.RecordPaymentRequest(
+        request_id=str(uuid4()),
+        order_id=other.ids["order"],
+        method="cash",
+        amount=usd(1),
+        operator="not theirs",
     ),
     "orders.v1.OrderService.CancelOrder": lambda other: order_service_pb2.CancelOrderRequest(
         request_id=str(uuid4()), order_id=other.ids["order"], reason="not ours"
@@ -1083,6 +1097,7 @@ REFUSED = {
     "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
     "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
     "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",
+    "orders.v1.OrderService.RecordPayment": "NOT_FOUND",
     "orders.v1.OrderService.CancelOrder": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",
     "settlement.v1.PayoutService.RecordPayoutPayment": "NOT_FOUND",

@@ -1,4 +1,7 @@
-"""OrderService on a real server with real Postgres, and the events that it writes."""
+"""OrderService on a real server with real Postgres and the real ledger, and the events that it writes.
+
+What falls due runs when a test asks for it.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +9,78 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
+from payments.events.v1.orchestration_events_pb2 import PaymentReceived
+from payments.ledger.v1 import ledger_service_pb2
+from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from payments.orders.v1 import order_service_pb2 as service_pb
 from payments.orders.v1 import orders_pb2 as pb
 from payments.orders.v1.order_service_pb2_grpc import OrderServiceStub
 from payments.type.v1.type_pb2 import Money
 
+from services.ledger import manifest as ledger
+from services.orders import bootstrap
+from services.orders.app.payments import Payments
+from services.orders.clients import LedgerClient
 from services.orders.manifest import SERVICE
+from services.orders.work import posting
 from services.runtime.clock import ManualClock
 from services.runtime.ids import new_id
+from services.runtime.manifests import Manifest
+from services.runtime.service import Runtime, Service
+from services.runtime.work import Claim, Worker
 from tests.support.mesh.serving import Mesh, running
 from tests.support.postgres.server import DatabaseUrls
 
 if TYPE_CHECKING:
+    from payments.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
     from payments.orders.v1.order_service_pb2_grpc import OrderServiceAsyncStub
 
 _EVENTS = (
     "SELECT subject, key, message_name, payload, event_id FROM mesh.event"
     " WHERE tenant_id = %s AND key = %s ORDER BY seq"
 )
+_RECEIVED = (
+    "SELECT payload FROM mesh.event WHERE tenant_id = %s AND subject = 'payment.received'"
+    " ORDER BY seq"
+)
 
 
 @dataclass
 class Shop:
-    """A mesh with orders, on a database."""
+    """A mesh with orders and the ledger, on a database."""
 
     mesh: Mesh
     clock: ManualClock
     database: DatabaseUrls
+    runtime: Runtime
+    posting: Worker[Claim]
 
 
 @asynccontextmanager
 async def shop_world(database: DatabaseUrls) -> AsyncIterator[Shop]:
     """Serve orders until the block ends."""
+    runtimes: list[Runtime] = []
+
+    def build(runtime: Runtime) -> Service:
+        runtimes.append(runtime)
+        return replace(bootstrap.build(runtime), start=None, stop=None)
+
+    served = Manifest("orders", needs=SERVICE.needs, builder=build)
     clock = ManualClock(datetime(2026, 11, 20, 9, 30, tzinfo=UTC))
-    async with running(database, [SERVICE], clock=clock) as mesh:
-        yield Shop(mesh, clock, database)
+    async with running(database, [ledger.SERVICE, served], clock=clock) as mesh:
+        (runtime,) = runtimes
+        payments = Payments(runtime.database, LedgerClient(runtime.channels))
+        worker = posting(runtime.database, payments, runtime.telemetry)
+        yield Shop(mesh, clock, database, runtime, worker)
+    with psycopg.connect(database.owner_admin) as owner:
+        # What was left half-way would be picked up by any mesh on this database.
+        owner.execute("UPDATE orders.posting SET due_at = 'infinity' WHERE due_at IS NOT NULL")
 
 
 def usd(minor_units: int) -> Money:
@@ -60,6 +94,7 @@ class Customer:
     shop: Shop
     tenant_id: str
     stub: OrderServiceAsyncStub
+    ledger: LedgerServiceAsyncStub
     person_id: str
     organization_id: str
 
@@ -106,6 +141,50 @@ class Customer:
         )
         return (await self.stub.CancelOrder(request)).order
 
+    async def record(
+        self, order_id: str, minor_units: int, request_id: str = "", **fields: Any
+    ) -> service_pb.RecordPaymentResponse:
+        """Record cash, unless the fields say otherwise."""
+        values = {"method": "cash", "amount": usd(minor_units), "operator": "Ada", **fields}
+        request = service_pb.RecordPaymentRequest(
+            request_id=request_id or str(uuid4()), order_id=order_id, **values
+        )
+        return await self.stub.RecordPayment(request)
+
+    async def actions(self, order_id: str, page_size: int = 0) -> list[pb.ExternalAction]:
+        found: list[pb.ExternalAction] = []
+        token = ""
+        while True:
+            request = service_pb.ListExternalActionsRequest(
+                order_id=order_id, page_size=page_size, page_token=token
+            )
+            page = await self.stub.ListExternalActions(request)
+            found += page.external_actions
+            if not (token := page.next_page_token):
+                return found
+
+    async def balance(self, account_id: str) -> int:
+        """Debits less credits of an account."""
+        request = ledger_service_pb2.GetAccountRequest(account_id=account_id)
+        sums = (await self.ledger.GetAccount(request)).account.balances
+        return sums.debits_posted - sums.credits_posted
+
+    async def difference(self) -> int:
+        """Of the trial balance."""
+        request = ledger_service_pb2.GetTrialBalanceRequest()
+        found = (await self.ledger.GetTrialBalance(request)).trial_balance
+        return sum(abs(item.difference.minor_units) for item in found.currencies)
+
+    async def received(self, order_id: str) -> list[PaymentReceived]:
+        """What `payment.received` said of an order, in its order."""
+        rows = await asyncio.to_thread(self._received)
+        found = [PaymentReceived.FromString(bytes(row[0])) for row in rows]
+        return [each for each in found if each.order_id == order_id]
+
+    def _received(self) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.shop.database.owner_admin) as connection:
+            return connection.execute(_RECEIVED, [self.tenant_id]).fetchall()
+
     async def get(self, order_id: str) -> pb.Order:
         return (await self.stub.GetOrder(service_pb.GetOrderRequest(order_id=order_id))).order
 
@@ -126,5 +205,6 @@ class Customer:
 def new_customer(shop: Shop) -> Customer:
     """Make a tenant."""
     tenant_id = f"t-{uuid4().hex[:12]}"
-    stub = OrderServiceStub(shop.mesh.channel(tenant_id))
-    return Customer(shop, tenant_id, stub, new_id("per"), new_id("org"))
+    channel = shop.mesh.channel(tenant_id)
+    stub, books = OrderServiceStub(channel), LedgerServiceStub(channel)
+    return Customer(shop, tenant_id, stub, books, new_id("per"), new_id("org"))

@@ -13,11 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from services.orders.domain.orders import (
     Change,
     Order,
+    OrderAmountExceeded,
     OrderTotalTooLow,
     adjusted,
     cancelled,
     noted,
     opened,
+    paid,
     placed,
 )
 from services.orders.domain.statuses import (
@@ -98,6 +100,7 @@ class Life(RuleBasedStateMachine):
         assert TRANSITIONS[None, Move.CREATE, Status(self.order.status)] == CREATED
         self.draft, self.ended = draft, False
         self.total, self.told = total, 0
+        self.payments: list[int] = []
         self.now = START
 
     def wanted(self) -> str:
@@ -105,7 +108,9 @@ class Life(RuleBasedStateMachine):
             return "CANCELLED"
         if self.draft:
             return "DRAFT"
-        return "OPEN" if self.total else "PAID"
+        if sum(self.payments) == self.total:
+            return "PAID"
+        return "PARTIALLY_PAID" if self.payments else "OPEN"
 
     def apply(self, change: Change, told: bool) -> None:
         assert change.before == self.order
@@ -129,18 +134,36 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(OrderStatusConflict):
                 adjusted(self.order, Money("USD", total), "cli", self.now)
             return
+        if total < sum(self.payments):
+            with pytest.raises(OrderTotalTooLow):
+                adjusted(self.order, Money("USD", total), "cli", self.now)
+            return
         told = total != self.total
         self.total = total
         self.apply(adjusted(self.order, Money("USD", total), "cli", self.now), told=told)
 
     @rule()
     def cancel(self) -> None:
-        if self.ended:
+        if self.ended or self.payments:
             with pytest.raises(OrderStatusConflict):
                 cancelled(self.order, "why", "cli", self.now)
             return
         self.ended = True
         self.apply(cancelled(self.order, "why", "cli", self.now), told=True)
+
+    @rule(minor=st.integers(1, 4))
+    def pay(self, minor: int) -> None:
+        rest = self.total - sum(self.payments)
+        if self.ended or self.draft or not rest:
+            with pytest.raises(OrderStatusConflict):
+                paid(self.order, Money("USD", minor), "cli", self.now)
+        elif minor > rest:
+            with pytest.raises(OrderAmountExceeded) as refused:
+                paid(self.order, Money("USD", minor), "cli", self.now)
+            assert refused.value.metadata["due_minor"] == str(rest)
+        else:
+            self.payments.append(minor)
+            self.apply(paid(self.order, Money("USD", minor), "cli", self.now), told=True)
 
     @rule(notes=st.sampled_from(["", "a", "b"]))
     def note(self, notes: str) -> None:
@@ -150,6 +173,7 @@ class Life(RuleBasedStateMachine):
     def agrees(self) -> None:
         assert self.order.status == self.wanted()
         assert self.order.total.minor_units == self.total
+        assert self.order.paid_minor == sum(self.payments)
         assert (self.order.cancelled_at is not None) is self.ended
 
 

@@ -64,6 +64,20 @@ _CANCEL_ORDER = Method(
     repeatable=True,
     has_request_id=True,
 )
+_RECORD_PAYMENT = Method(
+    "/payments.orders.v1.OrderService/RecordPayment",
+    orders_v1.RecordPaymentRequest,
+    orders_v1.RecordPaymentResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_LIST_EXTERNAL_ACTIONS = Method(
+    "/payments.orders.v1.OrderService/ListExternalActions",
+    orders_v1.ListExternalActionsRequest,
+    orders_v1.ListExternalActionsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class OrderService:
@@ -152,6 +166,43 @@ class OrderService:
         """
         return self._caller.unary(_CANCEL_ORDER, request, timeout)
 
+    def record_payment(
+        self, request: orders_v1.RecordPaymentRequest, *, timeout: float | None = None
+    ) -> orders_v1.RecordPaymentResponse:
+        """RecordPayment writes down what an operator took for an order, in cash or as a check. Order,
+        external action and the event `payment.received` are stored together: who sees the event
+        finds the order PAID, or PARTIALLY_PAID. The ledger has it soon after, by the recipe `cash-
+        received` or `check-received`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID;
+        ORDER_AMOUNT_EXCEEDED for more than is due; ORDER_CHECK_RECORDED for a check that was
+        recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check without a
+        number, cash with one, an amount that is not above zero, and a time more than a day in the
+        future.
+        """
+        return self._caller.unary(_RECORD_PAYMENT, request, timeout)
+
+    def list_external_actions(
+        self, request: orders_v1.ListExternalActionsRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListExternalActionsResponse:
+        """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND
+        when there is no such order.
+        """
+        return self._caller.unary(_LIST_EXTERNAL_ACTIONS, request, timeout)
+
+    def all_external_actions(
+        self, request: orders_v1.ListExternalActionsRequest, *, timeout: float | None = None
+    ) -> Iterator[orders_v1.ExternalAction]:
+        """Yield the external_actions of all pages of list_external_actions, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: orders_v1.ListExternalActionsRequest) -> orders_v1.ListExternalActionsResponse:
+            return self.list_external_actions(asked, timeout=timeout)
+
+        return items(page, request, "external_actions", BY_TOKEN)
+
 
 class AsyncOrderService:
     """OrderService keeps orders. `order.created` is published in the transaction that stores an order,
@@ -238,3 +289,40 @@ class AsyncOrderService:
         zero: what was received has to be given back first.
         """
         return await self._caller.unary(_CANCEL_ORDER, request, timeout)
+
+    async def record_payment(
+        self, request: orders_v1.RecordPaymentRequest, *, timeout: float | None = None
+    ) -> orders_v1.RecordPaymentResponse:
+        """RecordPayment writes down what an operator took for an order, in cash or as a check. Order,
+        external action and the event `payment.received` are stored together: who sees the event
+        finds the order PAID, or PARTIALLY_PAID. The ledger has it soon after, by the recipe `cash-
+        received` or `check-received`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID;
+        ORDER_AMOUNT_EXCEEDED for more than is due; ORDER_CHECK_RECORDED for a check that was
+        recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check without a
+        number, cash with one, an amount that is not above zero, and a time more than a day in the
+        future.
+        """
+        return await self._caller.unary(_RECORD_PAYMENT, request, timeout)
+
+    async def list_external_actions(
+        self, request: orders_v1.ListExternalActionsRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListExternalActionsResponse:
+        """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND
+        when there is no such order.
+        """
+        return await self._caller.unary(_LIST_EXTERNAL_ACTIONS, request, timeout)
+
+    def all_external_actions(
+        self, request: orders_v1.ListExternalActionsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[orders_v1.ExternalAction]:
+        """Yield the external_actions of all pages of list_external_actions, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: orders_v1.ListExternalActionsRequest) -> orders_v1.ListExternalActionsResponse:
+            return await self.list_external_actions(asked, timeout=timeout)
+
+        return items_async(page, request, "external_actions", BY_TOKEN)

@@ -49,7 +49,12 @@ ANSWER_SHARE = 0.95
 SCANNED_MAX = 10_000
 MESSAGE_MAX = 300
 
-_FLAGS = {"idempotency_keys": "true", "created_filter": "true", "multicapture": "false"}
+_FLAGS = {
+    "idempotency_keys": "true",
+    "created_filter": "true",
+    "multicapture": "false",
+    "automatic_methods": "true",
+}
 # A PaymentIntent that nobody has confirmed, or whose confirmation failed.
 _NOT_CARRIED_OUT = frozenset(
     {"requires_confirmation", "requires_payment_method", "requires_action"}
@@ -199,6 +204,10 @@ class _Call:
         }
         if order.token:
             params["payment_method"] = order.token
+        if self._flag("automatic_methods"):
+            # Else Stripe takes the account's methods, and refuses to confirm without an address to lead the payer back
+            # to, as some of them lead away. Nobody is there to be led.
+            params["automatic_payment_methods"] = {"enabled": True, "allow_redirects": "never"}
         if self.operation is Operation.AUTHORIZE and self._flag("multicapture"):
             params["payment_method_options"] = {"card": {"request_multicapture": "if_available"}}
         options = {"idempotency_key": order.idempotency_key}

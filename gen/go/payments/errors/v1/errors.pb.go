@@ -911,6 +911,24 @@ const (
 	//
 	//	{"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
 	ErrorReason_ERROR_REASON_ORDER_TOTAL_TOO_LOW ErrorReason = 861
+	// More than is due of an order. GetOrder tells what it comes to and what is paid.
+	//
+	// Metadata: `currency_code`, `due_minor`, `order_id`.
+	//
+	//	{"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+	ErrorReason_ERROR_REASON_ORDER_AMOUNT_EXCEEDED ErrorReason = 862
+	// A check of this number was recorded for the order before.
+	//
+	// Metadata: `check_number`, `external_action_id`, `order_id`.
+	//
+	//	{"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+	ErrorReason_ERROR_REASON_ORDER_CHECK_RECORDED ErrorReason = 863
+	// The ledger takes no posting of a payment of an order. It is tried again by itself.
+	//
+	// Metadata: `external_action_id`, `recipe`, `result`.
+	//
+	//	{"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+	ErrorReason_ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE ErrorReason = 864
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1095,6 +1113,9 @@ var (
 		852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
 		860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
 		861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
+		862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
+		863: "ERROR_REASON_ORDER_CHECK_RECORDED",
+		864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1240,6 +1261,9 @@ var (
 		"ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE":    852,
 		"ERROR_REASON_ORDER_STATUS_CONFLICT":        860,
 		"ERROR_REASON_ORDER_TOTAL_TOO_LOW":          861,
+		"ERROR_REASON_ORDER_AMOUNT_EXCEEDED":        862,
+		"ERROR_REASON_ORDER_CHECK_RECORDED":         863,
+		"ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE":   864,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1281,7 +1305,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xf0)\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xef*\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1419,7 +1443,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"$ERROR_REASON_CLOUD_EVENT_UNSUPPORTED\x10\xd3\x06\x12+\n" +
 	"&ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE\x10\xd4\x06\x12'\n" +
 	"\"ERROR_REASON_ORDER_STATUS_CONFLICT\x10\xdc\x06\x12%\n" +
-	" ERROR_REASON_ORDER_TOTAL_TOO_LOW\x10\xdd\x06\x12\x1a\n" +
+	" ERROR_REASON_ORDER_TOTAL_TOO_LOW\x10\xdd\x06\x12'\n" +
+	"\"ERROR_REASON_ORDER_AMOUNT_EXCEEDED\x10\xde\x06\x12&\n" +
+	"!ERROR_REASON_ORDER_CHECK_RECORDED\x10\xdf\x06\x12,\n" +
+	"'ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE\x10\xe0\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

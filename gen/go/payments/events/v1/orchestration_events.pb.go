@@ -517,7 +517,8 @@ func (x *PaymentCompleted) GetPaymentId() string {
 }
 
 // PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-// of its steps is in the ledger, see StepSucceeded.
+// of its steps is in the ledger, see StepSucceeded. The service `orders` tells with it of what an operator recorded for an
+// order of its own: it is PAID, or PARTIALLY_PAID, by then, there are no steps, and payment_id is the external action.
 type PaymentReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was paid for.
@@ -526,7 +527,7 @@ type PaymentReceived struct {
 	PersonId string `protobuf:"bytes,2,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
 	// Method that carried the largest part: `card`, `wallet`, `ach`, …; readers ignore what they do not know.
 	PaymentMethod string `protobuf:"bytes,3,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
-	// How the payment came about: `active_charge`; readers ignore what they do not know.
+	// How the payment came about: `active_charge`, or `invoice_paid` by the payer; readers ignore what they do not know.
 	PaymentPath string `protobuf:"bytes,4,opt,name=payment_path,json=paymentPath,proto3" json:"payment_path,omitempty"`
 	// Amount in minor units of the currency: the sum of the steps.
 	AmountCents int64 `protobuf:"varint,5,opt,name=amount_cents,json=amountCents,proto3" json:"amount_cents,omitempty"`

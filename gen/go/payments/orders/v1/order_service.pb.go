@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	_ "tollmesh.dev/gen/go/buf/validate"
@@ -824,11 +825,294 @@ func (x *CancelOrderResponse) GetOrder() *Order {
 	return nil
 }
 
+// RecordPaymentRequest says what was taken, by whom.
+type RecordPaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of idempotency, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// `cash` or `check`.
+	Method string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	// How much; above zero, and no more than is due.
+	Amount *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When it was taken; absent means now.
+	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// Who took it, in your words.
+	Operator string `protobuf:"bytes,6,opt,name=operator,proto3" json:"operator,omitempty"`
+	// Number of the check; empty for cash.
+	CheckNumber string `protobuf:"bytes,7,opt,name=check_number,json=checkNumber,proto3" json:"check_number,omitempty"`
+	// What records it, in the words of `Order.created_via`; empty means `api`.
+	UpdatedVia    string `protobuf:"bytes,8,opt,name=updated_via,json=updatedVia,proto3" json:"updated_via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordPaymentRequest) Reset() {
+	*x = RecordPaymentRequest{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordPaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordPaymentRequest) ProtoMessage() {}
+
+func (x *RecordPaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordPaymentRequest.ProtoReflect.Descriptor instead.
+func (*RecordPaymentRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RecordPaymentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RecordPaymentRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *RecordPaymentRequest) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *RecordPaymentRequest) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *RecordPaymentRequest) GetReceivedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceivedAt
+	}
+	return nil
+}
+
+func (x *RecordPaymentRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *RecordPaymentRequest) GetCheckNumber() string {
+	if x != nil {
+		return x.CheckNumber
+	}
+	return ""
+}
+
+func (x *RecordPaymentRequest) GetUpdatedVia() string {
+	if x != nil {
+		return x.UpdatedVia
+	}
+	return ""
+}
+
+// RecordPaymentResponse carries the order and what was written down with it.
+type RecordPaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order as it stands.
+	Order *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	// What the operator did.
+	ExternalAction *ExternalAction `protobuf:"bytes,2,opt,name=external_action,json=externalAction,proto3" json:"external_action,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RecordPaymentResponse) Reset() {
+	*x = RecordPaymentResponse{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordPaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordPaymentResponse) ProtoMessage() {}
+
+func (x *RecordPaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordPaymentResponse.ProtoReflect.Descriptor instead.
+func (*RecordPaymentResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RecordPaymentResponse) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *RecordPaymentResponse) GetExternalAction() *ExternalAction {
+	if x != nil {
+		return x.ExternalAction
+	}
+	return nil
+}
+
+// ListExternalActionsRequest names the order.
+type ListExternalActionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order.
+	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Actions on a page, 100 by default, 1,000 at most.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: `next_page_token` of the page before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExternalActionsRequest) Reset() {
+	*x = ListExternalActionsRequest{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExternalActionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExternalActionsRequest) ProtoMessage() {}
+
+func (x *ListExternalActionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExternalActionsRequest.ProtoReflect.Descriptor instead.
+func (*ListExternalActionsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListExternalActionsRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *ListExternalActionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListExternalActionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListExternalActionsResponse is a page of actions.
+type ListExternalActionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The actions.
+	ExternalActions []*ExternalAction `protobuf:"bytes,1,rep,name=external_actions,json=externalActions,proto3" json:"external_actions,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListExternalActionsResponse) Reset() {
+	*x = ListExternalActionsResponse{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListExternalActionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListExternalActionsResponse) ProtoMessage() {}
+
+func (x *ListExternalActionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListExternalActionsResponse.ProtoReflect.Descriptor instead.
+func (*ListExternalActionsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListExternalActionsResponse) GetExternalActions() []*ExternalAction {
+	if x != nil {
+		return x.ExternalActions
+	}
+	return nil
+}
+
+func (x *ListExternalActionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_orders_v1_order_service_proto protoreflect.FileDescriptor
 
 const file_payments_orders_v1_order_service_proto_rawDesc = "" +
 	"\n" +
-	"&payments/orders/v1/order_service.proto\x12\x12payments.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/options/v1/options.proto\x1a\x1fpayments/orders/v1/orders.proto\x1a\x1bpayments/type/v1/type.proto\"v\n" +
+	"&payments/orders/v1/order_service.proto\x12\x12payments.orders.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1fpayments/orders/v1/orders.proto\x1a\x1bpayments/type/v1/type.proto\"v\n" +
 	"\x12CreateOrderRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x127\n" +
@@ -884,7 +1168,32 @@ const file_payments_orders_v1_order_service_proto_rawDesc = "" +
 	"\vupdated_via\x18\x04 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
 	"updatedVia\"F\n" +
 	"\x13CancelOrderResponse\x12/\n" +
-	"\x05order\x18\x01 \x01(\v2\x19.payments.orders.v1.OrderR\x05order2\xe9\b\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.payments.orders.v1.OrderR\x05order\"\xfa\x03\n" +
+	"\x14RecordPaymentRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n" +
+	"\border_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\aorderId\x12*\n" +
+	"\x06method\x18\x03 \x01(\tB\x12\xbaH\x0fr\rR\x04cashR\x05checkR\x06method\x127\n" +
+	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06amount\x12;\n" +
+	"\vreceived_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"receivedAt\x12&\n" +
+	"\boperator\x18\x06 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\boperator\x12A\n" +
+	"\fcheck_number\x18\a \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\vcheckNumber\x12?\n" +
+	"\vupdated_via\x18\b \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
+	"updatedVia\"\x95\x01\n" +
+	"\x15RecordPaymentResponse\x12/\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.payments.orders.v1.OrderR\x05order\x12K\n" +
+	"\x0fexternal_action\x18\x02 \x01(\v2\".payments.orders.v1.ExternalActionR\x0eexternalAction\"\xdb\x01\n" +
+	"\x1aListExternalActionsRequest\x12k\n" +
+	"\border_id\x18\x01 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\aorderId\x12'\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x94\x01\n" +
+	"\x1bListExternalActionsResponse\x12M\n" +
+	"\x10external_actions\x18\x01 \x03(\v2\".payments.orders.v1.ExternalActionR\x0fexternalActions\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\v\n" +
 	"\fOrderService\x12\x90\x01\n" +
 	"\vCreateOrder\x12&.payments.orders.v1.CreateOrderRequest\x1a'.payments.orders.v1.CreateOrderResponse\"0\x8a\xe7\x18\x10\n" +
 	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*b\x05order\"\n" +
@@ -902,7 +1211,11 @@ const file_payments_orders_v1_order_service_proto_rawDesc = "" +
 	"\x10AdjustOrderTotal\x12+.payments.orders.v1.AdjustOrderTotalRequest\x1a,.payments.orders.v1.AdjustOrderTotalResponse\"H\x8a\xe7\x18\x10\n" +
 	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02.:\x01*b\x05order\"\"/v1/orders/{order_id}:adjust-total\x12\xa2\x01\n" +
 	"\vCancelOrder\x12&.payments.orders.v1.CancelOrderRequest\x1a'.payments.orders.v1.CancelOrderResponse\"B\x8a\xe7\x18\x10\n" +
-	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02(:\x01*b\x05order\"\x1c/v1/orders/{order_id}:cancelB\xc6\x01\n" +
+	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02(:\x01*b\x05order\"\x1c/v1/orders/{order_id}:cancel\x12\xa9\x01\n" +
+	"\rRecordPayment\x12(.payments.orders.v1.RecordPaymentRequest\x1a).payments.orders.v1.RecordPaymentResponse\"C\x8a\xe7\x18\x10\n" +
+	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02):\x01*\"$/v1/orders/{order_id}:record-payment\x12\xb7\x01\n" +
+	"\x13ListExternalActions\x12..payments.orders.v1.ListExternalActionsRequest\x1a/.payments.orders.v1.ListExternalActionsResponse\"?\x8a\xe7\x18\r\n" +
+	"\vorders:read\x82\xd3\xe4\x93\x02(\x12&/v1/orders/{order_id}/external-actionsB\xc6\x01\n" +
 	"\x16com.payments.orders.v1B\x11OrderServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/orders/v1;ordersv1\xa2\x02\x03POX\xaa\x02\x12Payments.Orders.V1\xca\x02\x12Payments\\Orders\\V1\xe2\x02\x1ePayments\\Orders\\V1\\GPBMetadata\xea\x02\x14Payments::Orders::V1b\x06proto3"
 
 var (
@@ -917,54 +1230,69 @@ func file_payments_orders_v1_order_service_proto_rawDescGZIP() []byte {
 	return file_payments_orders_v1_order_service_proto_rawDescData
 }
 
-var file_payments_orders_v1_order_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_payments_orders_v1_order_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_payments_orders_v1_order_service_proto_goTypes = []any{
-	(*CreateOrderRequest)(nil),       // 0: payments.orders.v1.CreateOrderRequest
-	(*CreateOrderResponse)(nil),      // 1: payments.orders.v1.CreateOrderResponse
-	(*GetOrderRequest)(nil),          // 2: payments.orders.v1.GetOrderRequest
-	(*GetOrderResponse)(nil),         // 3: payments.orders.v1.GetOrderResponse
-	(*ListOrdersRequest)(nil),        // 4: payments.orders.v1.ListOrdersRequest
-	(*ListOrdersResponse)(nil),       // 5: payments.orders.v1.ListOrdersResponse
-	(*OpenOrderRequest)(nil),         // 6: payments.orders.v1.OpenOrderRequest
-	(*OpenOrderResponse)(nil),        // 7: payments.orders.v1.OpenOrderResponse
-	(*UpdateOrderNotesRequest)(nil),  // 8: payments.orders.v1.UpdateOrderNotesRequest
-	(*UpdateOrderNotesResponse)(nil), // 9: payments.orders.v1.UpdateOrderNotesResponse
-	(*AdjustOrderTotalRequest)(nil),  // 10: payments.orders.v1.AdjustOrderTotalRequest
-	(*AdjustOrderTotalResponse)(nil), // 11: payments.orders.v1.AdjustOrderTotalResponse
-	(*CancelOrderRequest)(nil),       // 12: payments.orders.v1.CancelOrderRequest
-	(*CancelOrderResponse)(nil),      // 13: payments.orders.v1.CancelOrderResponse
-	(*Order)(nil),                    // 14: payments.orders.v1.Order
-	(*v1.Money)(nil),                 // 15: payments.type.v1.Money
+	(*CreateOrderRequest)(nil),          // 0: payments.orders.v1.CreateOrderRequest
+	(*CreateOrderResponse)(nil),         // 1: payments.orders.v1.CreateOrderResponse
+	(*GetOrderRequest)(nil),             // 2: payments.orders.v1.GetOrderRequest
+	(*GetOrderResponse)(nil),            // 3: payments.orders.v1.GetOrderResponse
+	(*ListOrdersRequest)(nil),           // 4: payments.orders.v1.ListOrdersRequest
+	(*ListOrdersResponse)(nil),          // 5: payments.orders.v1.ListOrdersResponse
+	(*OpenOrderRequest)(nil),            // 6: payments.orders.v1.OpenOrderRequest
+	(*OpenOrderResponse)(nil),           // 7: payments.orders.v1.OpenOrderResponse
+	(*UpdateOrderNotesRequest)(nil),     // 8: payments.orders.v1.UpdateOrderNotesRequest
+	(*UpdateOrderNotesResponse)(nil),    // 9: payments.orders.v1.UpdateOrderNotesResponse
+	(*AdjustOrderTotalRequest)(nil),     // 10: payments.orders.v1.AdjustOrderTotalRequest
+	(*AdjustOrderTotalResponse)(nil),    // 11: payments.orders.v1.AdjustOrderTotalResponse
+	(*CancelOrderRequest)(nil),          // 12: payments.orders.v1.CancelOrderRequest
+	(*CancelOrderResponse)(nil),         // 13: payments.orders.v1.CancelOrderResponse
+	(*RecordPaymentRequest)(nil),        // 14: payments.orders.v1.RecordPaymentRequest
+	(*RecordPaymentResponse)(nil),       // 15: payments.orders.v1.RecordPaymentResponse
+	(*ListExternalActionsRequest)(nil),  // 16: payments.orders.v1.ListExternalActionsRequest
+	(*ListExternalActionsResponse)(nil), // 17: payments.orders.v1.ListExternalActionsResponse
+	(*Order)(nil),                       // 18: payments.orders.v1.Order
+	(*v1.Money)(nil),                    // 19: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
+	(*ExternalAction)(nil),              // 21: payments.orders.v1.ExternalAction
 }
 var file_payments_orders_v1_order_service_proto_depIdxs = []int32{
-	14, // 0: payments.orders.v1.CreateOrderRequest.order:type_name -> payments.orders.v1.Order
-	14, // 1: payments.orders.v1.CreateOrderResponse.order:type_name -> payments.orders.v1.Order
-	14, // 2: payments.orders.v1.GetOrderResponse.order:type_name -> payments.orders.v1.Order
-	14, // 3: payments.orders.v1.ListOrdersResponse.orders:type_name -> payments.orders.v1.Order
-	14, // 4: payments.orders.v1.OpenOrderResponse.order:type_name -> payments.orders.v1.Order
-	14, // 5: payments.orders.v1.UpdateOrderNotesResponse.order:type_name -> payments.orders.v1.Order
-	15, // 6: payments.orders.v1.AdjustOrderTotalRequest.amount_total:type_name -> payments.type.v1.Money
-	14, // 7: payments.orders.v1.AdjustOrderTotalResponse.order:type_name -> payments.orders.v1.Order
-	14, // 8: payments.orders.v1.CancelOrderResponse.order:type_name -> payments.orders.v1.Order
-	0,  // 9: payments.orders.v1.OrderService.CreateOrder:input_type -> payments.orders.v1.CreateOrderRequest
-	2,  // 10: payments.orders.v1.OrderService.GetOrder:input_type -> payments.orders.v1.GetOrderRequest
-	4,  // 11: payments.orders.v1.OrderService.ListOrders:input_type -> payments.orders.v1.ListOrdersRequest
-	6,  // 12: payments.orders.v1.OrderService.OpenOrder:input_type -> payments.orders.v1.OpenOrderRequest
-	8,  // 13: payments.orders.v1.OrderService.UpdateOrderNotes:input_type -> payments.orders.v1.UpdateOrderNotesRequest
-	10, // 14: payments.orders.v1.OrderService.AdjustOrderTotal:input_type -> payments.orders.v1.AdjustOrderTotalRequest
-	12, // 15: payments.orders.v1.OrderService.CancelOrder:input_type -> payments.orders.v1.CancelOrderRequest
-	1,  // 16: payments.orders.v1.OrderService.CreateOrder:output_type -> payments.orders.v1.CreateOrderResponse
-	3,  // 17: payments.orders.v1.OrderService.GetOrder:output_type -> payments.orders.v1.GetOrderResponse
-	5,  // 18: payments.orders.v1.OrderService.ListOrders:output_type -> payments.orders.v1.ListOrdersResponse
-	7,  // 19: payments.orders.v1.OrderService.OpenOrder:output_type -> payments.orders.v1.OpenOrderResponse
-	9,  // 20: payments.orders.v1.OrderService.UpdateOrderNotes:output_type -> payments.orders.v1.UpdateOrderNotesResponse
-	11, // 21: payments.orders.v1.OrderService.AdjustOrderTotal:output_type -> payments.orders.v1.AdjustOrderTotalResponse
-	13, // 22: payments.orders.v1.OrderService.CancelOrder:output_type -> payments.orders.v1.CancelOrderResponse
-	16, // [16:23] is the sub-list for method output_type
-	9,  // [9:16] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	18, // 0: payments.orders.v1.CreateOrderRequest.order:type_name -> payments.orders.v1.Order
+	18, // 1: payments.orders.v1.CreateOrderResponse.order:type_name -> payments.orders.v1.Order
+	18, // 2: payments.orders.v1.GetOrderResponse.order:type_name -> payments.orders.v1.Order
+	18, // 3: payments.orders.v1.ListOrdersResponse.orders:type_name -> payments.orders.v1.Order
+	18, // 4: payments.orders.v1.OpenOrderResponse.order:type_name -> payments.orders.v1.Order
+	18, // 5: payments.orders.v1.UpdateOrderNotesResponse.order:type_name -> payments.orders.v1.Order
+	19, // 6: payments.orders.v1.AdjustOrderTotalRequest.amount_total:type_name -> payments.type.v1.Money
+	18, // 7: payments.orders.v1.AdjustOrderTotalResponse.order:type_name -> payments.orders.v1.Order
+	18, // 8: payments.orders.v1.CancelOrderResponse.order:type_name -> payments.orders.v1.Order
+	19, // 9: payments.orders.v1.RecordPaymentRequest.amount:type_name -> payments.type.v1.Money
+	20, // 10: payments.orders.v1.RecordPaymentRequest.received_at:type_name -> google.protobuf.Timestamp
+	18, // 11: payments.orders.v1.RecordPaymentResponse.order:type_name -> payments.orders.v1.Order
+	21, // 12: payments.orders.v1.RecordPaymentResponse.external_action:type_name -> payments.orders.v1.ExternalAction
+	21, // 13: payments.orders.v1.ListExternalActionsResponse.external_actions:type_name -> payments.orders.v1.ExternalAction
+	0,  // 14: payments.orders.v1.OrderService.CreateOrder:input_type -> payments.orders.v1.CreateOrderRequest
+	2,  // 15: payments.orders.v1.OrderService.GetOrder:input_type -> payments.orders.v1.GetOrderRequest
+	4,  // 16: payments.orders.v1.OrderService.ListOrders:input_type -> payments.orders.v1.ListOrdersRequest
+	6,  // 17: payments.orders.v1.OrderService.OpenOrder:input_type -> payments.orders.v1.OpenOrderRequest
+	8,  // 18: payments.orders.v1.OrderService.UpdateOrderNotes:input_type -> payments.orders.v1.UpdateOrderNotesRequest
+	10, // 19: payments.orders.v1.OrderService.AdjustOrderTotal:input_type -> payments.orders.v1.AdjustOrderTotalRequest
+	12, // 20: payments.orders.v1.OrderService.CancelOrder:input_type -> payments.orders.v1.CancelOrderRequest
+	14, // 21: payments.orders.v1.OrderService.RecordPayment:input_type -> payments.orders.v1.RecordPaymentRequest
+	16, // 22: payments.orders.v1.OrderService.ListExternalActions:input_type -> payments.orders.v1.ListExternalActionsRequest
+	1,  // 23: payments.orders.v1.OrderService.CreateOrder:output_type -> payments.orders.v1.CreateOrderResponse
+	3,  // 24: payments.orders.v1.OrderService.GetOrder:output_type -> payments.orders.v1.GetOrderResponse
+	5,  // 25: payments.orders.v1.OrderService.ListOrders:output_type -> payments.orders.v1.ListOrdersResponse
+	7,  // 26: payments.orders.v1.OrderService.OpenOrder:output_type -> payments.orders.v1.OpenOrderResponse
+	9,  // 27: payments.orders.v1.OrderService.UpdateOrderNotes:output_type -> payments.orders.v1.UpdateOrderNotesResponse
+	11, // 28: payments.orders.v1.OrderService.AdjustOrderTotal:output_type -> payments.orders.v1.AdjustOrderTotalResponse
+	13, // 29: payments.orders.v1.OrderService.CancelOrder:output_type -> payments.orders.v1.CancelOrderResponse
+	15, // 30: payments.orders.v1.OrderService.RecordPayment:output_type -> payments.orders.v1.RecordPaymentResponse
+	17, // 31: payments.orders.v1.OrderService.ListExternalActions:output_type -> payments.orders.v1.ListExternalActionsResponse
+	23, // [23:32] is the sub-list for method output_type
+	14, // [14:23] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_payments_orders_v1_order_service_proto_init() }
@@ -979,7 +1307,7 @@ func file_payments_orders_v1_order_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orders_v1_order_service_proto_rawDesc), len(file_payments_orders_v1_order_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

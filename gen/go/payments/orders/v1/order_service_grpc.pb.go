@@ -21,13 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OrderService_CreateOrder_FullMethodName      = "/payments.orders.v1.OrderService/CreateOrder"
-	OrderService_GetOrder_FullMethodName         = "/payments.orders.v1.OrderService/GetOrder"
-	OrderService_ListOrders_FullMethodName       = "/payments.orders.v1.OrderService/ListOrders"
-	OrderService_OpenOrder_FullMethodName        = "/payments.orders.v1.OrderService/OpenOrder"
-	OrderService_UpdateOrderNotes_FullMethodName = "/payments.orders.v1.OrderService/UpdateOrderNotes"
-	OrderService_AdjustOrderTotal_FullMethodName = "/payments.orders.v1.OrderService/AdjustOrderTotal"
-	OrderService_CancelOrder_FullMethodName      = "/payments.orders.v1.OrderService/CancelOrder"
+	OrderService_CreateOrder_FullMethodName         = "/payments.orders.v1.OrderService/CreateOrder"
+	OrderService_GetOrder_FullMethodName            = "/payments.orders.v1.OrderService/GetOrder"
+	OrderService_ListOrders_FullMethodName          = "/payments.orders.v1.OrderService/ListOrders"
+	OrderService_OpenOrder_FullMethodName           = "/payments.orders.v1.OrderService/OpenOrder"
+	OrderService_UpdateOrderNotes_FullMethodName    = "/payments.orders.v1.OrderService/UpdateOrderNotes"
+	OrderService_AdjustOrderTotal_FullMethodName    = "/payments.orders.v1.OrderService/AdjustOrderTotal"
+	OrderService_CancelOrder_FullMethodName         = "/payments.orders.v1.OrderService/CancelOrder"
+	OrderService_RecordPayment_FullMethodName       = "/payments.orders.v1.OrderService/RecordPayment"
+	OrderService_ListExternalActions_FullMethodName = "/payments.orders.v1.OrderService/ListExternalActions"
 )
 
 // OrderServiceClient is the client API for OrderService service.
@@ -65,6 +67,16 @@ type OrderServiceClient interface {
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
 	// has to be given back first.
 	CancelOrder(ctx context.Context, in *CancelOrderRequest, opts ...grpc.CallOption) (*CancelOrderResponse, error)
+	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+	// after, by the recipe `cash-received` or `check-received`.
+	//
+	// Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+	// ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+	// without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+	RecordPayment(ctx context.Context, in *RecordPaymentRequest, opts ...grpc.CallOption) (*RecordPaymentResponse, error)
+	// ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
+	ListExternalActions(ctx context.Context, in *ListExternalActionsRequest, opts ...grpc.CallOption) (*ListExternalActionsResponse, error)
 }
 
 type orderServiceClient struct {
@@ -145,6 +157,26 @@ func (c *orderServiceClient) CancelOrder(ctx context.Context, in *CancelOrderReq
 	return out, nil
 }
 
+func (c *orderServiceClient) RecordPayment(ctx context.Context, in *RecordPaymentRequest, opts ...grpc.CallOption) (*RecordPaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordPaymentResponse)
+	err := c.cc.Invoke(ctx, OrderService_RecordPayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *orderServiceClient) ListExternalActions(ctx context.Context, in *ListExternalActionsRequest, opts ...grpc.CallOption) (*ListExternalActionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListExternalActionsResponse)
+	err := c.cc.Invoke(ctx, OrderService_ListExternalActions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OrderServiceServer is the server API for OrderService service.
 // All implementations must embed UnimplementedOrderServiceServer
 // for forward compatibility.
@@ -180,6 +212,16 @@ type OrderServiceServer interface {
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
 	// has to be given back first.
 	CancelOrder(context.Context, *CancelOrderRequest) (*CancelOrderResponse, error)
+	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+	// after, by the recipe `cash-received` or `check-received`.
+	//
+	// Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+	// ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+	// without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+	RecordPayment(context.Context, *RecordPaymentRequest) (*RecordPaymentResponse, error)
+	// ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
+	ListExternalActions(context.Context, *ListExternalActionsRequest) (*ListExternalActionsResponse, error)
 	mustEmbedUnimplementedOrderServiceServer()
 }
 
@@ -210,6 +252,12 @@ func (UnimplementedOrderServiceServer) AdjustOrderTotal(context.Context, *Adjust
 }
 func (UnimplementedOrderServiceServer) CancelOrder(context.Context, *CancelOrderRequest) (*CancelOrderResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelOrder not implemented")
+}
+func (UnimplementedOrderServiceServer) RecordPayment(context.Context, *RecordPaymentRequest) (*RecordPaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordPayment not implemented")
+}
+func (UnimplementedOrderServiceServer) ListExternalActions(context.Context, *ListExternalActionsRequest) (*ListExternalActionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListExternalActions not implemented")
 }
 func (UnimplementedOrderServiceServer) mustEmbedUnimplementedOrderServiceServer() {}
 func (UnimplementedOrderServiceServer) testEmbeddedByValue()                      {}
@@ -358,6 +406,42 @@ func _OrderService_CancelOrder_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OrderService_RecordPayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordPaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).RecordPayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_RecordPayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).RecordPayment(ctx, req.(*RecordPaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OrderService_ListExternalActions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListExternalActionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).ListExternalActions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_ListExternalActions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).ListExternalActions(ctx, req.(*ListExternalActionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OrderService_ServiceDesc is the grpc.ServiceDesc for OrderService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -392,6 +476,14 @@ var OrderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelOrder",
 			Handler:    _OrderService_CancelOrder_Handler,
+		},
+		{
+			MethodName: "RecordPayment",
+			Handler:    _OrderService_RecordPayment_Handler,
+		},
+		{
+			MethodName: "ListExternalActions",
+			Handler:    _OrderService_ListExternalActions_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -200,6 +200,169 @@ func (x *Order) GetCancelReason() string {
 	return ""
 }
 
+// ExternalAction is something that happened outside of the mesh and was written down with an order: what an operator took.
+type ExternalAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the action, `ext_` and a UUIDv7.
+	ExternalActionId string `protobuf:"bytes,1,opt,name=external_action_id,json=externalActionId,proto3" json:"external_action_id,omitempty"`
+	// Order that it is for.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// What happened: `payment.received`; readers must bear values that they do not know.
+	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
+	// How it was paid: `cash` or `check`; readers must bear values that they do not know.
+	PaymentMethod string `protobuf:"bytes,4,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
+	// How the payment came about: `invoice_paid`, by the payer; readers must bear values that they do not know.
+	PaymentPath string `protobuf:"bytes,5,opt,name=payment_path,json=paymentPath,proto3" json:"payment_path,omitempty"`
+	// By which the payment is known: the id of this action where no provider was called.
+	ProviderRef string `protobuf:"bytes,6,opt,name=provider_ref,json=providerRef,proto3" json:"provider_ref,omitempty"`
+	// How much.
+	Amount *v1.Money `protobuf:"bytes,7,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Who acted, in the words of who told of it.
+	Operator string `protobuf:"bytes,8,opt,name=operator,proto3" json:"operator,omitempty"`
+	// Key or service that told of it.
+	PrincipalId string `protobuf:"bytes,9,opt,name=principal_id,json=principalId,proto3" json:"principal_id,omitempty"`
+	// Number of the check; empty for other methods.
+	CheckNumber string `protobuf:"bytes,10,opt,name=check_number,json=checkNumber,proto3" json:"check_number,omitempty"`
+	// SHA-256 of the request that told of it, its request_id left out.
+	RequestSha256 []byte `protobuf:"bytes,11,opt,name=request_sha256,json=requestSha256,proto3" json:"request_sha256,omitempty"`
+	// When it happened, as it was told, in microseconds.
+	OccurredAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=occurred_at,json=occurredAt,proto3" json:"occurred_at,omitempty"`
+	// When it was written down, in microseconds.
+	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
+	// Id of the posting in the ledger; empty while it is on its way there.
+	PostingId     string `protobuf:"bytes,14,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExternalAction) Reset() {
+	*x = ExternalAction{}
+	mi := &file_payments_orders_v1_orders_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExternalAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExternalAction) ProtoMessage() {}
+
+func (x *ExternalAction) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_orders_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExternalAction.ProtoReflect.Descriptor instead.
+func (*ExternalAction) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_orders_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ExternalAction) GetExternalActionId() string {
+	if x != nil {
+		return x.ExternalActionId
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetPaymentMethod() string {
+	if x != nil {
+		return x.PaymentMethod
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetPaymentPath() string {
+	if x != nil {
+		return x.PaymentPath
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetProviderRef() string {
+	if x != nil {
+		return x.ProviderRef
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *ExternalAction) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetPrincipalId() string {
+	if x != nil {
+		return x.PrincipalId
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetCheckNumber() string {
+	if x != nil {
+		return x.CheckNumber
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetRequestSha256() []byte {
+	if x != nil {
+		return x.RequestSha256
+	}
+	return nil
+}
+
+func (x *ExternalAction) GetOccurredAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OccurredAt
+	}
+	return nil
+}
+
+func (x *ExternalAction) GetRecordedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedAt
+	}
+	return nil
+}
+
+func (x *ExternalAction) GetPostingId() string {
+	if x != nil {
+		return x.PostingId
+	}
+	return ""
+}
+
 var File_payments_orders_v1_orders_proto protoreflect.FileDescriptor
 
 const file_payments_orders_v1_orders_proto_rawDesc = "" +
@@ -226,7 +389,26 @@ const file_payments_orders_v1_orders_proto_rawDesc = "" +
 	"created_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12-\n" +
-	"\rcancel_reason\x18\x0f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\fcancelReasonB\xc0\x01\n" +
+	"\rcancel_reason\x18\x0f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\fcancelReason\"\xb1\x04\n" +
+	"\x0eExternalAction\x12,\n" +
+	"\x12external_action_id\x18\x01 \x01(\tR\x10externalActionId\x12\x19\n" +
+	"\border_id\x18\x02 \x01(\tR\aorderId\x12\x16\n" +
+	"\x06action\x18\x03 \x01(\tR\x06action\x12%\n" +
+	"\x0epayment_method\x18\x04 \x01(\tR\rpaymentMethod\x12!\n" +
+	"\fpayment_path\x18\x05 \x01(\tR\vpaymentPath\x12!\n" +
+	"\fprovider_ref\x18\x06 \x01(\tR\vproviderRef\x12/\n" +
+	"\x06amount\x18\a \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x1a\n" +
+	"\boperator\x18\b \x01(\tR\boperator\x12!\n" +
+	"\fprincipal_id\x18\t \x01(\tR\vprincipalId\x12!\n" +
+	"\fcheck_number\x18\n" +
+	" \x01(\tR\vcheckNumber\x12%\n" +
+	"\x0erequest_sha256\x18\v \x01(\fR\rrequestSha256\x12;\n" +
+	"\voccurred_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"occurredAt\x12;\n" +
+	"\vrecorded_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"recordedAt\x12\x1d\n" +
+	"\n" +
+	"posting_id\x18\x0e \x01(\tR\tpostingIdB\xc0\x01\n" +
 	"\x16com.payments.orders.v1B\vOrdersProtoP\x01Z/tollmesh.dev/gen/go/payments/orders/v1;ordersv1\xa2\x02\x03POX\xaa\x02\x12Payments.Orders.V1\xca\x02\x12Payments\\Orders\\V1\xe2\x02\x1ePayments\\Orders\\V1\\GPBMetadata\xea\x02\x14Payments::Orders::V1b\x06proto3"
 
 var (
@@ -241,24 +423,28 @@ func file_payments_orders_v1_orders_proto_rawDescGZIP() []byte {
 	return file_payments_orders_v1_orders_proto_rawDescData
 }
 
-var file_payments_orders_v1_orders_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_payments_orders_v1_orders_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_payments_orders_v1_orders_proto_goTypes = []any{
 	(*Order)(nil),                 // 0: payments.orders.v1.Order
-	(*v1.Money)(nil),              // 1: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*ExternalAction)(nil),        // 1: payments.orders.v1.ExternalAction
+	(*v1.Money)(nil),              // 2: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_payments_orders_v1_orders_proto_depIdxs = []int32{
-	1, // 0: payments.orders.v1.Order.amount_total:type_name -> payments.type.v1.Money
-	1, // 1: payments.orders.v1.Order.amount_paid:type_name -> payments.type.v1.Money
-	1, // 2: payments.orders.v1.Order.amount_refunded:type_name -> payments.type.v1.Money
-	2, // 3: payments.orders.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
-	2, // 4: payments.orders.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	2, // 5: payments.orders.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2, // 0: payments.orders.v1.Order.amount_total:type_name -> payments.type.v1.Money
+	2, // 1: payments.orders.v1.Order.amount_paid:type_name -> payments.type.v1.Money
+	2, // 2: payments.orders.v1.Order.amount_refunded:type_name -> payments.type.v1.Money
+	3, // 3: payments.orders.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	3, // 4: payments.orders.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	3, // 5: payments.orders.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	2, // 6: payments.orders.v1.ExternalAction.amount:type_name -> payments.type.v1.Money
+	3, // 7: payments.orders.v1.ExternalAction.occurred_at:type_name -> google.protobuf.Timestamp
+	3, // 8: payments.orders.v1.ExternalAction.recorded_at:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_payments_orders_v1_orders_proto_init() }
@@ -272,7 +458,7 @@ func file_payments_orders_v1_orders_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orders_v1_orders_proto_rawDesc), len(file_payments_orders_v1_orders_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1064,6 +1064,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
     """
+    ERROR_REASON_ORDER_AMOUNT_EXCEEDED: _ErrorReason.ValueType  # 862
+    """More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+    Metadata: `currency_code`, `due_minor`, `order_id`.
+
+        {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+    """
+    ERROR_REASON_ORDER_CHECK_RECORDED: _ErrorReason.ValueType  # 863
+    """A check of this number was recorded for the order before.
+
+    Metadata: `check_number`, `external_action_id`, `order_id`.
+
+        {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+    """
+    ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE: _ErrorReason.ValueType  # 864
+    """The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+    Metadata: `external_action_id`, `recipe`, `result`.
+
+        {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -2157,6 +2178,27 @@ ERROR_REASON_ORDER_TOTAL_TOO_LOW: ErrorReason.ValueType  # 861
 Metadata: `currency_code`, `order_id`, `paid_minor`.
 
     {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
+"""
+ERROR_REASON_ORDER_AMOUNT_EXCEEDED: ErrorReason.ValueType  # 862
+"""More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+Metadata: `currency_code`, `due_minor`, `order_id`.
+
+    {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+"""
+ERROR_REASON_ORDER_CHECK_RECORDED: ErrorReason.ValueType  # 863
+"""A check of this number was recorded for the order before.
+
+Metadata: `check_number`, `external_action_id`, `order_id`.
+
+    {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+"""
+ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 864
+"""The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+Metadata: `external_action_id`, `recipe`, `result`.
+
+    {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

@@ -258,7 +258,8 @@ Global___PaymentCompleted: _TypeAlias = PaymentCompleted  # noqa: Y015
 @_typing.final
 class PaymentReceived(_message.Message):
     """PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-    of its steps is in the ledger, see StepSucceeded.
+    of its steps is in the ledger, see StepSucceeded. The service `orders` tells with it of what an operator recorded for an
+    order of its own: it is PAID, or PARTIALLY_PAID, by then, there are no steps, and payment_id is the external action.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -282,7 +283,7 @@ class PaymentReceived(_message.Message):
     payment_method: _builtins.str
     """Method that carried the largest part: `card`, `wallet`, `ach`, …; readers ignore what they do not know."""
     payment_path: _builtins.str
-    """How the payment came about: `active_charge`; readers ignore what they do not know."""
+    """How the payment came about: `active_charge`, or `invoice_paid` by the payer; readers ignore what they do not know."""
     amount_cents: _builtins.int
     """Amount in minor units of the currency: the sum of the steps."""
     currency: _builtins.str

@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from payments.options.v1 import options_pb2 as payments_dot_options_dot_v1_dot_options__pb2
 from payments.orders.v1 import orders_pb2 as payments_dot_orders_dot_v1_dot_orders__pb2
 from payments.type.v1 import type_pb2 as payments_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/orders/v1/order_service.proto\x12\x12payments.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!payments/options/v1/options.proto\x1a\x1fpayments/orders/v1/orders.proto\x1a\x1bpayments/type/v1/type.proto\"v\n\x12\x43reateOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x37\n\x05order\x18\x02 \x01(\x0b\x32\x19.payments.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01R\x05order\"F\n\x13\x43reateOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"~\n\x0fGetOrderRequest\x12k\n\x08order_id\x18\x01 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\"C\n\x10GetOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\xa3\x02\n\x11ListOrdersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12;\n\tperson_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x08personId\x12G\n\x0forganization_id\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x0eorganizationId\x12\x36\n\x06status\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x06status\"o\n\x12ListOrdersResponse\x12\x31\n\x06orders\x18\x01 \x03(\x0b\x32\x19.payments.orders.v1.OrderR\x06orders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe9\x01\n\x10OpenOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12?\n\x0bupdated_via\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"D\n\x11OpenOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\x9d\x02\n\x17UpdateOrderNotesRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\x1e\n\x05notes\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x05notes\x12L\n\x0eoperator_flags\x18\x04 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x14\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\roperatorFlags\"K\n\x18UpdateOrderNotesResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\xb4\x02\n\x17\x41\x64justOrderTotalRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\x42\n\x0c\x61mount_total\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x0b\x61mountTotal\x12?\n\x0bupdated_via\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"K\n\x18\x41\x64justOrderTotalResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\x8f\x02\n\x12\x43\x61ncelOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x06reason\x12?\n\x0bupdated_via\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"F\n\x13\x43\x61ncelOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order2\xe9\x08\n\x0cOrderService\x12\x90\x01\n\x0b\x43reateOrder\x12&.payments.orders.v1.CreateOrderRequest\x1a\'.payments.orders.v1.CreateOrderResponse\"0\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02\x16\"\n/v1/orders:\x01*b\x05order\x12\x8c\x01\n\x08GetOrder\x12#.payments.orders.v1.GetOrderRequest\x1a$.payments.orders.v1.GetOrderResponse\"5\x8a\xe7\x18\r\n\x0borders:read\x82\xd3\xe4\x93\x02\x1e\x12\x15/v1/orders/{order_id}b\x05order\x12\x80\x01\n\nListOrders\x12%.payments.orders.v1.ListOrdersRequest\x1a&.payments.orders.v1.ListOrdersResponse\"#\x8a\xe7\x18\r\n\x0borders:read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x9a\x01\n\tOpenOrder\x12$.payments.orders.v1.OpenOrderRequest\x1a%.payments.orders.v1.OpenOrderResponse\"@\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02&\"\x1a/v1/orders/{order_id}:open:\x01*b\x05order\x12\xb7\x01\n\x10UpdateOrderNotes\x12+.payments.orders.v1.UpdateOrderNotesRequest\x1a,.payments.orders.v1.UpdateOrderNotesResponse\"H\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02.\"\"/v1/orders/{order_id}:update-notes:\x01*b\x05order\x12\xb7\x01\n\x10\x41\x64justOrderTotal\x12+.payments.orders.v1.AdjustOrderTotalRequest\x1a,.payments.orders.v1.AdjustOrderTotalResponse\"H\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02.\"\"/v1/orders/{order_id}:adjust-total:\x01*b\x05order\x12\xa2\x01\n\x0b\x43\x61ncelOrder\x12&.payments.orders.v1.CancelOrderRequest\x1a\'.payments.orders.v1.CancelOrderResponse\"B\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02(\"\x1c/v1/orders/{order_id}:cancel:\x01*b\x05orderb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&payments/orders/v1/order_service.proto\x12\x12payments.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!payments/options/v1/options.proto\x1a\x1fpayments/orders/v1/orders.proto\x1a\x1bpayments/type/v1/type.proto\"v\n\x12\x43reateOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x37\n\x05order\x18\x02 \x01(\x0b\x32\x19.payments.orders.v1.OrderB\x06\xbaH\x03\xc8\x01\x01R\x05order\"F\n\x13\x43reateOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"~\n\x0fGetOrderRequest\x12k\n\x08order_id\x18\x01 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\"C\n\x10GetOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\xa3\x02\n\x11ListOrdersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\x12;\n\tperson_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x08personId\x12G\n\x0forganization_id\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x0eorganizationId\x12\x36\n\x06status\x18\x05 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x06status\"o\n\x12ListOrdersResponse\x12\x31\n\x06orders\x18\x01 \x03(\x0b\x32\x19.payments.orders.v1.OrderR\x06orders\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe9\x01\n\x10OpenOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12?\n\x0bupdated_via\x18\x03 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"D\n\x11OpenOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\x9d\x02\n\x17UpdateOrderNotesRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\x1e\n\x05notes\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x05notes\x12L\n\x0eoperator_flags\x18\x04 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x14\"\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$R\roperatorFlags\"K\n\x18UpdateOrderNotesResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\xb4\x02\n\x17\x41\x64justOrderTotalRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\x42\n\x0c\x61mount_total\x18\x03 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x0b\x61mountTotal\x12?\n\x0bupdated_via\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"K\n\x18\x41\x64justOrderTotalResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\x8f\x02\n\x12\x43\x61ncelOrderRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\"\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x06reason\x12?\n\x0bupdated_via\x18\x04 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"F\n\x13\x43\x61ncelOrderResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\"\xfa\x03\n\x14RecordPaymentRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n\x08order_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12*\n\x06method\x18\x03 \x01(\tB\x12\xbaH\x0fr\rR\x04\x63\x61shR\x05\x63heckR\x06method\x12\x37\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.payments.type.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x06\x61mount\x12;\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreceivedAt\x12&\n\x08operator\x18\x06 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01R\x08operator\x12\x41\n\x0c\x63heck_number\x18\x07 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\x0b\x63heckNumber\x12?\n\x0bupdated_via\x18\x08 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{0,64}$R\nupdatedVia\"\x95\x01\n\x15RecordPaymentResponse\x12/\n\x05order\x18\x01 \x01(\x0b\x32\x19.payments.orders.v1.OrderR\x05order\x12K\n\x0f\x65xternal_action\x18\x02 \x01(\x0b\x32\".payments.orders.v1.ExternalActionR\x0e\x65xternalAction\"\xdb\x01\n\x1aListExternalActionsRequest\x12k\n\x08order_id\x18\x01 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\x07orderId\x12\'\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\tpageToken\"\x94\x01\n\x1bListExternalActionsResponse\x12M\n\x10\x65xternal_actions\x18\x01 \x03(\x0b\x32\".payments.orders.v1.ExternalActionR\x0f\x65xternalActions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\x0b\n\x0cOrderService\x12\x90\x01\n\x0b\x43reateOrder\x12&.payments.orders.v1.CreateOrderRequest\x1a\'.payments.orders.v1.CreateOrderResponse\"0\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02\x16\"\n/v1/orders:\x01*b\x05order\x12\x8c\x01\n\x08GetOrder\x12#.payments.orders.v1.GetOrderRequest\x1a$.payments.orders.v1.GetOrderResponse\"5\x8a\xe7\x18\r\n\x0borders:read\x82\xd3\xe4\x93\x02\x1e\x12\x15/v1/orders/{order_id}b\x05order\x12\x80\x01\n\nListOrders\x12%.payments.orders.v1.ListOrdersRequest\x1a&.payments.orders.v1.ListOrdersResponse\"#\x8a\xe7\x18\r\n\x0borders:read\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/orders\x12\x9a\x01\n\tOpenOrder\x12$.payments.orders.v1.OpenOrderRequest\x1a%.payments.orders.v1.OpenOrderResponse\"@\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02&\"\x1a/v1/orders/{order_id}:open:\x01*b\x05order\x12\xb7\x01\n\x10UpdateOrderNotes\x12+.payments.orders.v1.UpdateOrderNotesRequest\x1a,.payments.orders.v1.UpdateOrderNotesResponse\"H\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02.\"\"/v1/orders/{order_id}:update-notes:\x01*b\x05order\x12\xb7\x01\n\x10\x41\x64justOrderTotal\x12+.payments.orders.v1.AdjustOrderTotalRequest\x1a,.payments.orders.v1.AdjustOrderTotalResponse\"H\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02.\"\"/v1/orders/{order_id}:adjust-total:\x01*b\x05order\x12\xa2\x01\n\x0b\x43\x61ncelOrder\x12&.payments.orders.v1.CancelOrderRequest\x1a\'.payments.orders.v1.CancelOrderResponse\"B\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02(\"\x1c/v1/orders/{order_id}:cancel:\x01*b\x05order\x12\xa9\x01\n\rRecordPayment\x12(.payments.orders.v1.RecordPaymentRequest\x1a).payments.orders.v1.RecordPaymentResponse\"C\x8a\xe7\x18\x10\n\x0corders:write\x10\x01\x82\xd3\xe4\x93\x02)\"$/v1/orders/{order_id}:record-payment:\x01*\x12\xb7\x01\n\x13ListExternalActions\x12..payments.orders.v1.ListExternalActionsRequest\x1a/.payments.orders.v1.ListExternalActionsResponse\"?\x8a\xe7\x18\r\n\x0borders:read\x82\xd3\xe4\x93\x02(\x12&/v1/orders/{order_id}/external-actionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,6 +83,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELORDERREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\007r\005\020\001\030\350\007'
   _globals['_CANCELORDERREQUEST'].fields_by_name['updated_via']._loaded_options = None
   _globals['_CANCELORDERREQUEST'].fields_by_name['updated_via']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['method']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['method']._serialized_options = b'\272H\017r\rR\004cashR\005check'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['operator']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['operator']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['check_number']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['check_number']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['updated_via']._loaded_options = None
+  _globals['_RECORDPAYMENTREQUEST'].fields_by_name['updated_via']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{0,64}$'
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$'
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTEXTERNALACTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_ORDERSERVICE'].methods_by_name['CreateOrder']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['CreateOrder']._serialized_options = b'\212\347\030\020\n\014orders:write\020\001\202\323\344\223\002\026\"\n/v1/orders:\001*b\005order'
   _globals['_ORDERSERVICE'].methods_by_name['GetOrder']._loaded_options = None
@@ -96,34 +117,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERSERVICE'].methods_by_name['AdjustOrderTotal']._serialized_options = b'\212\347\030\020\n\014orders:write\020\001\202\323\344\223\002.\"\"/v1/orders/{order_id}:adjust-total:\001*b\005order'
   _globals['_ORDERSERVICE'].methods_by_name['CancelOrder']._loaded_options = None
   _globals['_ORDERSERVICE'].methods_by_name['CancelOrder']._serialized_options = b'\212\347\030\020\n\014orders:write\020\001\202\323\344\223\002(\"\034/v1/orders/{order_id}:cancel:\001*b\005order'
-  _globals['_CREATEORDERREQUEST']._serialized_start=218
-  _globals['_CREATEORDERREQUEST']._serialized_end=336
-  _globals['_CREATEORDERRESPONSE']._serialized_start=338
-  _globals['_CREATEORDERRESPONSE']._serialized_end=408
-  _globals['_GETORDERREQUEST']._serialized_start=410
-  _globals['_GETORDERREQUEST']._serialized_end=536
-  _globals['_GETORDERRESPONSE']._serialized_start=538
-  _globals['_GETORDERRESPONSE']._serialized_end=605
-  _globals['_LISTORDERSREQUEST']._serialized_start=608
-  _globals['_LISTORDERSREQUEST']._serialized_end=899
-  _globals['_LISTORDERSRESPONSE']._serialized_start=901
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1012
-  _globals['_OPENORDERREQUEST']._serialized_start=1015
-  _globals['_OPENORDERREQUEST']._serialized_end=1248
-  _globals['_OPENORDERRESPONSE']._serialized_start=1250
-  _globals['_OPENORDERRESPONSE']._serialized_end=1318
-  _globals['_UPDATEORDERNOTESREQUEST']._serialized_start=1321
-  _globals['_UPDATEORDERNOTESREQUEST']._serialized_end=1606
-  _globals['_UPDATEORDERNOTESRESPONSE']._serialized_start=1608
-  _globals['_UPDATEORDERNOTESRESPONSE']._serialized_end=1683
-  _globals['_ADJUSTORDERTOTALREQUEST']._serialized_start=1686
-  _globals['_ADJUSTORDERTOTALREQUEST']._serialized_end=1994
-  _globals['_ADJUSTORDERTOTALRESPONSE']._serialized_start=1996
-  _globals['_ADJUSTORDERTOTALRESPONSE']._serialized_end=2071
-  _globals['_CANCELORDERREQUEST']._serialized_start=2074
-  _globals['_CANCELORDERREQUEST']._serialized_end=2345
-  _globals['_CANCELORDERRESPONSE']._serialized_start=2347
-  _globals['_CANCELORDERRESPONSE']._serialized_end=2417
-  _globals['_ORDERSERVICE']._serialized_start=2420
-  _globals['_ORDERSERVICE']._serialized_end=3549
+  _globals['_ORDERSERVICE'].methods_by_name['RecordPayment']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['RecordPayment']._serialized_options = b'\212\347\030\020\n\014orders:write\020\001\202\323\344\223\002)\"$/v1/orders/{order_id}:record-payment:\001*'
+  _globals['_ORDERSERVICE'].methods_by_name['ListExternalActions']._loaded_options = None
+  _globals['_ORDERSERVICE'].methods_by_name['ListExternalActions']._serialized_options = b'\212\347\030\r\n\013orders:read\202\323\344\223\002(\022&/v1/orders/{order_id}/external-actions'
+  _globals['_CREATEORDERREQUEST']._serialized_start=251
+  _globals['_CREATEORDERREQUEST']._serialized_end=369
+  _globals['_CREATEORDERRESPONSE']._serialized_start=371
+  _globals['_CREATEORDERRESPONSE']._serialized_end=441
+  _globals['_GETORDERREQUEST']._serialized_start=443
+  _globals['_GETORDERREQUEST']._serialized_end=569
+  _globals['_GETORDERRESPONSE']._serialized_start=571
+  _globals['_GETORDERRESPONSE']._serialized_end=638
+  _globals['_LISTORDERSREQUEST']._serialized_start=641
+  _globals['_LISTORDERSREQUEST']._serialized_end=932
+  _globals['_LISTORDERSRESPONSE']._serialized_start=934
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1045
+  _globals['_OPENORDERREQUEST']._serialized_start=1048
+  _globals['_OPENORDERREQUEST']._serialized_end=1281
+  _globals['_OPENORDERRESPONSE']._serialized_start=1283
+  _globals['_OPENORDERRESPONSE']._serialized_end=1351
+  _globals['_UPDATEORDERNOTESREQUEST']._serialized_start=1354
+  _globals['_UPDATEORDERNOTESREQUEST']._serialized_end=1639
+  _globals['_UPDATEORDERNOTESRESPONSE']._serialized_start=1641
+  _globals['_UPDATEORDERNOTESRESPONSE']._serialized_end=1716
+  _globals['_ADJUSTORDERTOTALREQUEST']._serialized_start=1719
+  _globals['_ADJUSTORDERTOTALREQUEST']._serialized_end=2027
+  _globals['_ADJUSTORDERTOTALRESPONSE']._serialized_start=2029
+  _globals['_ADJUSTORDERTOTALRESPONSE']._serialized_end=2104
+  _globals['_CANCELORDERREQUEST']._serialized_start=2107
+  _globals['_CANCELORDERREQUEST']._serialized_end=2378
+  _globals['_CANCELORDERRESPONSE']._serialized_start=2380
+  _globals['_CANCELORDERRESPONSE']._serialized_end=2450
+  _globals['_RECORDPAYMENTREQUEST']._serialized_start=2453
+  _globals['_RECORDPAYMENTREQUEST']._serialized_end=2959
+  _globals['_RECORDPAYMENTRESPONSE']._serialized_start=2962
+  _globals['_RECORDPAYMENTRESPONSE']._serialized_end=3111
+  _globals['_LISTEXTERNALACTIONSREQUEST']._serialized_start=3114
+  _globals['_LISTEXTERNALACTIONSREQUEST']._serialized_end=3333
+  _globals['_LISTEXTERNALACTIONSRESPONSE']._serialized_start=3336
+  _globals['_LISTEXTERNALACTIONSRESPONSE']._serialized_end=3484
+  _globals['_ORDERSERVICE']._serialized_start=3487
+  _globals['_ORDERSERVICE']._serialized_end=4974
 # @@protoc_insertion_point(module_scope)

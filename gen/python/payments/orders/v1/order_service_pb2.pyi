@@ -6,6 +6,7 @@ The service of orders."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from payments.orders.v1 import orders_pb2 as _orders_pb2
 from payments.type.v1 import type_pb2 as _type_pb2
@@ -415,3 +416,145 @@ class CancelOrderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelOrderResponse: _TypeAlias = CancelOrderResponse  # noqa: Y015
+
+@_typing.final
+class RecordPaymentRequest(_message.Message):
+    """RecordPaymentRequest says what was taken, by whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    CHECK_NUMBER_FIELD_NUMBER: _builtins.int
+    UPDATED_VIA_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key of idempotency, a UUID."""
+    order_id: _builtins.str
+    """The order."""
+    method: _builtins.str
+    """`cash` or `check`."""
+    operator: _builtins.str
+    """Who took it, in your words."""
+    check_number: _builtins.str
+    """Number of the check; empty for cash."""
+    updated_via: _builtins.str
+    """What records it, in the words of `Order.created_via`; empty means `api`."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much; above zero, and no more than is due."""
+
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken; absent means now."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        method: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+        operator: _builtins.str = ...,
+        check_number: _builtins.str = ...,
+        updated_via: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "received_at", b"received_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "check_number", b"check_number", "method", b"method", "operator", b"operator", "order_id", b"order_id", "received_at", b"received_at", "request_id", b"request_id", "updated_via", b"updated_via"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPaymentRequest: _TypeAlias = RecordPaymentRequest  # noqa: Y015
+
+@_typing.final
+class RecordPaymentResponse(_message.Message):
+    """RecordPaymentResponse carries the order and what was written down with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ACTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """The order as it stands."""
+
+    @_builtins.property
+    def external_action(self) -> _orders_pb2.ExternalAction:
+        """What the operator did."""
+
+    def __init__(
+        self,
+        *,
+        order: _orders_pb2.Order | None = ...,
+        external_action: _orders_pb2.ExternalAction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["external_action", b"external_action", "order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_action", b"external_action", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPaymentResponse: _TypeAlias = RecordPaymentResponse  # noqa: Y015
+
+@_typing.final
+class ListExternalActionsRequest(_message.Message):
+    """ListExternalActionsRequest names the order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order."""
+    page_size: _builtins.int
+    """Actions on a page, 100 by default, 1,000 at most."""
+    page_token: _builtins.str
+    """Where to go on: `next_page_token` of the page before."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExternalActionsRequest: _TypeAlias = ListExternalActionsRequest  # noqa: Y015
+
+@_typing.final
+class ListExternalActionsResponse(_message.Message):
+    """ListExternalActionsResponse is a page of actions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXTERNAL_ACTIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def external_actions(self) -> _containers.RepeatedCompositeFieldContainer[_orders_pb2.ExternalAction]:
+        """The actions."""
+
+    def __init__(
+        self,
+        *,
+        external_actions: _abc.Iterable[_orders_pb2.ExternalAction] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_actions", b"external_actions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExternalActionsResponse: _TypeAlias = ListExternalActionsResponse  # noqa: Y015

@@ -71,6 +71,16 @@ class OrderServiceStub:
                 request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderRequest.SerializeToString,
                 response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderResponse.FromString,
                 _registered_method=True)
+        self.RecordPayment = channel.unary_unary(
+                '/payments.orders.v1.OrderService/RecordPayment',
+                request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentRequest.SerializeToString,
+                response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentResponse.FromString,
+                _registered_method=True)
+        self.ListExternalActions = channel.unary_unary(
+                '/payments.orders.v1.OrderService/ListExternalActions',
+                request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.SerializeToString,
+                response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -141,6 +151,26 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordPayment(self, request, context):
+        """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+        `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+        after, by the recipe `cash-received` or `check-received`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+        ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+        without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExternalActions(self, request, context):
+        """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -178,6 +208,16 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.CancelOrder,
                     request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderRequest.FromString,
                     response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderResponse.SerializeToString,
+            ),
+            'RecordPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordPayment,
+                    request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentRequest.FromString,
+                    response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentResponse.SerializeToString,
+            ),
+            'ListExternalActions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExternalActions,
+                    request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.FromString,
+                    response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -371,6 +411,60 @@ class OrderService:
             '/payments.orders.v1.OrderService/CancelOrder',
             payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderRequest.SerializeToString,
             payments_dot_orders_dot_v1_dot_order__service__pb2.CancelOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orders.v1.OrderService/RecordPayment',
+            payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentRequest.SerializeToString,
+            payments_dot_orders_dot_v1_dot_order__service__pb2.RecordPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExternalActions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orders.v1.OrderService/ListExternalActions',
+            payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.SerializeToString,
+            payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

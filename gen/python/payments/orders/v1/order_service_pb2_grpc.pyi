@@ -68,6 +68,17 @@ class OrderServiceStub:
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
     has to be given back first.
     """
+    RecordPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]
+    """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+    `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+    after, by the recipe `cash-received` or `check-received`.
+
+    Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+    ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+    without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+    """
+    ListExternalActions: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListExternalActionsRequest, _order_service_pb2.ListExternalActionsResponse]
+    """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
@@ -109,6 +120,17 @@ class OrderServiceAsyncStub(OrderServiceStub):
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
     has to be given back first.
     """
+    RecordPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]  # type: ignore[assignment]
+    """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+    `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+    after, by the recipe `cash-received` or `check-received`.
+
+    Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+    ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+    without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+    """
+    ListExternalActions: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListExternalActionsRequest, _order_service_pb2.ListExternalActionsResponse]  # type: ignore[assignment]
+    """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     """OrderService keeps orders. `order.created` is published in the transaction that stores an order, `order.updated` in each
@@ -189,5 +211,28 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
         has to be given back first.
         """
+
+    @_abc_1.abstractmethod
+    def RecordPayment(
+        self,
+        request: _order_service_pb2.RecordPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.RecordPaymentResponse, _abc.Awaitable[_order_service_pb2.RecordPaymentResponse]]:
+        """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
+        `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
+        after, by the recipe `cash-received` or `check-received`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is OPEN or PARTIALLY_PAID; ORDER_AMOUNT_EXCEEDED for more than is due;
+        ORDER_CHECK_RECORDED for a check that was recorded for the order before; CURRENCY_MISMATCH; INVALID_FIELD for a check
+        without a number, cash with one, an amount that is not above zero, and a time more than a day in the future.
+        """
+
+    @_abc_1.abstractmethod
+    def ListExternalActions(
+        self,
+        request: _order_service_pb2.ListExternalActionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.ListExternalActionsResponse, _abc.Awaitable[_order_service_pb2.ListExternalActionsResponse]]:
+        """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -115,3 +115,83 @@ class Order(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class ExternalAction(_message.Message):
+    """ExternalAction is something that happened outside of the mesh and was written down with an order: what an operator took."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXTERNAL_ACTION_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    PAYMENT_PATH_FIELD_NUMBER: _builtins.int
+    PROVIDER_REF_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_ID_FIELD_NUMBER: _builtins.int
+    CHECK_NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_SHA256_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    POSTING_ID_FIELD_NUMBER: _builtins.int
+    external_action_id: _builtins.str
+    """Id of the action, `ext_` and a UUIDv7."""
+    order_id: _builtins.str
+    """Order that it is for."""
+    action: _builtins.str
+    """What happened: `payment.received`; readers must bear values that they do not know."""
+    payment_method: _builtins.str
+    """How it was paid: `cash` or `check`; readers must bear values that they do not know."""
+    payment_path: _builtins.str
+    """How the payment came about: `invoice_paid`, by the payer; readers must bear values that they do not know."""
+    provider_ref: _builtins.str
+    """By which the payment is known: the id of this action where no provider was called."""
+    operator: _builtins.str
+    """Who acted, in the words of who told of it."""
+    principal_id: _builtins.str
+    """Key or service that told of it."""
+    check_number: _builtins.str
+    """Number of the check; empty for other methods."""
+    request_sha256: _builtins.bytes
+    """SHA-256 of the request that told of it, its request_id left out."""
+    posting_id: _builtins.str
+    """Id of the posting in the ledger; empty while it is on its way there."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much."""
+
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, as it was told, in microseconds."""
+
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was written down, in microseconds."""
+
+    def __init__(
+        self,
+        *,
+        external_action_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+        payment_method: _builtins.str = ...,
+        payment_path: _builtins.str = ...,
+        provider_ref: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+        operator: _builtins.str = ...,
+        principal_id: _builtins.str = ...,
+        check_number: _builtins.str = ...,
+        request_sha256: _builtins.bytes = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        posting_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "occurred_at", b"occurred_at", "recorded_at", b"recorded_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amount", b"amount", "check_number", b"check_number", "external_action_id", b"external_action_id", "occurred_at", b"occurred_at", "operator", b"operator", "order_id", b"order_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "posting_id", b"posting_id", "principal_id", b"principal_id", "provider_ref", b"provider_ref", "recorded_at", b"recorded_at", "request_sha256", b"request_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalAction: _TypeAlias = ExternalAction  # noqa: Y015

@@ -1329,6 +1329,33 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "ORDER_TOTAL_TOO_LOW", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "paid_minor": "5000"}}
     """
 
+    ORDER_AMOUNT_EXCEEDED = 862
+    """
+    More than is due of an order. GetOrder tells what it comes to and what is paid.
+
+    Metadata: `currency_code`, `due_minor`, `order_id`.
+
+        {"reason": "ORDER_AMOUNT_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "due_minor": "7000"}}
+    """
+
+    ORDER_CHECK_RECORDED = 863
+    """
+    A check of this number was recorded for the order before.
+
+    Metadata: `check_number`, `external_action_id`, `order_id`.
+
+        {"reason": "ORDER_CHECK_RECORDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "check_number": "1042", "external_action_id": "ext_0190c1de-0000-7000-8000-000000000001"}}
+    """
+
+    ORDER_PAYMENT_NOT_BOOKABLE = 864
+    """
+    The ledger takes no posting of a payment of an order. It is tried again by itself.
+
+    Metadata: `external_action_id`, `recipe`, `result`.
+
+        {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1534,6 +1561,9 @@ class ErrorReason(betterproto2.Enum):
             852: "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE",
             860: "ERROR_REASON_ORDER_STATUS_CONFLICT",
             861: "ERROR_REASON_ORDER_TOTAL_TOO_LOW",
+            862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
+            863: "ERROR_REASON_ORDER_CHECK_RECORDED",
+            864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1682,6 +1712,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CLOUD_EVENTS_CONTENT_TYPE": 852,
             "ERROR_REASON_ORDER_STATUS_CONFLICT": 860,
             "ERROR_REASON_ORDER_TOTAL_TOO_LOW": 861,
+            "ERROR_REASON_ORDER_AMOUNT_EXCEEDED": 862,
+            "ERROR_REASON_ORDER_CHECK_RECORDED": 863,
+            "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE": 864,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

@@ -2720,7 +2720,8 @@ default_message_pool.register_message("payments.events.v1", "PaymentFailed", Pay
 class PaymentReceived(CheckedMessage):
     """
     PaymentReceived: money came in. Exactly one for each payment that succeeded or was kept in part. By then each
-    of its steps is in the ledger, see StepSucceeded.
+    of its steps is in the ledger, see StepSucceeded. The service `orders` tells with it of what an operator recorded for an
+    order of its own: it is PAID, or PARTIALLY_PAID, by then, there are no steps, and payment_id is the external action.
     """
 
     order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -2740,7 +2741,7 @@ class PaymentReceived(CheckedMessage):
 
     payment_path: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    How the payment came about: `active_charge`; readers ignore what they do not know.
+    How the payment came about: `active_charge`, or `invoice_paid` by the payer; readers ignore what they do not know.
     """
 
     amount_cents: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)

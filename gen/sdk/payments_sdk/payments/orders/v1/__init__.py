@@ -10,13 +10,18 @@ __all__ = (
     "CancelOrderResponse",
     "CreateOrderRequest",
     "CreateOrderResponse",
+    "ExternalAction",
     "GetOrderRequest",
     "GetOrderResponse",
+    "ListExternalActionsRequest",
+    "ListExternalActionsResponse",
     "ListOrdersRequest",
     "ListOrdersResponse",
     "OpenOrderRequest",
     "OpenOrderResponse",
     "Order",
+    "RecordPaymentRequest",
+    "RecordPaymentResponse",
     "UpdateOrderNotesRequest",
     "UpdateOrderNotesResponse",
 )
@@ -173,6 +178,92 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ExternalAction(CheckedMessage):
+    """
+    ExternalAction is something that happened outside of the mesh and was written down with an order: what an operator took.
+    """
+
+    external_action_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id of the action, `ext_` and a UUIDv7.
+    """
+
+    order_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Order that it is for.
+    """
+
+    action: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    What happened: `payment.received`; readers must bear values that they do not know.
+    """
+
+    payment_method: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    How it was paid: `cash` or `check`; readers must bear values that they do not know.
+    """
+
+    payment_path: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    How the payment came about: `invoice_paid`, by the payer; readers must bear values that they do not know.
+    """
+
+    provider_ref: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    By which the payment is known: the id of this action where no provider was called.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much.
+    """
+
+    operator: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    Who acted, in the words of who told of it.
+    """
+
+    principal_id: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    Key or service that told of it.
+    """
+
+    check_number: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    Number of the check; empty for other methods.
+    """
+
+    request_sha256: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
+    """
+    SHA-256 of the request that told of it, its request_id left out.
+    """
+
+    occurred_at: "datetime.datetime | None" = betterproto2.field(
+        12, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it happened, as it was told, in microseconds.
+    """
+
+    recorded_at: "datetime.datetime | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was written down, in microseconds.
+    """
+
+    posting_id: "str" = betterproto2.field(14, betterproto2.TYPE_STRING)
+    """
+    Id of the posting in the ledger; empty while it is on its way there.
+    """
+
+
+default_message_pool.register_message("payments.orders.v1", "ExternalAction", ExternalAction)
+
+
+@dataclass(eq=False, repr=False)
 class GetOrderRequest(CheckedMessage):
     """
     GetOrderRequest names the order.
@@ -200,6 +291,57 @@ class GetOrderResponse(CheckedMessage):
 
 
 default_message_pool.register_message("payments.orders.v1", "GetOrderResponse", GetOrderResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListExternalActionsRequest(CheckedMessage):
+    """
+    ListExternalActionsRequest names the order.
+    """
+
+    order_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The order.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    Actions on a page, 100 by default, 1,000 at most.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Where to go on: `next_page_token` of the page before.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "ListExternalActionsRequest", ListExternalActionsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListExternalActionsResponse(CheckedMessage):
+    """
+    ListExternalActionsResponse is a page of actions.
+    """
+
+    external_actions: "list[ExternalAction]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    The actions.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty on the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "ListExternalActionsResponse", ListExternalActionsResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -396,6 +538,86 @@ class Order(CheckedMessage):
 
 
 default_message_pool.register_message("payments.orders.v1", "Order", Order)
+
+
+@dataclass(eq=False, repr=False)
+class RecordPaymentRequest(CheckedMessage):
+    """
+    RecordPaymentRequest says what was taken, by whom.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of idempotency, a UUID.
+    """
+
+    order_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The order.
+    """
+
+    method: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    `cash` or `check`.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much; above zero, and no more than is due.
+    """
+
+    received_at: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was taken; absent means now.
+    """
+
+    operator: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Who took it, in your words.
+    """
+
+    check_number: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Number of the check; empty for cash.
+    """
+
+    updated_via: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
+    """
+    What records it, in the words of `Order.created_via`; empty means `api`.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "RecordPaymentRequest", RecordPaymentRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RecordPaymentResponse(CheckedMessage):
+    """
+    RecordPaymentResponse carries the order and what was written down with it.
+    """
+
+    order: "Order | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The order as it stands.
+    """
+
+    external_action: "ExternalAction | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    What the operator did.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "RecordPaymentResponse", RecordPaymentResponse
+)
 
 
 @dataclass(eq=False, repr=False)

@@ -1,6 +1,5 @@
-"""Several captures of one authorisation at Stripe, whose PaymentIntent tells only their sum: none is made twice.
-
-The peer is one of our own: localstripe knows no such captures, and no keys.
+"""What Stripe does and localstripe does not: keys, an account's methods that lead away, several captures of one
+authorisation, whose PaymentIntent tells only their sum.
 """
 
 from __future__ import annotations
@@ -26,7 +25,8 @@ CONFIG = ProcessorConfig("stripe", "stripe", settings=(("multicapture", "true"),
 
 @dataclass
 class Peer:
-    """PaymentIntents that may be captured several times, and keys that give the first answer again.
+    """An account with methods that lead the payer away. Its PaymentIntents may be captured several times, and its keys
+    give the first answer again.
 
     Attributes:
         loses: the next answer never arrives.
@@ -45,6 +45,8 @@ class Peer:
         answer = self.answers.get(key) or self._carry_out(request.match_info["path"], form)
         if key:
             self.answers[key] = answer
+        if "error" in answer:
+            return web.json_response(answer, status=400)
         if self.loses and request.transport is not None:
             self.loses = False
             request.transport.abort()
@@ -59,15 +61,22 @@ class Peer:
                 "amount": int(form["amount"]),
                 "amount_received": 0,
                 "currency": form["currency"],
+                "capture_method": form["capture_method"],
                 "metadata": {"merchant_ref": form["metadata[merchant_ref]"]},
+                "leads_away": form.get("automatic_payment_methods[allow_redirects]") != "never",
                 "asked": form.get("payment_method_options[card][request_multicapture]"),
             }
             self.intents[str(intent["id"])] = intent
             return dict(intent)
         intent_id, _, action = path.strip("/").partition("/")
         intent = self.intents[intent_id]
+        if action == "confirm" and intent["leads_away"]:
+            said = "a return_url must be specified"
+            return {"error": {"type": "invalid_request_error", "message": said}}
         if action == "confirm":
-            intent["status"] = "requires_capture"
+            charges = intent["capture_method"] == "automatic"
+            intent["status"] = "succeeded" if charges else "requires_capture"
+            intent["amount_received"] = intent["amount"] if charges else 0
         elif action == "cancel":
             intent["status"] = self.ends_as if intent["amount_received"] else "canceled"
         elif action == "capture":
@@ -99,6 +108,15 @@ async def held(subject: Subject, peer: Peer) -> tuple[Order, Settled, dict[str, 
     (intent,) = peer.intents.values()
     assert intent["asked"] == "if_available"
     return order, settled, intent
+
+
+async def test_no_method_that_leads_the_payer_away_is_asked_for(
+    captures: tuple[Subject, Peer],
+) -> None:
+    """An account that has some refuses to confirm otherwise: each payment would be declined."""
+    subject, _ = captures
+    await taken(subject, Operation.CHARGE, subject.order(1000))
+    await taken(subject, Operation.AUTHORIZE, subject.order(1000))
 
 
 async def test_each_of_several_captures_is_told_by_its_own_amount(

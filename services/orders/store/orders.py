@@ -1,4 +1,4 @@
-"""Every statement of orders, from and to domain values. Nothing here decides."""
+"""Statements of orders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from sqlalchemy import literal, select, tuple_
 
 from services.orders.domain.listing import OrderFilter, Place
 from services.orders.domain.orders import Order
+from services.orders.store import SQL
 from services.orders.tables import sales_order as table
 from services.runtime.database import UnitOfWork
 from services.runtime.money import Money
-from services.runtime.postgres import sql
-
-_SQL = sql.load("services.orders", "queries.sql")
 
 
 def insert(work: UnitOfWork, order: Order) -> None:
@@ -32,7 +30,7 @@ def insert(work: UnitOfWork, order: Order) -> None:
         "operator_flags": list(order.operator_flags),
         "created_at": order.created_at,
     }
-    work.later(_SQL["insert_order"], row)
+    work.later(SQL["insert_order"], row)
 
 
 def update(work: UnitOfWork, order: Order) -> None:
@@ -51,20 +49,20 @@ def update(work: UnitOfWork, order: Order) -> None:
         "cancelled_at": order.cancelled_at,
         "updated_at": order.updated_at,
     }
-    work.later(_SQL["update_order"], row)
+    work.later(SQL["update_order"], row)
 
 
 async def lock(work: UnitOfWork, order_id: str) -> Order | None:
     """Return an order, and let nobody else change it."""
     key = {"tenant_id": work.tenant_id, "order_id": order_id}
-    row = (await work.execute(_SQL["lock_order"], key)).first()
+    row = (await work.execute(SQL["lock_order"], key)).first()
     return None if row is None else _order(row)
 
 
 async def read(work: UnitOfWork, order_id: str) -> Order | None:
     """Return an order."""
     key = {"tenant_id": work.tenant_id, "order_id": order_id}
-    row = (await work.execute(_SQL["read_order"], key)).first()
+    row = (await work.execute(SQL["read_order"], key)).first()
     return None if row is None else _order(row)
 
 

@@ -176,23 +176,26 @@ class _Call:
         """Make a PaymentIntent and confirm it. Until it is confirmed, nothing that goes wrong can have charged."""
         began = monotonic()
         try:
-            intent = await self._make()
+            intent_id = str((await self._make())["id"])
         except Unsent as error:
             return NotSent(error.reason)
         except (stripe.CardError, stripe.InvalidRequestError) as error:
             return self._refused_by(error)
         except stripe.StripeError as error:
             return NotSent(f"no order was made: {_said(error)}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # An answer that is none, or a call that could not be put together: nothing was confirmed either way.
+            return NotSent(f"no order was made: {type(error).__name__}")
         confirmed = self._intents.confirm_async(
-            intent["id"], {}, {"idempotency_key": f"{self.order.idempotency_key}-confirm"}
+            intent_id, {}, {"idempotency_key": f"{self.order.idempotency_key}-confirm"}
         )
         # What is not answered in time is known by its id all the same.
         left = self.order.timeout_ms / 1000 * ANSWER_SHARE - (monotonic() - began)
         try:
             async with asyncio.timeout(max(left, 0) if self.order.timeout_ms else None):
-                return await self._carried_out(confirmed, intent["id"])
+                return await self._carried_out(confirmed, intent_id)
         except TimeoutError:
-            return Unknown("timeout", intent["id"])
+            return Unknown("timeout", intent_id)
 
     async def _make(self) -> _Object:
         order = self.order
@@ -432,6 +435,7 @@ class _Call:
             error_code=meaning.error_code,
             failure_code=meaning.failure_code,
             retryable=meaning.retryable,
+            never_again=meaning.never_again,
             message=f"{code}: {said}"[:MESSAGE_MAX],
         )
 

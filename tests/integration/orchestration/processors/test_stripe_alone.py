@@ -15,7 +15,7 @@ from aiohttp import web
 from services.orchestration.adapters.stripe.adapter import StripeAdapter
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.processors import ProcessorConfig
-from services.orchestration.ports import NotFound, Order, Settled, Unknown
+from services.orchestration.ports import NotFound, NotSent, Order, Settled, Unknown
 
 from .conftest import Ground, Subject
 from .test_conformance import done, following, taken
@@ -30,17 +30,21 @@ class Peer:
 
     Attributes:
         loses: the next answer never arrives.
+        says: in place of each answer, where it is not None.
         ends_as: status after what is left was let go beside captures.
     """
 
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     loses: bool = False
+    says: Any = None
     ends_as: str = "canceled"
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a call."""
         form = dict(await request.post())
+        if self.says is not None:
+            return web.json_response(self.says)
         key = request.headers.get("Idempotency-Key", "")
         answer = self.answers.get(key) or self._carry_out(request.match_info["path"], form)
         if key:
@@ -117,6 +121,18 @@ async def test_no_method_that_leads_the_payer_away_is_asked_for(
     subject, _ = captures
     await taken(subject, Operation.CHARGE, subject.order(1000))
     await taken(subject, Operation.AUTHORIZE, subject.order(1000))
+
+
+@pytest.mark.parametrize("says", [{}, [], 7, "made", {"id_": "pi_1"}])
+async def test_an_order_that_was_not_made_beyond_doubt_was_not_sent(
+    captures: tuple[Subject, Peer], says: object
+) -> None:
+    """Nothing was confirmed, so nothing was charged: the next processor may be asked at once."""
+    subject, peer = captures
+    peer.says = says
+    answer = await subject.processor.ask(Operation.CHARGE, subject.order(1000))
+    assert isinstance(answer, NotSent), answer
+    assert "no order was made" in answer.reason
 
 
 async def test_each_of_several_captures_is_told_by_its_own_amount(

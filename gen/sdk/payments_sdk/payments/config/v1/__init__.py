@@ -533,6 +533,14 @@ class RetryPolicy(CheckedMessage):
     again when no other is left and it is certain that the attempts before did not charge. 0 means 2.
     """
 
+    backoff: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long is waited before a processor that certainly did not act is asked again; doubled each time, and half of it drawn.
+    Absent: 100 milliseconds.
+    """
+
 
 default_message_pool.register_message("payments.config.v1", "RetryPolicy", RetryPolicy)
 

@@ -38,7 +38,7 @@ from services.orchestration.store import webhooks as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound
+from services.runtime.errors import InvalidField, NotFound
 
 # A webhook often overtakes the answer of the call that it tells of: whoever waits for that is given this long.
 WAIT_SECONDS_MAX = 5.0
@@ -137,20 +137,25 @@ class ReceiveWebhook:
             WebhooksNotExpected, SignatureInvalid, InvalidField: as `__call__` does.
         """
         expected = False
-        news: News | None = None
-        signed: list[ProcessorConfig] = []
+        unread: InvalidField | None = None
+        heard: list[tuple[ProcessorConfig, News]] = []
         for config in named:
             if not self._adapters.expects_webhooks(config):
                 continue
             expected = True
             try:
-                news = self._adapters.hear(config, webhook)
+                heard.append((config, self._adapters.hear(config, webhook)))
             except Forged:
                 continue
-            signed.append(config)
-        if news is None:
-            raise signature_invalid(processor_id) if expected else not_expected(processor_id)
-        return signed, news
+            except InvalidField as error:
+                # Another account of the same secret may read it in another way.
+                unread = unread or error
+        if not heard:
+            raise unread or (
+                signature_invalid(processor_id) if expected else not_expected(processor_id)
+            )
+        news = next((each for _, each in heard if each.merchant_ref), heard[0][1])
+        return [config for config, each in heard if each == news], news
 
     async def _concerned(
         self, accounts: list[ProcessorConfig], news: News

@@ -458,7 +458,7 @@ type ProcessorConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name by which methods call it; each appears once, and none is that of a sandbox processor.
 	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
-	// What speaks to it: `stripe`, or `sandbox`, which moves no money.
+	// What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money.
 	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
 	// Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
 	// plain http, are refused unless the operator lists the host.

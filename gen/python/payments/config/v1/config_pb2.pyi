@@ -290,7 +290,7 @@ class ProcessorConfig(_message.Message):
     processor_id: _builtins.str
     """The name by which methods call it; each appears once, and none is that of a sandbox processor."""
     adapter: _builtins.str
-    """What speaks to it: `stripe`, or `sandbox`, which moves no money."""
+    """What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money."""
     base_url: _builtins.str
     """Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
     plain http, are refused unless the operator lists the host.

@@ -439,7 +439,7 @@ class ProcessorConfig(CheckedMessage):
 
     adapter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What speaks to it: `stripe`, or `sandbox`, which moves no money.
+    What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money.
     """
 
     base_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

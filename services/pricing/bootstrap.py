@@ -15,7 +15,7 @@ from services.runtime.service import Runtime, Service, Servicer
 def build(runtime: Runtime) -> Service:
     """Build CatalogService and PricingService."""
     usage = PeriodUsage(MeteringClient(runtime.channels))
-    pricing = Pricing(runtime.database, usage, TaxTable(runtime.database))
+    pricing = Pricing(runtime.database, usage, TaxTable(runtime.database), runtime.violations)
     catalog = CatalogServicer(runtime.commands, pricing)
     return Service(
         [

@@ -9,6 +9,7 @@ How much is looked at is bounded, for one rule and for all: how many boxes are l
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,7 @@ class _Kinds:
     countries: set[str] = field(default_factory=set)
     bins: set[str] = field(default_factory=set)
     metadata: dict[str, set[str]] = field(default_factory=dict)
+    _money_kinds: frozenset[tuple[str, int]] = frozenset()
     _parts: list[_Part] = field(default_factory=list)
     _part_of: dict[str, int] = field(default_factory=dict)
 
@@ -81,9 +83,11 @@ class _Kinds:
                 self.metadata.setdefault(key, set()).update(values)
         for code, starts in self.amounts.items():
             self.amounts[code] = sorted(set(starts))
+        kinds = {(code, start) for code, starts in self.amounts.items() for start in starts}
+        self._money_kinds = frozenset({*kinds, _CURRENCY_OTHER})
         metadata = [sorted({*values, OTHER}) for _, values in sorted(self.metadata.items())]
         self._parts = [
-            _Part(sorted(self._money_kinds())),
+            _Part(sorted(self._money_kinds)),
             _Part(sorted({*self.countries, OTHER})),
             _Part(sorted({*self.bins, OTHER})),
             *map(_Part, metadata),
@@ -105,8 +109,7 @@ class _Kinds:
             wanted[1] = self._parts[1].mask(self._country(when))
         if when.bins:
             # A kind is the longest beginning that rules name; OTHER is a card of none of them, or unknown.
-            begun = (kind for kind in self.bins if kind.startswith(when.bins))
-            wanted[2] = self._parts[2].mask(begun)
+            wanted[2] = self._parts[2].beginning(when.bins)
         for key, values in when.metadata:
             place = self._part_of[key]
             # The same key twice: both hold.
@@ -162,14 +165,11 @@ class _Kinds:
             if code not in self.amounts
         )
 
-    def _money_kinds(self) -> set[tuple[str, int]]:
-        kinds = {(code, start) for code, starts in self.amounts.items() for start in starts}
-        return {*kinds, _CURRENCY_OTHER}
-
     def _money(self, when: Condition) -> set[tuple[str, int]]:
-        kinds = self._money_kinds()
+        kinds = set(self._money_kinds)
         if when.currencies:
-            kinds = {kind for kind in kinds if kind[0] in when.currencies}
+            currencies = set(when.currencies)
+            kinds = {kind for kind in kinds if kind[0] in currencies}
         for limit, is_least in ((when.amount_min, True), (when.amount_max, False)):
             if limit is None:
                 continue
@@ -206,6 +206,18 @@ class _Part:
         found = 0
         for kind in kinds:
             found |= 1 << self._place[kind]
+        return found
+
+    def beginning(self, starts: Iterable[str]) -> int:
+        """Return the bits of texts that begin with one of some; each of these is a kind.
+
+        Kinds are sorted, so that those with one beginning stand together.
+        """
+        found = 0
+        for start in starts:
+            first = self._place[start]
+            until = bisect_left(self._kinds, start + "\U0010ffff", lo=first)
+            found |= ((1 << (until - first)) - 1) << first
         return found
 
     def first(self, mask: int) -> Any:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from services.pricing import store
 from services.pricing.app.estimates import Estimates, Remembered
 from services.pricing.app.usage import PeriodUsage
-from services.pricing.domain import inputs
+from services.pricing.domain import agreement, inputs
 from services.pricing.domain.catalog import Entitlement, Plan, Sku
 from services.pricing.domain.commissions import overlaid, stretches
 from services.pricing.domain.errors import NoPlan
@@ -43,15 +43,19 @@ from services.pricing.domain.taxes import TaxDocument, TaxItem, TaxLine, totals
 from services.pricing.ports import TaxEngine, UsageSnapshot
 from services.pricing.store import EntityT
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound
+from services.runtime.errors import DomainError, InvalidField, NotFound
+from services.runtime.ids import derived_uuid
 from services.runtime.money import Money, round_to_minor
 from services.runtime.turns import aside
+from services.runtime.violations import ViolationReporter
 
 # Price lists of a page hold this many prices and tiers at most, unless a single plan has more: an answer stays
 # well below the largest message.
 PRICES_IN_PAGE = 5_000
 # Parts of one period: each is read and rated by itself.
 PARTS_MAX = 32
+# Of so many ratings one also asks for the estimate itself, with what is remembered of it.
+RATINGS_AN_ESTIMATE = 16
 
 # What is taxed for a period goes by the rates of its last instant, when a charge takes effect in the books, too.
 _MICROSECOND = timedelta(microseconds=1)
@@ -78,8 +82,10 @@ class Pricing:
         database: Database,
         usage: PeriodUsage,
         taxes: TaxEngine,
+        violations: ViolationReporter,
         estimates: Estimates | None = None,
     ) -> None:
+        self._violations = violations
         self._database = database
         self._usage = usage
         self._taxes = taxes
@@ -158,12 +164,22 @@ class Pricing:
             NoPlan, PlanChangesInPeriod, SkuNotPriced, PriceInputMissing, InvalidField, AmountOverflow
             DomainError: the tax engine's refusal, such as TaxRateMissing.
         """
+        return (await self._estimate(org_id, uses_per_lead, leads, period))[0]
+
+    async def _estimate(
+        self,
+        org_id: str,
+        uses_per_lead: Mapping[str, Decimal],
+        leads: Decimal,
+        period: Span | None,
+    ) -> tuple[EstimatedPeriod, int]:
+        """Return an estimate, and the stamp of the catalogue that it is good for."""
         async with self._database.read() as work:
             key = (work.tenant_id, org_id, period, frozenset(uses_per_lead.items()), leads)
             stamp = await store.catalog_stamp(work)
             known = self._estimates.find(key, stamp, work.now)
             if known is not None:
-                return known
+                return known, stamp
             parts = await terms_of(work, org_id, period or Span(work.now, work.now))
             until = None
             if period is None:
@@ -181,7 +197,7 @@ class Pricing:
             if taxes is not None:
                 answer = replace(answer, taxes=totals(tax for found in taxes for tax in found))
         self._estimates.keep(key, Remembered(answer, stamp, work.now, until))
-        return answer
+        return answer, stamp
 
     async def rate_usage(self, org_id: str, period: Span) -> Rated:
         """Say what a charge for the period would be.
@@ -193,17 +209,54 @@ class Pricing:
         """
         taxed_at = period.end_at - _MICROSECOND
         async with self._database.read() as work:
+            stamp = await store.catalog_stamp(work)
             parts = await terms_of(work, org_id, period)
             is_taxed, profile = await store.tax_place(work, org_id, taxed_at)
         # The transaction has ended: none is held open across the network.
         seen, whole = await self._usage.read_parts(parts, org_id)
         count = sum(len(each.usages) for each in seen)
-        if not is_taxed:
-            return await aside(count, _rated, parts, seen, whole)
         rated = await aside(count, _rated_whole, parts, seen)
+        await self._compare(org_id, period, rated, stamp)
+        if not is_taxed:
+            return await aside(count, _closed, rated, whole)
         document = TaxDocument(org_id, profile, taxed_at, tax_items(rated))
         taxes = await self._taxes.assess(document)
         return await aside(count, _taxed, rated, whole, document, taxes)
+
+    async def _compare(
+        self, org_id: str, period: Span, rated: Sequence[RatedPart], stamp: int
+    ) -> None:
+        """Tell where an estimate of what was rated comes to something else; never stands in the way of a charge.
+
+        Args:
+            stamp: of the catalogue that the terms were read from.
+        """
+        count = sum(len(part.lines) for part in rated)
+        for found in await aside(count, agreement.disagreements, rated):
+            subject = f"{org_id}/{found.sku}"
+            self._violations.tell(agreement.CONTRACT, "HIGH", found.told(org_id), subject)
+        if len(rated) > 1 or not _is_asked(org_id, period):
+            # Of several parts an estimate spreads the usage evenly, whatever it was.
+            return
+        used = agreement.quantities(rated[0])
+        try:
+            answered, asked_stamp = await self._estimate(org_id, used, agreement.ONCE, period)
+        except InvalidField:
+            # All projects together have more digits than the quantity of an estimate may.
+            return
+        except DomainError as error:
+            if not error.transient:
+                told = f"an estimate of what is charged to {org_id} is refused: {error.reason}"
+                self._violations.tell(agreement.CONTRACT, "HIGH", told, org_id)
+            return
+        if asked_stamp != stamp:
+            return
+        terms = [PartTerms(rated[0].span, rated[0].terms)]
+        computed = await aside(len(used), _estimated, terms, used, agreement.ONCE)
+        difference = agreement.differs(answered, computed)
+        if difference:
+            told = f"an estimate for {org_id} goes by other terms than its charge: {difference}"
+            self._violations.tell(agreement.CONTRACT, "HIGH", told, org_id)
 
     async def calculate_tax(
         self, org_id: str, taxed_at: datetime | None, items: Sequence[TaxItem]
@@ -240,10 +293,10 @@ def _rated_whole(
     )
 
 
-def _rated(
-    parts: Sequence[PartTerms], seen: Sequence[UsageSnapshot], whole: UsageSnapshot
-) -> Rated:
-    return _closed(_rated_whole(parts, seen), whole)
+def _is_asked(org_id: str, period: Span) -> bool:
+    """Whether a rating is one of those that ask for the estimate itself; the same ones always."""
+    drawn = derived_uuid("estimate", org_id, *(at.isoformat() for at in period))
+    return drawn.int % RATINGS_AN_ESTIMATE == 0
 
 
 def _taxed(

@@ -17,7 +17,11 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from tests.support.peers.localstripe import KEY
 
 AT_REST = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED, pb.PAYMENT_STATUS_PARTIALLY_PAID}
-SETTINGS = {"idempotency_keys": "false", "created_filter": "false"}
+SETTINGS = {
+    "automatic_methods": "false",
+    "created_filter": "false",
+    "idempotency_keys": "false",
+}
 
 
 def keep_credential(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -166,6 +167,38 @@ def test_how_much_is_looked_at_is_bounded_whatever_the_rules_say(
     routing = Routing((rules[0], hidden, *rules[1:]))
     assert analysis.flaws(routing, METHODS) == [analysis.Unreached(hidden, "card", ("r0",))]
     assert made <= analysis.LOOKS_MAX
+
+
+def test_beginnings_are_found_without_looking_at_all_of_them() -> None:
+    """As many as a configuration may have: to compare each rule with all of them takes seconds."""
+    bins = [f"{number:08}" for number in range(20_000)]
+    rules = [
+        Rule(f"r{at}", ("card",), Condition(bins=tuple(bins[at : at + 200])), ("a",))
+        for at in range(0, len(bins), 200)
+    ]
+    calls = 0
+
+    def count(_frame: object, event: str, _about: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        found = analysis.flaws(Routing(tuple(rules)), ["card"])
+    finally:
+        sys.setprofile(before)
+    assert found == []
+    assert calls < 10 * len(bins)
+
+
+@given(st.lists(st.text("0123", min_size=1, max_size=4), unique=True, max_size=30), st.data())
+def test_beginnings_are_those_that_texts_have(texts: list[str], data: st.DataObject) -> None:
+    kinds = sorted({*texts, analysis.OTHER})
+    part = analysis._Part(kinds)
+    starts = data.draw(some(texts)) if texts else ()
+    begun = [kind for kind in kinds if starts and kind.startswith(starts)]
+    assert part.beginning(starts) == part.mask(begun)
 
 
 def config(

@@ -49,7 +49,12 @@ ANSWER_SHARE = 0.95
 SCANNED_MAX = 10_000
 MESSAGE_MAX = 300
 
-_FLAGS = {"idempotency_keys": "true", "created_filter": "true", "multicapture": "false"}
+_FLAGS = {
+    "idempotency_keys": "true",
+    "created_filter": "true",
+    "multicapture": "false",
+    "automatic_methods": "true",
+}
 # A PaymentIntent that nobody has confirmed, or whose confirmation failed.
 _NOT_CARRIED_OUT = frozenset(
     {"requires_confirmation", "requires_payment_method", "requires_action"}
@@ -171,23 +176,26 @@ class _Call:
         """Make a PaymentIntent and confirm it. Until it is confirmed, nothing that goes wrong can have charged."""
         began = monotonic()
         try:
-            intent = await self._make()
+            intent_id = str((await self._make())["id"])
         except Unsent as error:
             return NotSent(error.reason)
         except (stripe.CardError, stripe.InvalidRequestError) as error:
             return self._refused_by(error)
         except stripe.StripeError as error:
             return NotSent(f"no order was made: {_said(error)}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # An answer that is none, or a call that could not be put together: nothing was confirmed either way.
+            return NotSent(f"no order was made: {type(error).__name__}")
         confirmed = self._intents.confirm_async(
-            intent["id"], {}, {"idempotency_key": f"{self.order.idempotency_key}-confirm"}
+            intent_id, {}, {"idempotency_key": f"{self.order.idempotency_key}-confirm"}
         )
         # What is not answered in time is known by its id all the same.
         left = self.order.timeout_ms / 1000 * ANSWER_SHARE - (monotonic() - began)
         try:
             async with asyncio.timeout(max(left, 0) if self.order.timeout_ms else None):
-                return await self._carried_out(confirmed, intent["id"])
+                return await self._carried_out(confirmed, intent_id)
         except TimeoutError:
-            return Unknown("timeout", intent["id"])
+            return Unknown("timeout", intent_id)
 
     async def _make(self) -> _Object:
         order = self.order
@@ -199,6 +207,10 @@ class _Call:
         }
         if order.token:
             params["payment_method"] = order.token
+        if self._flag("automatic_methods"):
+            # Else Stripe takes the account's methods, and refuses to confirm without an address to lead the payer back
+            # to, as some of them lead away. Nobody is there to be led.
+            params["automatic_payment_methods"] = {"enabled": True, "allow_redirects": "never"}
         if self.operation is Operation.AUTHORIZE and self._flag("multicapture"):
             params["payment_method_options"] = {"card": {"request_multicapture": "if_available"}}
         options = {"idempotency_key": order.idempotency_key}

@@ -36,7 +36,11 @@ from tests.support.peers.localstripe import KEY, LocalStripe, localstripe
 
 from ..conftest import Bench, serving
 
-STRIPE_SETTINGS = {"idempotency_keys": "false", "created_filter": "false"}
+STRIPE_SETTINGS = {
+    "automatic_methods": "false",
+    "created_filter": "false",
+    "idempotency_keys": "false",
+}
 
 
 @dataclass

@@ -1,6 +1,5 @@
-"""Several captures of one authorisation at Stripe, whose PaymentIntent tells only their sum: none is made twice.
-
-The peer is one of our own: localstripe knows no such captures, and no keys.
+"""What Stripe does and localstripe does not: keys, an account's methods that lead away, several captures of one
+authorisation, whose PaymentIntent tells only their sum.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from aiohttp import web
 from services.orchestration.adapters.stripe.adapter import StripeAdapter
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.processors import ProcessorConfig
-from services.orchestration.ports import NotFound, Order, Settled, Unknown
+from services.orchestration.ports import NotFound, NotSent, Order, Settled, Unknown
 
 from .conftest import Ground, Subject
 from .test_conformance import done, following, taken
@@ -26,25 +25,32 @@ CONFIG = ProcessorConfig("stripe", "stripe", settings=(("multicapture", "true"),
 
 @dataclass
 class Peer:
-    """PaymentIntents that may be captured several times, and keys that give the first answer again.
+    """An account with methods that lead the payer away. Its PaymentIntents may be captured several times, and its keys
+    give the first answer again.
 
     Attributes:
         loses: the next answer never arrives.
+        says: in place of each answer, where it is not None.
         ends_as: status after what is left was let go beside captures.
     """
 
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     loses: bool = False
+    says: Any = None
     ends_as: str = "canceled"
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a call."""
         form = dict(await request.post())
+        if self.says is not None:
+            return web.json_response(self.says)
         key = request.headers.get("Idempotency-Key", "")
         answer = self.answers.get(key) or self._carry_out(request.match_info["path"], form)
         if key:
             self.answers[key] = answer
+        if "error" in answer:
+            return web.json_response(answer, status=400)
         if self.loses and request.transport is not None:
             self.loses = False
             request.transport.abort()
@@ -59,15 +65,22 @@ class Peer:
                 "amount": int(form["amount"]),
                 "amount_received": 0,
                 "currency": form["currency"],
+                "capture_method": form["capture_method"],
                 "metadata": {"merchant_ref": form["metadata[merchant_ref]"]},
+                "leads_away": form.get("automatic_payment_methods[allow_redirects]") != "never",
                 "asked": form.get("payment_method_options[card][request_multicapture]"),
             }
             self.intents[str(intent["id"])] = intent
             return dict(intent)
         intent_id, _, action = path.strip("/").partition("/")
         intent = self.intents[intent_id]
+        if action == "confirm" and intent["leads_away"]:
+            said = "a return_url must be specified"
+            return {"error": {"type": "invalid_request_error", "message": said}}
         if action == "confirm":
-            intent["status"] = "requires_capture"
+            charges = intent["capture_method"] == "automatic"
+            intent["status"] = "succeeded" if charges else "requires_capture"
+            intent["amount_received"] = intent["amount"] if charges else 0
         elif action == "cancel":
             intent["status"] = self.ends_as if intent["amount_received"] else "canceled"
         elif action == "capture":
@@ -99,6 +112,27 @@ async def held(subject: Subject, peer: Peer) -> tuple[Order, Settled, dict[str, 
     (intent,) = peer.intents.values()
     assert intent["asked"] == "if_available"
     return order, settled, intent
+
+
+async def test_no_method_that_leads_the_payer_away_is_asked_for(
+    captures: tuple[Subject, Peer],
+) -> None:
+    """An account that has some refuses to confirm otherwise: each payment would be declined."""
+    subject, _ = captures
+    await taken(subject, Operation.CHARGE, subject.order(1000))
+    await taken(subject, Operation.AUTHORIZE, subject.order(1000))
+
+
+@pytest.mark.parametrize("says", [{}, [], 7, "made", {"id_": "pi_1"}])
+async def test_an_order_that_was_not_made_beyond_doubt_was_not_sent(
+    captures: tuple[Subject, Peer], says: object
+) -> None:
+    """Nothing was confirmed, so nothing was charged: the next processor may be asked at once."""
+    subject, peer = captures
+    peer.says = says
+    answer = await subject.processor.ask(Operation.CHARGE, subject.order(1000))
+    assert isinstance(answer, NotSent), answer
+    assert "no order was made" in answer.reason
 
 
 async def test_each_of_several_captures_is_told_by_its_own_amount(

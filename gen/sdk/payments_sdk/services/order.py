@@ -183,7 +183,7 @@ class OrderService:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
-        zero: what was received has to be given back first.
+        zero: what was received is given back by InitiateRefund, which ends an order too.
         """
         return self._caller.unary(_CANCEL_ORDER, request, timeout)
 
@@ -347,7 +347,7 @@ class AsyncOrderService:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
-        zero: what was received has to be given back first.
+        zero: what was received is given back by InitiateRefund, which ends an order too.
         """
         return await self._caller.unary(_CANCEL_ORDER, request, timeout)
 

@@ -68,7 +68,7 @@ type OrderServiceClient interface {
 	// CancelOrder ends an order for which nothing was received.
 	//
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-	// has to be given back first.
+	// is given back by InitiateRefund, which ends an order too.
 	CancelOrder(ctx context.Context, in *CancelOrderRequest, opts ...grpc.CallOption) (*CancelOrderResponse, error)
 	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
 	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
@@ -255,7 +255,7 @@ type OrderServiceServer interface {
 	// CancelOrder ends an order for which nothing was received.
 	//
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-	// has to be given back first.
+	// is given back by InitiateRefund, which ends an order too.
 	CancelOrder(context.Context, *CancelOrderRequest) (*CancelOrderResponse, error)
 	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
 	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon

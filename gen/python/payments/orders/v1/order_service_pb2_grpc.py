@@ -160,7 +160,7 @@ class OrderServiceServicer:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-        has to be given back first.
+        is given back by InitiateRefund, which ends an order too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

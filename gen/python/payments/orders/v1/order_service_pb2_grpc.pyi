@@ -66,7 +66,7 @@ class OrderServiceStub:
     """CancelOrder ends an order for which nothing was received.
 
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-    has to be given back first.
+    is given back by InitiateRefund, which ends an order too.
     """
     RecordPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]
     """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
@@ -131,7 +131,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """CancelOrder ends an order for which nothing was received.
 
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-    has to be given back first.
+    is given back by InitiateRefund, which ends an order too.
     """
     RecordPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]  # type: ignore[assignment]
     """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
@@ -235,7 +235,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-        has to be given back first.
+        is given back by InitiateRefund, which ends an order too.
         """
 
     @_abc_1.abstractmethod

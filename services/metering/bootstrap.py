@@ -77,7 +77,7 @@ def build(runtime: Runtime) -> Service:
         Sequencing(runtime.database),
         Closing(runtime.database),
         RollingUp(runtime.database),
-        Partitions(runtime.database),
+        Partitions(runtime.database, runtime.telemetry),
         expiring(runtime.database, holds, runtime.telemetry),
     ]
     outlasting: dict[str, Callable[[], bool]] = {}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from payments.orchestration.v1 import orchestration_service_pb2_grpc as service_grpc
 
 from services.orchestration.adapters.credentials import Credentials
+from services.orchestration.adapters.http_json.adapter import HttpJsonAdapter
 from services.orchestration.adapters.registry import Adapter, Registry
 from services.orchestration.adapters.sandbox import sandbox
 from services.orchestration.adapters.stripe.adapter import StripeAdapter
@@ -40,7 +41,7 @@ def build(runtime: Runtime) -> Service:
 
 def adapters() -> list[Adapter]:
     """Return what speaks to processors of merchants' own."""
-    return [StripeAdapter()]
+    return [HttpJsonAdapter(), StripeAdapter()]
 
 
 class Parts(NamedTuple):

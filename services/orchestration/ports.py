@@ -59,6 +59,7 @@ class Settled:
         error_code: why not: `declined`, `invalid_card`, `unknown`; empty when done.
         failure_code: why not, finer: `insufficient_funds`, …; empty when done.
         retryable: another processor might accept.
+        never_again: the issuer forbids to try this instrument again, anywhere.
         provider_ref: the processor's id; may be empty for refusals.
         amount_minor, currency, merchant_ref: what the processor says it acted on; compared with the order.
     """
@@ -72,6 +73,7 @@ class Settled:
     failure_code: str = ""
     retryable: bool = False
     message: str = ""
+    never_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ SELECT %(tenant_id)s, %(payment_id)s, s.step_index, s.method, s.amount_minor, s.
 -- @load_payments
 SELECT p.payment_id, p.request_key, p.merchant_id, p.order_id, p.person_id, p.org_id, p.currency, p.total_minor,
        p.context, p.plan_id, p.plan_hash, p.capture, p.config_version, p.status, p.created_at, p.updated_at,
-       c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed
+       c.attempts_per_processor_max, c.call_timeout_ms, c.partial_allowed, c.backoff_ms
   FROM orchestration.payment AS p
   LEFT JOIN orchestration.merchant_config AS c
     ON c.tenant_id = p.tenant_id AND c.merchant_id = p.merchant_id AND c.version = p.config_version
@@ -53,7 +53,8 @@ SELECT payment_id, method, amount_minor, processors, token, holds FROM orchestra
 SELECT payment_id, attempt_id,
        step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
        error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
-       not_found_count, verify_after, instruction_id, closes, replayed_at, resolved_by, evidence
+       not_found_count, verify_after, instruction_id, closes, replayed_at, resolved_by, evidence, instrument,
+       never_again, withheld_by
   FROM orchestration.attempt
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
 
@@ -63,12 +64,22 @@ INSERT INTO orchestration.attempt
       (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
        idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
        latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes,
-       replayed_at, resolved_by, evidence)
+       replayed_at, resolved_by, evidence, instrument, never_again, withheld_by)
 VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
         %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
         %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
         %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s,
-        %(replayed_at)s, %(resolved_by)s, %(evidence)s);
+        %(replayed_at)s, %(resolved_by)s, %(evidence)s, %(instrument)s, %(never_again)s, %(withheld_by)s);
+
+-- @lock_instrument
+SELECT pg_advisory_xact_lock(hashtextextended('orchestration.instrument:' || %(tenant_id)s || ':' || %(instrument)s, 0));
+
+-- @tried
+-- What is under way counts, for it may be refused.
+SELECT created_at, never_again, failure_code FROM orchestration.attempt
+ WHERE tenant_id = %(tenant_id)s AND instrument = %(instrument)s AND created_at > %(since_at)s
+   AND status IN ('SENT', 'UNKNOWN', 'PENDING', 'MANUAL', 'DECLINED')
+ ORDER BY created_at DESC LIMIT %(limit)s;
 
 -- @load_instructions
 SELECT payment_id, instruction_id, operation, amount_minor, created_at, created_by, keep_open, reason
@@ -115,7 +126,8 @@ UPDATE orchestration.attempt
        failure_code = %(failure_code)s, retryable = %(retryable)s, provider_ref = %(provider_ref)s,
        message = %(message)s, latency_ms = %(latency_ms)s, sent_at = %(sent_at)s, settled_at = %(settled_at)s,
        verify_count = %(verify_count)s, not_found_count = %(not_found_count)s, verify_after = %(verify_after)s,
-       replayed_at = %(replayed_at)s, resolved_by = %(resolved_by)s, evidence = %(evidence)s
+       replayed_at = %(replayed_at)s, resolved_by = %(resolved_by)s, evidence = %(evidence)s,
+       never_again = %(never_again)s
  WHERE tenant_id = %(tenant_id)s AND attempt_id = %(attempt_id)s;
 
 -- @claim_due

@@ -23,6 +23,7 @@ MERCHANT_CONFIG = sa.Table(
     sa.Column("routing", JSONB),
     sa.Column("limits", JSONB),
     sa.Column("split", sa.Text),
+    sa.Column("backoff_ms", sa.Integer),
     sa.Column("created_at", _TIME),
     sa.Column("created_by", sa.Text),
 )

@@ -54,6 +54,25 @@ THRESHOLDS = Measure(
     "Thresholds of budgets that what is used has come to.",
     {"mode": "`soft` or `hard`"},
 )
+USAGE_BYTES = gauge(
+    "tollmesh.metering.usage_bytes",
+    "By",
+    "What stored usage takes on disk, indexes included.",
+    part="`events`, or the `ids` by which an event counts once",
+)
+USAGE_PARTITIONS = gauge(
+    "tollmesh.metering.usage_partitions",
+    "{partition}",
+    "Partitions of usage events, those of months to come included.",
+)
+USAGE_AHEAD = gauge(
+    "tollmesh.metering.usage_ahead_s", "s", "How long from now on there are partitions for."
+)
+USAGE_STRAYS = gauge(
+    "tollmesh.metering.usage_strays",
+    "{event}",
+    "Events that came when there was no partition of their month, up to 100,000.",
+)
 MEASURES = (
     EVENTS_ANSWERED,
     EVENTS_REJECTED,
@@ -67,4 +86,8 @@ MEASURES = (
     SPOOL_TAKES,
     HOLDS,
     THRESHOLDS,
+    USAGE_BYTES,
+    USAGE_PARTITIONS,
+    USAGE_AHEAD,
+    USAGE_STRAYS,
 )

@@ -54,6 +54,7 @@ class Behaviour:
         error_code: why it refuses; empty when it does what it is asked for.
         failure_code: the same, finer.
         retryable: whether another processor might accept.
+        never_again: whether the issuer forbids to try again.
         delay_seconds: how long it thinks before it answers; its books are written first.
     """
 
@@ -63,6 +64,7 @@ class Behaviour:
     retryable: bool = False
     message: str = "approved"
     delay_seconds: float = 0.0
+    never_again: bool = False
 
 
 APPROVE = Behaviour()
@@ -80,6 +82,9 @@ CHARGE_TOKENS: Mapping[str, Behaviour] = {
     ),
     "tok_expired_card": Behaviour(
         error_code="invalid_card", failure_code="expired_card", message="expired"
+    ),
+    "tok_stolen_card": Behaviour(
+        error_code="declined", failure_code="declined", message="stolen card", never_again=True
     ),
     "tok_timeout": Behaviour(Delivery.REPLY_LOST),
     "tok_timeout_not_charged": Behaviour(Delivery.ORDER_LOST),
@@ -257,6 +262,7 @@ class SandboxProcessor:
 
 
 def _settled(row: Any) -> Settled:
+    behaviour = CHARGE_TOKENS.get(row.token.partition("@")[0], APPROVE)
     return Settled(
         done=row.done,
         provider_ref=row.provider_ref,
@@ -267,6 +273,7 @@ def _settled(row: Any) -> Settled:
         failure_code=row.failure_code,
         retryable=row.retryable,
         message=row.message,
+        never_again=behaviour.never_again and not row.done,
     )
 
 

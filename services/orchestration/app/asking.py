@@ -60,4 +60,5 @@ def heard_of(settled: Settled) -> Heard:
         settled.failure_code,
         settled.retryable,
         settled.message,
+        settled.never_again,
     )

@@ -46,6 +46,14 @@ from services.orchestration.domain.payment import (
     status_of,
 )
 from services.orchestration.domain.record import Payment
+from services.orchestration.domain.retries import (
+    LOOKED_BACK,
+    TRIES_MAX,
+    Withheld,
+    instrument_of,
+    scheme_of,
+    withheld,
+)
 from services.orchestration.ports import (
     Finding,
     NotFound,
@@ -73,6 +81,8 @@ LOOKED_UP_FOR = timedelta(hours=24)
 KEY_MARGIN = timedelta(minutes=10)
 # While the caller waits, an unknown outcome is asked after once more after this time.
 QUICK_QUESTION_SECONDS = 0.2
+# So long a processor is waited for without handing the payment back; shorter than a lease.
+SHORT_WAIT = timedelta(seconds=1)
 
 ROUTER_TIMEOUT = "router/timeout"
 UNKNOWN_OUTCOME = "orchestration/unknown-outcome"
@@ -115,11 +125,15 @@ class Engine:
             if isinstance(action, Rest):
                 return await self._park(lease, payment, None)
             due = due_at(action)
-            if due is not None and due > self._clock.now():
-                if not (quick and isinstance(action, Verify)):
+            wait = (due - self._clock.now()) if due is not None else timedelta(0)
+            if wait > timedelta(0):
+                if isinstance(action, Take) and wait <= SHORT_WAIT:
+                    await asyncio.sleep(wait.total_seconds())
+                elif quick and isinstance(action, Verify):
+                    quick = False
+                    await asyncio.sleep(QUICK_QUESTION_SECONDS)
+                else:
                     return await self._park(lease, payment, due)
-                quick = False
-                await asyncio.sleep(QUICK_QUESTION_SECONDS)
             # What leaves nothing but the end to do has ended the payment in its own transaction.
             assert not isinstance(action, Finish)
             before = payment.status
@@ -155,6 +169,8 @@ class Engine:
             action.processor_id,
             progress.steps[action.step_index].amount_minor,
         )
+        token = progress.steps[action.step_index].token
+        attempt = replace(attempt, instrument=instrument_of(payment.merchant_id, token))
         return await self._send(lease, payment, attempt)
 
     async def _follow(self, lease: Claim, payment: Payment, action: Follow) -> Payment:
@@ -201,14 +217,19 @@ class Engine:
 
     async def _send(self, lease: Claim, payment: Payment, attempt: Attempt) -> Payment:
         ordinal = len(payment.work.attempts)
-        payment = payment.with_attempt(attempt)
+        before, payment = payment, payment.with_attempt(attempt)
         timeout_ms = payment.work.policy.call_timeout_ms
         # Before anything is written: what cannot be read now is read when the payment is continued.
         processor = await self._processor(payment, attempt)
         term = Term(timeout_ms + LEASE_MARGIN_MS, monotonic)
         async with self._database.unit_of_work("orchestration.attempt.send") as work:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
+            why = await self._withheld(work, payment, attempt)
+            if why is not None:
+                attempt = outcome.withheld(attempt, why, self._clock.now())
             store.insert_attempt(work, payment.payment_id, ordinal, attempt)
+            if why is not None:
+                return await self._settling.write(work, lease, before, attempt)
         # From here on the processor may act: whatever happens before it is settled leaves the outcome unknown.
         crashpoint("orchestration.payment.before_send")
         if not term.covers(timeout_ms / 1000):
@@ -218,6 +239,16 @@ class Engine:
         verdict = await self._ask_to_act(processor, payment, attempt)
         crashpoint("orchestration.payment.after_send")
         return await self._conclude(lease, payment, attempt, verdict)
+
+    async def _withheld(
+        self, work: UnitOfWork, payment: Payment, attempt: Attempt
+    ) -> Withheld | None:
+        """Say why an instrument must not be tried; others that would try it wait until this transaction ends."""
+        if not attempt.instrument:
+            return None
+        now = self._clock.now()
+        tried = await store.tried(work, attempt.instrument, now - LOOKED_BACK, TRIES_MAX)
+        return withheld(scheme_of(payment.bin_of(attempt.step_index)), tried, now)
 
     async def _processor(self, payment: Payment, attempt: Attempt) -> Processor | None:
         of_merchant = await self._processors.of(payment.merchant_id, payment.config_version)

@@ -26,6 +26,7 @@ from services.runtime.money import Money, exponent
 
 ATTEMPTS_PER_PROCESSOR_DEFAULT = 2
 CALL_TIMEOUT_MS_DEFAULT = 5_000
+BACKOFF_MS_DEFAULT = 100
 
 
 class Capture(StrEnum):
@@ -126,6 +127,7 @@ class MerchantConfig:
         routing: which payments go through which processors.
         limits: what is refused before a processor is asked.
         split: how payments of several steps are carried out that are taken at once.
+        backoff_ms: wait before a processor that certainly did not act is asked again, doubled each time.
     """
 
     merchant_id: str
@@ -139,6 +141,7 @@ class MerchantConfig:
     routing: Routing = field(default_factory=Routing)
     limits: tuple[Limit, ...] = ()
     split: Split = Split.AUTHORIZE_FIRST
+    backoff_ms: int = BACKOFF_MS_DEFAULT
 
     def rule(self, method: str) -> MethodRule | None:
         """Return the rule of a method, or None."""

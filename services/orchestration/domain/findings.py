@@ -40,7 +40,7 @@ class Heard:
         merchant_ref: the attempt's id, as the processor has it.
         amount_minor, currency: what it says it acted on; compared with what it was asked for, unless it is PENDING.
         provider_ref: the processor's id; may be empty.
-        error_code, failure_code, retryable, message: of a refusal, as in `outcome.declined`.
+        error_code, failure_code, retryable, message, never_again: of a refusal, as in `outcome.declined`.
     """
 
     word: Word
@@ -52,6 +52,7 @@ class Heard:
     failure_code: str = ""
     retryable: bool = False
     message: str = ""
+    never_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def refused(payment: Payment, attempt: Attempt, heard: Heard, now: datetime) -> 
         failure_code=heard.failure_code or "other",
         retryable=heard.retryable,
         message=heard.message,
+        never_again=heard.never_again,
     )
 
 

@@ -13,6 +13,7 @@ from services.orchestration.domain.payment import (
     Progress,
     next_question,
 )
+from services.orchestration.domain.retries import Withheld
 from services.runtime.ids import derived_uuid
 
 # One early "never seen" proves nothing: the order may still be on its way.
@@ -96,10 +97,11 @@ def declined(
     failure_code: str,
     retryable: bool,
     message: str,
+    never_again: bool = False,
 ) -> Attempt:
     """The processor refused. A declined card has a word of its own in the seed's partition."""
     word = "card_declined" if failure_code == "declined" and method == "card" else failure_code
-    return _settled(
+    after = _settled(
         attempt,
         AttemptStatus.DECLINED,
         now,
@@ -109,6 +111,20 @@ def declined(
         retryable=retryable,
         message=message[:500],
     )
+    return replace(after, never_again=never_again)
+
+
+def withheld(attempt: Attempt, why: Withheld, now: datetime) -> Attempt:
+    """It is not sent, since its instrument must not be tried again: the step has failed."""
+    after = _settled(
+        replace(attempt, sent_at=None),
+        AttemptStatus.VOIDED_UNSENT,
+        now,
+        error_code="declined",
+        failure_code=why.failure_code,
+        message=why.message,
+    )
+    return replace(after, withheld_by=why.rule.value)
 
 
 def not_sent(attempt: Attempt, reason: str, now: datetime) -> Attempt:

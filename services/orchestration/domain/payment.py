@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from services.orchestration.domain.operations import RULES, UNDONE_BY, Operation
 from services.orchestration.domain.plan import Step
+from services.runtime.ids import derived_uuid
 
 
 class PaymentStatus(StrEnum):
@@ -96,6 +97,9 @@ class Attempt:
         replayed_at: when it was last sent again under its key; None when it was sent once.
         resolved_by: who told the outcome that no processor proved; empty when nobody had to.
         evidence: what that person saw.
+        instrument: stands for merchant and token; empty without a token, and for what follows a success.
+        never_again: the issuer forbids to try the instrument again.
+        withheld_by: rule by which it was not sent at all; empty for what was.
     """
 
     attempt_id: str
@@ -124,6 +128,9 @@ class Attempt:
     replayed_at: datetime | None = None
     resolved_by: str = ""
     evidence: str = ""
+    instrument: str = ""
+    never_again: bool = False
+    withheld_by: str = ""
 
     @property
     def takes(self) -> bool:
@@ -179,11 +186,16 @@ class InstructionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the merchant's configuration says about carrying a plan out."""
+    """What the merchant's configuration says about carrying a plan out.
+
+    Attributes:
+        backoff_ms: wait before a processor that certainly did not act is asked again, doubled each time.
+    """
 
     attempts_per_processor_max: int
     call_timeout_ms: int
     partial_allowed: bool
+    backoff_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,10 +311,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Start an attempt to charge or authorise a step."""
+    """Start an attempt to charge or authorise a step; not before `not_before`."""
 
     step_index: int
     processor_id: str
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +399,8 @@ def _carry_on(progress: Progress) -> Action:
             continue
         processor_id = next_processor(step, taking, progress.policy.attempts_per_processor_max)
         if processor_id is not None:
-            return Take(index, processor_id)
+            not_before = _backed_off(taking, processor_id, progress.policy.backoff_ms)
+            return Take(index, processor_id, not_before)
         return _give_up(progress)
     if progress.holds:
         return Finish(PaymentStatus.AUTHORIZED)
@@ -404,7 +418,9 @@ def next_processor(step: Step, taking: list[Attempt], attempts_max: int) -> str 
     """
     # What an operator had to find out ends the step as well: its payer has long gone, and is not charged by surprise.
     refused = [a for a in taking if a.status is AttemptStatus.DECLINED or a.is_late]
-    if any(not a.retryable for a in refused) or any(a.resolved_by for a in taking):
+    if any(not a.retryable for a in refused):
+        return None
+    if any(a.resolved_by or a.withheld_by for a in taking):
         return None
     declined = {a.processor_id for a in refused}
     asked = Counter(a.processor_id for a in taking if a.status is not AttemptStatus.VOIDED_UNSENT)
@@ -414,6 +430,16 @@ def next_processor(step: Step, taking: list[Attempt], attempts_max: int) -> str 
         if processor_id not in declined and asked[processor_id] < attempts_max
     ]
     return min(candidates)[2] if candidates else None
+
+
+def _backed_off(taking: list[Attempt], processor_id: str, backoff_ms: int) -> datetime | None:
+    """Return when a processor may be asked again: the wait doubles each time, and half of it is drawn."""
+    asked = [a for a in taking if a.processor_id == processor_id and a.status in RETRYABLE]
+    if not asked or not backoff_ms or asked[-1].settled_at is None:
+        return None
+    wait_ms = backoff_ms * 2 ** (len(asked) - 1)
+    drawn = derived_uuid(asked[-1].attempt_id, "backoff").int % 1001
+    return asked[-1].settled_at + timedelta(milliseconds=wait_ms) * (500 + drawn / 2) / 1000
 
 
 def status_of(progress: Progress) -> PaymentStatus:
@@ -462,7 +488,7 @@ def due_at(action: Action) -> datetime | None:
     """Return when an action may be taken; None for at once."""
     if isinstance(action, Verify):
         return action.attempt.verify_after
-    if isinstance(action, Follow):
+    if isinstance(action, Follow | Take):
         return action.not_before
     return None
 

@@ -59,6 +59,14 @@ class Payment:
         assert self.progress is not None, "a refused payment has no progress"
         return self.progress
 
+    def bin_of(self, step_index: int) -> str:
+        """Return the first digits of a step's card, as its request tells them; empty when it does not."""
+        step = self.work.steps[step_index]
+        for each in self.context.preferences:
+            if (each.method, each.token) == (step.method, step.token) and each.bin:
+                return each.bin
+        return self.context.bin
+
     def with_attempt(self, attempt: Attempt) -> Payment:
         """Return the payment with an attempt added, or replaced by its new state."""
         others = {a.attempt_id: a for a in self.work.attempts}

@@ -9,6 +9,7 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
 from services.orchestration.domain.config import (
     ATTEMPTS_PER_PROCESSOR_DEFAULT,
+    BACKOFF_MS_DEFAULT,
     CALL_TIMEOUT_MS_DEFAULT,
     Capture,
     MerchantConfig,
@@ -58,6 +59,8 @@ def config_message(stored: StoredConfig) -> config_pb2.MerchantConfig:
     if config.split is not Split.AUTHORIZE_FIRST:
         message.split = _SPLITS.write(config.split)
     message.retry_policy.attempts_per_processor_max = config.attempts_per_processor_max
+    if config.backoff_ms != BACKOFF_MS_DEFAULT:
+        message.retry_policy.backoff.FromMilliseconds(config.backoff_ms)
     timeout = timedelta(milliseconds=config.call_timeout_ms)
     message.timeouts.call_timeout.FromTimedelta(timeout)
     for rule in config.methods:
@@ -98,6 +101,9 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
     if message.timeouts.HasField("call_timeout"):
         timeout_ms = message.timeouts.call_timeout.ToMilliseconds()
     attempts_max = message.retry_policy.attempts_per_processor_max
+    backoff_ms = BACKOFF_MS_DEFAULT
+    if message.retry_policy.HasField("backoff"):
+        backoff_ms = message.retry_policy.backoff.ToMilliseconds()
     return MerchantConfig(
         merchant_id=message.merchant_id,
         version=0,
@@ -119,6 +125,7 @@ def config_of(message: config_pb2.MerchantConfig) -> MerchantConfig:
             for each in message.limits
         ),
         split=_SPLITS.read(message.split) or Split.AUTHORIZE_FIRST,
+        backoff_ms=backoff_ms,
     )
 
 

@@ -26,6 +26,7 @@ from services.orchestration.domain.payment import (
 from services.orchestration.domain.plan import Decision, Plan
 from services.orchestration.domain.record import Payment, Planned
 from services.orchestration.domain.request import Context
+from services.orchestration.domain.retries import RetryRule
 from services.orchestration.messages.configs import CAPTURES
 from services.runtime.edge import values as edge
 
@@ -34,6 +35,7 @@ _OPERATIONS = edge.Names(Operation, pb.Operation, "OPERATION_")
 _ATTEMPT_STATUSES = edge.Names(AttemptStatus, pb.AttemptStatus, "ATTEMPT_STATUS_")
 _VERDICTS = edge.Names(Verdict, pb.Verdict, "VERDICT_")
 _INSTRUCTION_STATUSES = edge.Names(InstructionStatus, pb.InstructionStatus, "INSTRUCTION_STATUS_")
+_RETRY_RULES = edge.Names(RetryRule, pb.RetryRule, "RETRY_RULE_")
 _SEVERITIES = edge.Names(Severity, pb.IssueSeverity, "ISSUE_SEVERITY_")
 _GIVEN_UP = frozenset(
     {
@@ -244,7 +246,10 @@ def attempt_message(payment: Payment, attempt: Attempt) -> pb.Attempt:
         instruction_id=attempt.instruction_id,
         resolved_by=attempt.resolved_by,
         evidence=attempt.evidence,
+        never_again=attempt.never_again,
     )
+    if attempt.withheld_by:
+        message.withheld_by = _RETRY_RULES.write(RetryRule(attempt.withheld_by))
     if attempt.sent_at is not None:
         message.sent_at.FromDatetime(attempt.sent_at)
     if attempt.settled_at is not None:

@@ -39,6 +39,7 @@ async def insert_config(work: UnitOfWork, config: MerchantConfig, created_by: st
             routing=codec.routing_to_json(config.routing),
             limits=codec.limits_to_json(config.limits),
             split=config.split.value,
+            backoff_ms=config.backoff_ms,
             created_at=work.now,
             created_by=created_by,
         )
@@ -87,5 +88,6 @@ def _config(row: Any) -> StoredConfig:
         codec.routing_from_json(row.routing),
         codec.limits_from_json(row.limits),
         Split(row.split),
+        row.backoff_ms,
     )
     return StoredConfig(config, row.created_at, row.created_by)

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.orchestration.domain import retries
 from services.orchestration.domain.config import Capture
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
@@ -183,7 +184,12 @@ def _payment(
         plan = Plan(
             row.plan_id, row.currency, row.total_minor, tuple(steps), capture, row.plan_hash
         )
-        policy = Policy(row.attempts_per_processor_max, row.call_timeout_ms, row.partial_allowed)
+        policy = Policy(
+            row.attempts_per_processor_max,
+            row.call_timeout_ms,
+            row.partial_allowed,
+            row.backoff_ms,
+        )
         progress = Progress(
             status,
             plan.steps,
@@ -322,6 +328,23 @@ def insert_attempt(work: UnitOfWork, payment_id: str, ordinal: int, attempt: Att
     """Store an attempt, with the commit; the guard indexes refuse a second live one for its step."""
     place = {"payment_id": payment_id, "ordinal": ordinal}
     work.later(_SQL["insert_attempt"], _attempt_values(work, attempt) | place)
+
+
+async def tried(
+    work: UnitOfWork, instrument: str, since_at: datetime, limit: int
+) -> list[retries.Tried]:
+    """Return the last tries with an instrument that did not succeed, the newest first.
+
+    Others that would try it wait until this transaction ends.
+    """
+    asked = {
+        "tenant_id": work.tenant_id,
+        "instrument": instrument,
+        "since_at": since_at,
+        "limit": limit,
+    }
+    _, found = await work.execute_all((_SQL["lock_instrument"], asked), (_SQL["tried"], asked))
+    return [retries.Tried(row.created_at, row.never_again, row.failure_code) for row in found]
 
 
 def update_attempt(work: UnitOfWork, attempt: Attempt) -> None:

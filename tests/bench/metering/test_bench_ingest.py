@@ -18,6 +18,7 @@ from payments.metering.v1.metering_service_pb2_grpc import MeteringServiceStub
 from services.metering.domain.events import Batch, Policy
 from services.metering.messages import intake
 from services.metering.store import events as store
+from services.runtime.ids import new_uuid
 from tests.support.billing.metering_bench import make_batch
 from tests.support.billing.metering_process import SKUS, MeteringProcess
 from tests.support.measures.figures import tell
@@ -50,7 +51,7 @@ def floor_rate(bench: MeteringProcess, requests: Requests) -> float:
             with connection.cursor() as cursor:
                 with cursor.copy(store._SQL["copy_staging"].encode()) as copy:
                     copy.write(text)
-                names = {"tenant_id": "floor", "receipt_id": uuid.uuid4()}
+                names = {"tenant_id": "floor", "receipt_id": new_uuid()}
                 cursor.execute(store._SQL["store_events"].encode(), names, prepare=False)
                 assert sum(row[2] for row in cursor.fetchall()) == BATCH
             connection.commit()

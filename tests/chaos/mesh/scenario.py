@@ -70,7 +70,7 @@ HELD_MINOR = 4
 MOVED_MINOR = 3
 MOVES = 3
 SOON_MINOR = 3
-SOON_SECONDS = 1.0
+SOON_SECONDS = 0.5
 """What is charged for the payment that then fails, and given back."""
 TOLD = 5
 COMMITTED = 2
@@ -202,18 +202,22 @@ class Scenario:
             self._amend(client)
             self._charge(client)
             self._charge_refused(client)
-            self._correct(client)
-            self._pay(client)
-            self._instruct(client)
+            # What takes its time begins here, and is looked after between the rest.
+            payments = self._pay(client)
             self._hold(client)
+            self._schedule(client)
+            self._take_back(client)
+            self._correct(client)
+            self._instruct(client)
             self._pay_out(client)
             self._order(client)
             self._post_by_recipe(client)
-            self._schedule(client)
             self._close(client)
             self._watch(client)
             self._tell(client)
             self._revoke(client)
+            self._sweep(client)
+            self._await_payments(client, payments)
             self._await_settlement(client)
             self._replay(client)
             self._verify(client)
@@ -458,8 +462,8 @@ class Scenario:
         reverse.request_id = self.request_id("reverse-again")
         self._refused(client, stub.ReverseCharge, reverse, "CHARGE_NOT_CORRECTABLE")
 
-    def _pay_out(self, client: Client) -> None:
-        """What the partner earned is claimed at once and comes back; a part is asked for and paid, the rest swept."""
+    def _take_back(self, client: Client) -> None:
+        """What the partner earned is claimed at once and comes back; a part of it is asked for."""
         stub = client.stub(payout_service_pb2_grpc.PayoutServiceStub)
         claimed = self._claimed(client, settlement_pb2.PAYOUT_KIND_REALTIME)
         back = payout_service_pb2.RecordPayoutReturnRequest(
@@ -470,6 +474,10 @@ class Scenario:
             request_id=self.request_id("payout"), party="reseller", amount=usd(ASKED_MINOR)
         )
         client.call(stub.CreatePayout, create)
+
+    def _pay_out(self, client: Client) -> None:
+        """The part is paid, and what is left is to be swept."""
+        stub = client.stub(payout_service_pb2_grpc.PayoutServiceStub)
         claimed = self._claimed(client, settlement_pb2.PAYOUT_KIND_REQUESTED)
         paid = payout_service_pb2.RecordPayoutPaymentRequest(
             request_id=self.request_id("paid"), payout_id=claimed.payout_id
@@ -477,6 +485,9 @@ class Scenario:
         client.call(stub.RecordPayoutPayment, paid)
         sweep = payout_service_pb2.SweepCommissionsRequest(request_id=self.request_id("sweep"))
         assert client.call(stub.SweepCommissions, sweep).sweep.payout_count == 1
+
+    def _sweep(self, client: Client) -> None:
+        """Wait until the rest is swept."""
         self._claimed(client, settlement_pb2.PAYOUT_KIND_SWEEP)
 
     def _order(self, client: Client) -> None:
@@ -556,7 +567,8 @@ class Scenario:
             return
         raise AssertionError(f"{reason} expected")
 
-    def _pay(self, client: Client) -> None:
+    def _pay(self, client: Client) -> dict[str, int]:
+        """Make payments; returns how each will end, by its id."""
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
         wallet: dict[str, object] = {"method": "wallet"}
         declined = {"method": "card", "token": "tok_decline"}
@@ -568,6 +580,13 @@ class Scenario:
         if self.loses_an_answer:
             lost = {**wallet, "token": "tok_timeout_books_late"}
             payments.append(("lost", "7.00", "walk-in", [lost]))
+        succeeded = orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
+        ends: dict[str, int] = {
+            "split": succeeded,
+            "back": orchestration_pb2.PAYMENT_STATUS_FAILED,
+            "lost": succeeded,
+        }
+        made: dict[str, str] = {}
         for name, amount, person, methods in payments:
             document: dict[str, object] = {
                 "merchant_id": "shop",
@@ -581,11 +600,15 @@ class Scenario:
                 request_id=self.request_id(f"pay-{name}"),
                 raw_request=json.dumps(document).encode(),
             )
-            payment_id = client.call(stub.CreatePayment, request).payment.payment_id
-            end = orchestration_pb2.PAYMENT_STATUS_SUCCEEDED
-            if name == "back":
-                end = orchestration_pb2.PAYMENT_STATUS_FAILED
-            self._await_payment(client, stub, payment_id, end)
+            made[name] = client.call(stub.CreatePayment, request).payment.payment_id
+            # One after the other, but for the one that is asked for a second later.
+            if name != "lost":
+                self._await_payment(client, made[name], ends[name])
+        return {payment_id: ends[name] for name, payment_id in made.items()}
+
+    def _await_payments(self, client: Client, ends: dict[str, int]) -> None:
+        for payment_id, end in ends.items():
+            self._await_payment(client, payment_id, end)
 
     def _instruct(self, client: Client) -> None:
         """Authorise, capture a part, let go the rest, give some of it back."""
@@ -637,11 +660,12 @@ class Scenario:
             assert time.monotonic() < deadline, payment
             time.sleep(0.05)
 
-    def _await_payment(self, client: Client, stub: object, payment_id: str, end: int) -> None:
+    def _await_payment(self, client: Client, payment_id: str, end: int) -> None:
+        stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)
         deadline = time.monotonic() + SETTLE_SECONDS
         request = orchestration_service_pb2.GetPaymentRequest(payment_id=payment_id)
         while True:
-            payment = client.call(stub.GetPayment, request).payment  # type: ignore[attr-defined]
+            payment = client.call(stub.GetPayment, request).payment
             if payment.status == end:
                 return
             assert time.monotonic() < deadline, payment

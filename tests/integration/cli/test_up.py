@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from services.runtime.secrets import new_key
 from tests.support.events.outside import payload_of
 from tests.support.jetstream import nats
 from tests.support.mesh.process import MeshProcess, start
+from tests.support.processes.forked import program
 
 REPOSITORY = Path(__file__).parents[3]
 ENDS_WITHIN_S = 15.0
@@ -65,7 +65,7 @@ def up(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Comple
     """Run a mesh that is expected not to start."""
     plain = {key: text for key, text in os.environ.items() if not key.startswith("TOLLMESH_")}
     ports = ("--grpc-port", "0", "--no-rest")
-    command = [sys.executable, "-m", "services.cli", "up", "--data-dir", str(data_dir), *ports]
+    command = [str(program("services.cli")), "up", "--data-dir", str(data_dir), *ports]
     return subprocess.run(
         [*command, *arguments],
         cwd=REPOSITORY,

@@ -69,6 +69,7 @@ OWNERS_FUNCTIONS = {
     "mesh.take_back_keys_made_by": "gives back to an ended key of the transaction's tenant what it had made",
     "mesh.resolve_api_key": "finds a key by the digest of its secret alone",
     "metering.make_months": "makes partitions of months to come, which nobody has a right on, a few at a time",
+    "metering.usage_storage": "says what the usage of all tenants takes together, nothing of any of them",
     "metering.usage_partitions": "names partitions and their bounds, nothing of what is in them",
     "metering.unlogged": "names tenants whose newest receipt is not in their log, some at a time",
     "metering.unrolled": "names tenants whose usage is not all rolled up, some at a time",

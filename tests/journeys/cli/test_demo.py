@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.support.billing import demo_job
 from tests.support.billing.alone import copied, verify_alone
 from tests.support.billing.demo_job import EVENTS, REPOSITORY, TRACES
 from tests.support.mesh.process import start
+from tests.support.processes.forked import program
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -42,7 +42,7 @@ def run(data_dir: Path, *arguments: str) -> str:
     """Run the demo; it keeps standard output for its result."""
     environment = {key: text for key, text in os.environ.items() if not key.startswith("TOLLMESH_")}
     done = subprocess.run(
-        [sys.executable, "-m", "services.cli", "demo", "--data-dir", str(data_dir), *arguments],
+        [program("services.cli"), "demo", "--data-dir", str(data_dir), *arguments],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
@@ -162,7 +162,7 @@ def test_each_line_of_the_bill_is_verified_offline(
         for org_id, charge_id in ids.items():
             exported = str(tmp_path / f"{org_id}.json")
             subprocess.run(
-                [sys.executable, "-m", "services.cli", "explain", charge_id, "--export", exported],
+                [program("services.cli"), "explain", charge_id, "--export", exported],
                 cwd=REPOSITORY,
                 env=environment,
                 check=True,
@@ -199,7 +199,7 @@ def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: 
     """With `--keep` the mesh serves on, until it is asked to end."""
     assert first
     environment = {key: text for key, text in os.environ.items() if not key.startswith("TOLLMESH_")}
-    command = [sys.executable, "-m", "services.cli", "demo", "--keep", "--data-dir", str(data_dir)]
+    command = [str(program("services.cli")), "demo", "--keep", "--data-dir", str(data_dir)]
     process = subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -212,7 +212,7 @@ def test_people_are_told_the_story(first: tuple[dict[str, Any], Any], data_dir: 
                 break
         assert process.poll() is None
         charges = subprocess.run(
-            [sys.executable, "-m", "services.cli", "charges", "--output", "json"],
+            [program("services.cli"), "charges", "--output", "json"],
             cwd=REPOSITORY,
             env=environment | {"TOLLMESH_DATA_DIR": str(data_dir)},
             capture_output=True,

@@ -117,22 +117,31 @@ def tier_of(tiers: Sequence[Tier], units: Fraction) -> Tier:
 
 
 def graduated(tiers: Sequence[Tier], units: Fraction) -> Fraction:
-    """Add up grain by grain; a tier's flat amount comes with its first grain, the first tier's with the period."""
-    total = fraction(tiers[0].flat_amount)
-    entered = [tiers[0]]
-    priced = Fraction(0)
-    while priced < units:
-        grain = min(GRAIN, units - priced)
-        tier = tier_of(tiers, priced + grain)
-        if all(tier is not other for other in entered):
-            entered.append(tier)
-            total += fraction(tier.flat_amount)
-        total += grain * fraction(tier.unit_amount)
-        priced += grain
+    """Count grain by grain; a tier's flat amount comes with its first grain, the first tier's with the period."""
+    # Grains are counted as whole numbers: there may be many thousands of them.
+    lasts = [None if t.up_to is None else floor(fraction(t.up_to) / GRAIN) for t in tiers]
+    counts = [0] * len(tiers)
+    whole = floor(units / GRAIN)
+    for grain in range(1, whole + 1):
+        for place, last in enumerate(lasts):
+            if last is None or grain <= last:
+                counts[place] += 1
+                break
+    used = [count * GRAIN for count in counts]
+    if part := units - whole * GRAIN:
+        used[tiers.index(tier_of(tiers, units))] += part
+    entered = [place == 0 or used[place] > 0 for place in range(len(tiers))]
     # A tier that no grain ends in was entered all the same, where there is a grain beyond it.
-    reached = tiers.index(entered[-1]) if entered else 0
-    assert all(any(tier is other for other in entered) for tier in tiers[: reached + 1])
-    return total
+    reached = max(place for place, here in enumerate(entered) if here)
+    assert all(entered[: reached + 1])
+    return sum(
+        (
+            fraction(tier.flat_amount) + amount * fraction(tier.unit_amount)
+            for tier, amount, here in zip(tiers, used, entered, strict=True)
+            if here
+        ),
+        Fraction(0),
+    )
 
 
 def percentage(price: Percentage, amounts: Sequence[Fraction]) -> Fraction:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,23 +29,40 @@ class _Nursery:
     def __init__(self) -> None:
         self._orders: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def order(self, line: bytes, descriptors: Sequence[int]) -> None:
-        if self._orders is None or self._process is None or self._process.poll() is not None:
-            self._start()
+        self._be_there()
         assert self._orders is not None
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
         self._orders.sendmsg([line], [rights])
 
+    def door(self) -> Path:
+        """Return the address of the socket by which programs of a shell come in."""
+        self._be_there()
+        assert self._folder is not None
+        return Path(self._folder.name) / "door"
+
+    def _be_there(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._folder = tempfile.TemporaryDirectory(prefix="nursery-")
+        door.bind(f"{self._folder.name}/door")
+        door.listen()
+        with theirs, door:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.processes.nursery", str(theirs.fileno())],
+                [
+                    *(sys.executable, "-m", "tests.support.processes.nursery"),
+                    *(str(theirs.fileno()), str(door.fileno())),
+                ],
                 cwd=REPOSITORY,
                 env={k: v for k, v in os.environ.items() if not k.startswith("TOLLMESH_")},
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), door.fileno()],
             )
         self._orders = ours
         atexit.register(self._end)
@@ -52,11 +70,34 @@ class _Nursery:
     def _end(self) -> None:
         assert self._orders is not None
         assert self._process is not None
+        assert self._folder is not None
         self._orders.close()
         self._process.wait()
+        self._folder.cleanup()
 
 
 _nursery = _Nursery()
+
+_PROGRAM = (Path(__file__).parent / "door.py").read_text(encoding="utf-8")
+
+
+def program(module: str) -> Path:
+    """Return a program that runs a module in this process's nursery, for shells and `subprocess`.
+
+    The module gets the program's arguments, environment, folder, standard streams and signals, and the program ends as
+    it does.
+    """
+    door = _nursery.door()
+    file = door.with_name(module)
+    if not file.exists():
+        settings = {"_DOOR": str(door), "_MODULE": module, "_ANSWER": ANSWER.format}
+        filled = _PROGRAM
+        for name, value in settings.items():
+            filled = filled.replace(f'{name} = ""', f"{name} = {value!r}")
+        # Without `site`, which takes longer than all the rest.
+        file.write_text(f"#!{sys.executable} -IS\n{filled}", encoding="utf-8")
+        file.chmod(0o755)
+    return file
 
 
 class ForkedProcess:

@@ -3,12 +3,14 @@
 Most of what a start of `tollmesh up` costs is loading modules, and the suites start it some hundred times. It has one
 thread and has opened nothing when it forks, so a copy is what a fresh interpreter would be after the same imports.
 
-`python -m tests.support.processes.nursery <descriptor>` takes its orders from a socket, and ends when that closes.
+`python -m tests.support.processes.nursery <descriptor> <door>` takes its orders from a socket, and ends when that
+closes. Programs of a shell come in by the other one, which listens; see `door`.
 """
 
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -21,6 +23,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from importlib import import_module, reload
 from pathlib import Path
@@ -49,6 +52,7 @@ class Order:
         environment: all of it.
         cwd: directory to work in.
         out, err: descriptors of standard output and standard error.
+        into: descriptor of standard input; None for the nursery's, which is empty.
     """
 
     module: str
@@ -57,6 +61,7 @@ class Order:
     cwd: str
     out: int
     err: int
+    into: int | None = None
 
 
 def load() -> None:
@@ -75,68 +80,134 @@ def load() -> None:
     gc.enable()
 
 
-def take_orders(orders: socket.socket) -> Order | None:
-    """Fork a process for each order until nobody is left to give one.
+class Nursery:
+    """Forks a process for each order and tells how it ends.
 
-    Returns:
-        In a new process what it has to become; None in the nursery itself, at its end.
+    Args:
+        orders: from the process that started it; each comes with a descriptor for its answer.
+        door: programs of a shell come in by it. When such a program is killed, the process that runs in its place
+            is killed too.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the tests, which end their processes themselves
-    with selectors.DefaultSelector() as waiting:
-        waiting.register(orders, selectors.EVENT_READ)
-        while True:
-            for key, _ in waiting.select():
-                if key.fileobj is not orders:
-                    waiting.unregister(key.fileobj)
-                    _tell_end(key.fd, *key.data)
-                    continue
-                line, ancillary, _, _ = orders.recvmsg(ORDER_BYTES_MAX, socket.CMSG_SPACE(3 * 4))
-                if not line:
-                    return None
-                descriptors = array.array("i")
-                for _, _, data in ancillary:
-                    descriptors.frombytes(data)
-                answer, out, err = descriptors
-                if (pid := os.fork()) == 0:
-                    for other in waiting.get_map().values():
-                        os.close(other.fd)
-                        if other.data:
-                            os.close(other.data[1])
-                    os.close(answer)
-                    return Order(out=out, err=err, **json.loads(line))
-                os.close(out)
-                os.close(err)
-                os.write(answer, ANSWER.pack(pid))
-                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, answer))
+
+    def __init__(self, orders: socket.socket, door: socket.socket) -> None:
+        self._orders = orders
+        self._door = door
+        self._waiting = selectors.DefaultSelector()
+        self._answers: dict[int, int] = {}
+        """Of each process that runs, by its id."""
+
+    def serve(self) -> Order | None:
+        """Fork a process for each order until nobody is left to give one.
+
+        Returns:
+            In a new process what it has to become; None in the nursery itself, at its end.
+        """
+        # Ctrl-C is for the tests, which end their processes themselves.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with self._waiting:
+            for source in (self._orders, self._door):
+                self._waiting.register(source, selectors.EVENT_READ)
+            while True:
+                for key, _ in self._waiting.select():
+                    if key.fileobj is self._orders:
+                        line, descriptors = _received(self._orders)
+                        if not line:
+                            return None
+                        answer, out, err = descriptors
+                        order = Order(out=out, err=err, **json.loads(line))
+                    elif key.fileobj is self._door:
+                        caller, _ = self._door.accept()
+                        line, descriptors = _received(caller)
+                        answer = caller.detach()
+                        if not line:
+                            os.close(answer)
+                            continue
+                        into, out, err = descriptors
+                        order = Order(into=into, out=out, err=err, **json.loads(line))
+                    else:
+                        self._look_after(key)
+                        continue
+                    if self._forked(order, answer):
+                        return order
+
+    def _forked(self, order: Order, answer: int) -> bool:
+        """Fork a process; True in the new one."""
+        if (pid := os.fork()) == 0:
+            theirs = {each.fd for each in self._waiting.get_map().values()}
+            for descriptor in theirs | {*self._answers.values(), answer}:
+                os.close(descriptor)
+            return True
+        for stream in (order.out, order.err, order.into):
+            if stream is not None:
+                os.close(stream)
+        self._answers[pid] = answer
+        os.write(answer, ANSWER.pack(pid))
+        self._waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+        if order.into is not None:
+            self._waiting.register(answer, selectors.EVENT_READ, pid)
+        return False
+
+    def _look_after(self, key: selectors.SelectorKey) -> None:
+        pid = key.data
+        if pid not in self._answers:
+            return  # it ended in this very round
+        self._waiting.unregister(key.fd)
+        if key.fd == self._answers[pid]:
+            # The program has gone; the end of its process is told of when it comes.
+            os.kill(pid, signal.SIGKILL)
+            return
+        os.close(key.fd)
+        answer = self._answers.pop(pid)
+        if answer in self._waiting.get_map():
+            self._waiting.unregister(answer)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with contextlib.suppress(BrokenPipeError):  # whoever started it may not want to know
+            os.write(answer, ANSWER.pack(code))
+        os.close(answer)
 
 
-def _tell_end(handle: int, pid: int, answer: int) -> None:
-    os.close(handle)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with contextlib.suppress(BrokenPipeError):  # whoever started it may not want to know
-        os.write(answer, ANSWER.pack(code))
-    os.close(answer)
+def _received(source: socket.socket) -> tuple[bytes, list[int]]:
+    line, ancillary, _, _ = source.recvmsg(ORDER_BYTES_MAX, socket.CMSG_SPACE(3 * 4))
+    descriptors = array.array("i")
+    for _, _, data in ancillary:
+        descriptors.frombytes(data)
+    return line, list(descriptors)
 
 
 def become(order: Order) -> None:
-    """Run a module as `python -m` does; the interpreter ends as it would after that."""
+    """Run a module as `python -m` does; the interpreter ends as it would after that, but for commands of a shell."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for descriptor, standard in ((order.out, 1), (order.err, 2)):
+    for descriptor, standard in ((order.into, 0), (order.out, 1), (order.err, 2)):
+        if descriptor is None:
+            continue
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(order.environment)
+    time.tzset()
     os.chdir(order.cwd)
     sys.argv = [order.module, *order.arguments]
-    # It reads the environment when it is loaded.
+    # These read the environment when they are loaded.
     reload(import_module("services.runtime.crashpoints"))
-    runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+    if order.into is not None:
+        columns = os.environ.get("COLUMNS", "")
+        import_module("services.cli.output").console.width = int(columns or 200)
+    try:
+        runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        # A command: taking apart what the nursery loaded would take longer than the command itself.
+        if order.into is not None and isinstance(ended.code, int | None):
+            threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does before the handlers
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code or 0)
+        raise
 
 
 if __name__ == "__main__":
     load()
-    if (_order := take_orders(socket.socket(fileno=int(sys.argv[1])))) is not None:
+    _orders, _door = (socket.socket(fileno=int(each)) for each in sys.argv[1:])
+    if (_order := Nursery(_orders, _door).serve()) is not None:
         become(_order)

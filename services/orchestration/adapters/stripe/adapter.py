@@ -435,6 +435,7 @@ class _Call:
             error_code=meaning.error_code,
             failure_code=meaning.failure_code,
             retryable=meaning.retryable,
+            never_again=meaning.never_again,
             message=f"{code}: {said}"[:MESSAGE_MAX],
         )
 

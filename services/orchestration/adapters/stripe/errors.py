@@ -18,17 +18,21 @@ class Refusal:
         error_code: `declined`, `invalid_card`, `network_failure`, `unknown`.
         failure_code: finer.
         retryable: another processor might accept.
+        never_again: the issuer forbids to try the instrument again, anywhere, or nothing it says will change.
     """
 
     error_code: str
     failure_code: str
     retryable: bool
+    never_again: bool = False
 
 
 DECLINED = Refusal("declined", "declined", retryable=False)
+FOR_GOOD = Refusal("declined", "declined", retryable=False, never_again=True)
 ELSEWHERE = Refusal("declined", "declined", retryable=True)
 NO_FUNDS = Refusal("declined", "insufficient_funds", retryable=False)
 EXPIRED = Refusal("invalid_card", "expired_card", retryable=False)
+NO_ACCOUNT = Refusal("invalid_card", "other", retryable=False, never_again=True)
 INVALID = Refusal("invalid_card", "other", retryable=False)
 MISFIT = Refusal("unknown", "other", retryable=True)
 
@@ -50,25 +54,25 @@ REFUSALS: Mapping[str, Refusal] = {
     "card_declined": DECLINED,
     "card_velocity_exceeded": DECLINED,
     "do_not_honor": DECLINED,
-    "do_not_try_again": DECLINED,
+    "do_not_try_again": FOR_GOOD,
     "duplicate_transaction": DECLINED,
     "generic_decline": DECLINED,
     "invalid_amount": DECLINED,
     "no_action_taken": DECLINED,
     "not_permitted": DECLINED,
     "restricted_card": DECLINED,
-    "revocation_of_all_authorizations": DECLINED,
-    "revocation_of_authorization": DECLINED,
+    "revocation_of_all_authorizations": FOR_GOOD,
+    "revocation_of_authorization": FOR_GOOD,
     "security_violation": DECLINED,
     "service_not_allowed": DECLINED,
-    "stop_payment_order": DECLINED,
+    "stop_payment_order": FOR_GOOD,
     "transaction_not_allowed": DECLINED,
     # Suspected fraud: not to be tried elsewhere.
-    "fraudulent": DECLINED,
-    "lost_card": DECLINED,
+    "fraudulent": FOR_GOOD,
+    "lost_card": FOR_GOOD,
     "merchant_blacklist": DECLINED,
-    "pickup_card": DECLINED,
-    "stolen_card": DECLINED,
+    "pickup_card": FOR_GOOD,
+    "stolen_card": FOR_GOOD,
     # The payer has to prove who it is, which nobody is there for.
     "authentication_required": DECLINED,
     "authentication_not_handled": DECLINED,
@@ -79,17 +83,17 @@ REFUSALS: Mapping[str, Refusal] = {
     "insufficient_funds": NO_FUNDS,
     "withdrawal_count_limit_exceeded": NO_FUNDS,
     # The instrument.
-    "expired_card": EXPIRED,
+    "expired_card": Refusal("invalid_card", "expired_card", retryable=False, never_again=True),
     "invalid_expiry_month": EXPIRED,
     "invalid_expiry_year": EXPIRED,
     "incorrect_address": INVALID,
     "incorrect_cvc": INVALID,
-    "incorrect_number": INVALID,
+    "incorrect_number": NO_ACCOUNT,
     "incorrect_pin": INVALID,
     "incorrect_zip": INVALID,
-    "invalid_account": INVALID,
+    "invalid_account": NO_ACCOUNT,
     "invalid_cvc": INVALID,
-    "invalid_number": INVALID,
+    "invalid_number": NO_ACCOUNT,
     "invalid_pin": INVALID,
     "new_account_information_available": INVALID,
     "pin_try_exceeded": INVALID,

@@ -32,6 +32,8 @@ from services.runtime.service import Runtime, Service
 from tests.support.mesh.serving import running
 from tests.support.peers.cutter import Cutter, Fault, cutting
 from tests.support.peers.faulted import keep_credential, processor
+from tests.support.peers.house import KEY as HOUSE_KEY
+from tests.support.peers.house import SETTINGS, House, house
 from tests.support.peers.localstripe import KEY, LocalStripe, localstripe
 
 from ..conftest import Bench, serving
@@ -96,11 +98,11 @@ class Ground:
     tenant_id: str
     folder: Path
 
-    def build(self, config: ProcessorConfig, base_url: str) -> Processor:
+    def build(self, config: ProcessorConfig, base_url: str, secret: str = KEY) -> Processor:
         """Build a processor that this tenant may reach."""
         place = self.folder / self.tenant_id
         place.mkdir(exist_ok=True)
-        kept = {"secret": KEY, "base_urls": [base_url]}
+        kept = {"secret": secret, "base_urls": [base_url]}
         name = f"c-{uuid.uuid4().hex[:8]}"
         (place / f"{name}.json").write_text(json.dumps(kept))
         config = ProcessorConfig(
@@ -201,6 +203,38 @@ async def stripe(ground: Ground, peer: LocalStripe, caller: None) -> AsyncIterat
         )
 
 
+@pytest.fixture(scope="module")
+async def own_gateway() -> AsyncIterator[House]:
+    """A gateway of somebody's own, of all tests of a file."""
+    async with house() as running_house:
+        yield running_house
+
+
+@pytest.fixture
+async def housed(ground: Ground, own_gateway: House, caller: None) -> AsyncIterator[Subject]:
+    """The adapter for such gateways, behind a cutter."""
+    config = ProcessorConfig("house", "http-json", settings=tuple(sorted(SETTINGS.items())))
+    async with cutting(own_gateway.port) as (cutter, port):
+        yield Subject(
+            ground.build(config, f"http://127.0.0.1:{port}", HOUSE_KEY),
+            ground.runtime.clock.now,
+            "good",
+            "poor",
+            own_gateway.net_minor,
+            cutter,
+            ground.build(config, f"http://127.0.0.1:{closed_port()}", HOUSE_KEY),
+            decline_codes=("declined", "insufficient_funds"),
+            moving=b"POST /sales ",
+        )
+
+
+@pytest.fixture(params=["stripe", "housed"])
+def lossy(request: pytest.FixtureRequest) -> Subject:
+    """Each processor behind a network in turn."""
+    found: Subject = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 async def sandboxed(ground: Ground, caller: None) -> Subject:
     """A sandbox processor, whose books are in the database."""
@@ -233,7 +267,7 @@ async def sandboxed(ground: Ground, caller: None) -> Subject:
     )
 
 
-@pytest.fixture(params=["sandboxed", "stripe"])
+@pytest.fixture(params=["sandboxed", "stripe", "housed"])
 def subject(request: pytest.FixtureRequest) -> Subject:
     """Each processor in turn."""
     found: Subject = request.getfixturevalue(request.param)

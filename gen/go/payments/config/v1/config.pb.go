@@ -458,7 +458,7 @@ type ProcessorConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name by which methods call it; each appears once, and none is that of a sandbox processor.
 	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
-	// What speaks to it: `stripe`, or `sandbox`, which moves no money.
+	// What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money.
 	Adapter string `protobuf:"bytes,2,opt,name=adapter,proto3" json:"adapter,omitempty"`
 	// Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
 	// plain http, are refused unless the operator lists the host.
@@ -1433,8 +1433,11 @@ type RetryPolicy struct {
 	// How often one step may ask the same processor, counting the first time; a processor is only asked
 	// again when no other is left and it is certain that the attempts before did not charge. 0 means 2.
 	AttemptsPerProcessorMax int32 `protobuf:"varint,1,opt,name=attempts_per_processor_max,json=attemptsPerProcessorMax,proto3" json:"attempts_per_processor_max,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// How long is waited before a processor that certainly did not act is asked again; doubled each time, and half of it drawn.
+	// Absent: 100 milliseconds.
+	Backoff       *durationpb.Duration `protobuf:"bytes,2,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetryPolicy) Reset() {
@@ -1472,6 +1475,13 @@ func (x *RetryPolicy) GetAttemptsPerProcessorMax() int32 {
 		return x.AttemptsPerProcessorMax
 	}
 	return 0
+}
+
+func (x *RetryPolicy) GetBackoff() *durationpb.Duration {
+	if x != nil {
+		return x.Backoff
+	}
+	return nil
 }
 
 // Timeouts bound the waiting for processors.
@@ -1637,9 +1647,10 @@ const file_payments_config_v1_config_proto_rawDesc = "" +
 	"\apercent\x18\x04 \x01(\tB%\xbaH\"r 2\x1e^([0-9]{1,2}(\\.[0-9]{1,6})?)?$R\apercent\x12.\n" +
 	"\vfixed_minor\x18\x05 \x01(\x03B\r\xbaH\n" +
 	"\"\b\x18\x80\x94\xeb\xdc\x03(\x00R\n" +
-	"fixedMinor\"U\n" +
+	"fixedMinor\"\x98\x01\n" +
 	"\vRetryPolicy\x12F\n" +
-	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\"[\n" +
+	"\x1aattempts_per_processor_max\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x05(\x00R\x17attemptsPerProcessorMax\x12A\n" +
+	"\abackoff\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<2\x00R\abackoff\"[\n" +
 	"\bTimeouts\x12O\n" +
 	"\fcall_timeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x02\b\x1e2\x05\x10\x80\xc2\xd7/R\vcallTimeout*S\n" +
 	"\x05Split\x12\x15\n" +
@@ -1729,12 +1740,13 @@ var file_payments_config_v1_config_proto_depIdxs = []int32{
 	24, // 26: payments.config.v1.Condition.amount_max:type_name -> payments.type.v1.Money
 	14, // 27: payments.config.v1.Condition.metadata:type_name -> payments.config.v1.MetadataCondition
 	7,  // 28: payments.config.v1.Route.strategy:type_name -> payments.config.v1.Strategy
-	23, // 29: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	23, // 29: payments.config.v1.RetryPolicy.backoff:type_name -> google.protobuf.Duration
+	23, // 30: payments.config.v1.Timeouts.call_timeout:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_payments_config_v1_config_proto_init() }

@@ -282,6 +282,68 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{3}
 }
 
+// RetryRule keeps an instrument from being tried again. Tries are counted by merchant and token over all payments, those that
+// did not succeed.
+type RetryRule int32
+
+const (
+	// None, or not known to this reader.
+	RetryRule_RETRY_RULE_UNSPECIFIED RetryRule = 0
+	// Its issuer refused it for good within the last 30 days: lost, stolen, closed, expired, or not to be tried again.
+	RetryRule_RETRY_RULE_NEVER_AGAIN RetryRule = 1
+	// Visa allows 15 tries in 30 days.
+	RetryRule_RETRY_RULE_VISA_15_IN_30_DAYS RetryRule = 2
+	// Mastercard allows 10 tries in 24 hours.
+	RetryRule_RETRY_RULE_MASTERCARD_10_IN_24_HOURS RetryRule = 3
+	// Mastercard allows 35 tries in 30 days.
+	RetryRule_RETRY_RULE_MASTERCARD_35_IN_30_DAYS RetryRule = 4
+)
+
+// Enum value maps for RetryRule.
+var (
+	RetryRule_name = map[int32]string{
+		0: "RETRY_RULE_UNSPECIFIED",
+		1: "RETRY_RULE_NEVER_AGAIN",
+		2: "RETRY_RULE_VISA_15_IN_30_DAYS",
+		3: "RETRY_RULE_MASTERCARD_10_IN_24_HOURS",
+		4: "RETRY_RULE_MASTERCARD_35_IN_30_DAYS",
+	}
+	RetryRule_value = map[string]int32{
+		"RETRY_RULE_UNSPECIFIED":               0,
+		"RETRY_RULE_NEVER_AGAIN":               1,
+		"RETRY_RULE_VISA_15_IN_30_DAYS":        2,
+		"RETRY_RULE_MASTERCARD_10_IN_24_HOURS": 3,
+		"RETRY_RULE_MASTERCARD_35_IN_30_DAYS":  4,
+	}
+)
+
+func (x RetryRule) Enum() *RetryRule {
+	p := new(RetryRule)
+	*p = x
+	return p
+}
+
+func (x RetryRule) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RetryRule) Descriptor() protoreflect.EnumDescriptor {
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[4].Descriptor()
+}
+
+func (RetryRule) Type() protoreflect.EnumType {
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[4]
+}
+
+func (x RetryRule) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RetryRule.Descriptor instead.
+func (RetryRule) EnumDescriptor() ([]byte, []int) {
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
+}
+
 // Operation is what a processor is asked for.
 type Operation int32
 
@@ -331,11 +393,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[4].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[5].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[4]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[5]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -344,7 +406,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{4}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
 }
 
 // AttemptStatus is where an attempt stands.
@@ -425,11 +487,11 @@ func (x AttemptStatus) String() string {
 }
 
 func (AttemptStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[5].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[6].Descriptor()
 }
 
 func (AttemptStatus) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[5]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[6]
 }
 
 func (x AttemptStatus) Number() protoreflect.EnumNumber {
@@ -438,7 +500,7 @@ func (x AttemptStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AttemptStatus.Descriptor instead.
 func (AttemptStatus) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{5}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{6}
 }
 
 // BreakerState is whether a circuit breaker lets payments try a processor first.
@@ -482,11 +544,11 @@ func (x BreakerState) String() string {
 }
 
 func (BreakerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[6].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[7].Descriptor()
 }
 
 func (BreakerState) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[6]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[7]
 }
 
 func (x BreakerState) Number() protoreflect.EnumNumber {
@@ -495,7 +557,7 @@ func (x BreakerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BreakerState.Descriptor instead.
 func (BreakerState) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{6}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
 }
 
 // WebhookOutcome is what came of an event that a processor told.
@@ -539,11 +601,11 @@ func (x WebhookOutcome) String() string {
 }
 
 func (WebhookOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_payments_orchestration_v1_orchestration_proto_enumTypes[7].Descriptor()
+	return file_payments_orchestration_v1_orchestration_proto_enumTypes[8].Descriptor()
 }
 
 func (WebhookOutcome) Type() protoreflect.EnumType {
-	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[7]
+	return &file_payments_orchestration_v1_orchestration_proto_enumTypes[8]
 }
 
 func (x WebhookOutcome) Number() protoreflect.EnumNumber {
@@ -552,7 +614,7 @@ func (x WebhookOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WebhookOutcome.Descriptor instead.
 func (WebhookOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{7}
+	return file_payments_orchestration_v1_orchestration_proto_rawDescGZIP(), []int{8}
 }
 
 // Payment collects one amount, in one step or more, and knows of each step whether it was charged.
@@ -1446,7 +1508,11 @@ type Attempt struct {
 	// Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to.
 	ResolvedBy string `protobuf:"bytes,20,opt,name=resolved_by,json=resolvedBy,proto3" json:"resolved_by,omitempty"`
 	// What that person saw.
-	Evidence      string `protobuf:"bytes,21,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Evidence string `protobuf:"bytes,21,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// True when the issuer forbids to try this instrument again, anywhere.
+	NeverAgain bool `protobuf:"varint,40,opt,name=never_again,json=neverAgain,proto3" json:"never_again,omitempty"`
+	// Why it was not sent at all, though its step wanted it; unspecified for what was sent. The message says more.
+	WithheldBy    RetryRule `protobuf:"varint,41,opt,name=withheld_by,json=withheldBy,proto3,enum=payments.orchestration.v1.RetryRule" json:"withheld_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1626,6 +1692,20 @@ func (x *Attempt) GetEvidence() string {
 		return x.Evidence
 	}
 	return ""
+}
+
+func (x *Attempt) GetNeverAgain() bool {
+	if x != nil {
+		return x.NeverAgain
+	}
+	return false
+}
+
+func (x *Attempt) GetWithheldBy() RetryRule {
+	if x != nil {
+		return x.WithheldBy
+	}
+	return RetryRule_RETRY_RULE_UNSPECIFIED
 }
 
 // Processor is one that payments may be offered to.
@@ -2057,7 +2137,7 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x12\x16\n" +
 	"\x06chosen\x18\x02 \x01(\bR\x06chosen\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\x85\a\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xed\a\n" +
 	"\aAttempt\x12\x1d\n" +
 	"\n" +
 	"attempt_id\x18\x01 \x01(\tR\tattemptId\x12\x1d\n" +
@@ -2087,7 +2167,11 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\x0einstruction_id\x18\x13 \x01(\tR\rinstructionId\x12\x1f\n" +
 	"\vresolved_by\x18\x14 \x01(\tR\n" +
 	"resolvedBy\x12\x1a\n" +
-	"\bevidence\x18\x15 \x01(\tR\bevidence\"\xb0\x01\n" +
+	"\bevidence\x18\x15 \x01(\tR\bevidence\x12\x1f\n" +
+	"\vnever_again\x18( \x01(\bR\n" +
+	"neverAgain\x12E\n" +
+	"\vwithheld_by\x18) \x01(\x0e2$.payments.orchestration.v1.RetryRuleR\n" +
+	"withheldBy\"\xb0\x01\n" +
 	"\tProcessor\x12!\n" +
 	"\fprocessor_id\x18\x01 \x01(\tR\vprocessorId\x12\x18\n" +
 	"\aadapter\x18\x02 \x01(\tR\aadapter\x12\x10\n" +
@@ -2148,7 +2232,13 @@ const file_payments_orchestration_v1_orchestration_proto_rawDesc = "" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11VERDICT_SUCCEEDED\x10\x01\x12\x17\n" +
-	"\x13VERDICT_NOT_CHARGED\x10\x02*\x96\x01\n" +
+	"\x13VERDICT_NOT_CHARGED\x10\x02*\xb9\x01\n" +
+	"\tRetryRule\x12\x1a\n" +
+	"\x16RETRY_RULE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16RETRY_RULE_NEVER_AGAIN\x10\x01\x12!\n" +
+	"\x1dRETRY_RULE_VISA_15_IN_30_DAYS\x10\x02\x12(\n" +
+	"$RETRY_RULE_MASTERCARD_10_IN_24_HOURS\x10\x03\x12'\n" +
+	"#RETRY_RULE_MASTERCARD_35_IN_30_DAYS\x10\x04*\x96\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_CHARGE\x10\x01\x12\x14\n" +
@@ -2195,85 +2285,87 @@ func file_payments_orchestration_v1_orchestration_proto_rawDescGZIP() []byte {
 	return file_payments_orchestration_v1_orchestration_proto_rawDescData
 }
 
-var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_payments_orchestration_v1_orchestration_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_payments_orchestration_v1_orchestration_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_payments_orchestration_v1_orchestration_proto_goTypes = []any{
 	(InstructionStatus)(0),        // 0: payments.orchestration.v1.InstructionStatus
 	(PaymentStatus)(0),            // 1: payments.orchestration.v1.PaymentStatus
 	(IssueSeverity)(0),            // 2: payments.orchestration.v1.IssueSeverity
 	(Verdict)(0),                  // 3: payments.orchestration.v1.Verdict
-	(Operation)(0),                // 4: payments.orchestration.v1.Operation
-	(AttemptStatus)(0),            // 5: payments.orchestration.v1.AttemptStatus
-	(BreakerState)(0),             // 6: payments.orchestration.v1.BreakerState
-	(WebhookOutcome)(0),           // 7: payments.orchestration.v1.WebhookOutcome
-	(*Payment)(nil),               // 8: payments.orchestration.v1.Payment
-	(*PaymentAmounts)(nil),        // 9: payments.orchestration.v1.PaymentAmounts
-	(*Instruction)(nil),           // 10: payments.orchestration.v1.Instruction
-	(*CoreRequestContext)(nil),    // 11: payments.orchestration.v1.CoreRequestContext
-	(*MethodPreference)(nil),      // 12: payments.orchestration.v1.MethodPreference
-	(*ValidationIssue)(nil),       // 13: payments.orchestration.v1.ValidationIssue
-	(*Decision)(nil),              // 14: payments.orchestration.v1.Decision
-	(*Candidate)(nil),             // 15: payments.orchestration.v1.Candidate
-	(*Attempt)(nil),               // 16: payments.orchestration.v1.Attempt
-	(*Processor)(nil),             // 17: payments.orchestration.v1.Processor
-	(*ProcessorCapabilities)(nil), // 18: payments.orchestration.v1.ProcessorCapabilities
-	(*ProcessorHealth)(nil),       // 19: payments.orchestration.v1.ProcessorHealth
-	nil,                           // 20: payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	(*v1.PaymentPlan)(nil),        // 21: payments.plan.v1.PaymentPlan
-	(*v11.CompositeResult)(nil),   // 22: payments.result.v1.CompositeResult
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
-	(v12.Capture)(0),              // 24: payments.config.v1.Capture
-	(*v13.Money)(nil),             // 25: payments.type.v1.Money
-	(v11.ErrorCode)(0),            // 26: payments.result.v1.ErrorCode
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(RetryRule)(0),                // 4: payments.orchestration.v1.RetryRule
+	(Operation)(0),                // 5: payments.orchestration.v1.Operation
+	(AttemptStatus)(0),            // 6: payments.orchestration.v1.AttemptStatus
+	(BreakerState)(0),             // 7: payments.orchestration.v1.BreakerState
+	(WebhookOutcome)(0),           // 8: payments.orchestration.v1.WebhookOutcome
+	(*Payment)(nil),               // 9: payments.orchestration.v1.Payment
+	(*PaymentAmounts)(nil),        // 10: payments.orchestration.v1.PaymentAmounts
+	(*Instruction)(nil),           // 11: payments.orchestration.v1.Instruction
+	(*CoreRequestContext)(nil),    // 12: payments.orchestration.v1.CoreRequestContext
+	(*MethodPreference)(nil),      // 13: payments.orchestration.v1.MethodPreference
+	(*ValidationIssue)(nil),       // 14: payments.orchestration.v1.ValidationIssue
+	(*Decision)(nil),              // 15: payments.orchestration.v1.Decision
+	(*Candidate)(nil),             // 16: payments.orchestration.v1.Candidate
+	(*Attempt)(nil),               // 17: payments.orchestration.v1.Attempt
+	(*Processor)(nil),             // 18: payments.orchestration.v1.Processor
+	(*ProcessorCapabilities)(nil), // 19: payments.orchestration.v1.ProcessorCapabilities
+	(*ProcessorHealth)(nil),       // 20: payments.orchestration.v1.ProcessorHealth
+	nil,                           // 21: payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	(*v1.PaymentPlan)(nil),        // 22: payments.plan.v1.PaymentPlan
+	(*v11.CompositeResult)(nil),   // 23: payments.result.v1.CompositeResult
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
+	(v12.Capture)(0),              // 25: payments.config.v1.Capture
+	(*v13.Money)(nil),             // 26: payments.type.v1.Money
+	(v11.ErrorCode)(0),            // 27: payments.result.v1.ErrorCode
+	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
 }
 var file_payments_orchestration_v1_orchestration_proto_depIdxs = []int32{
-	11, // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
-	21, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
+	12, // 0: payments.orchestration.v1.Payment.context:type_name -> payments.orchestration.v1.CoreRequestContext
+	22, // 1: payments.orchestration.v1.Payment.plan:type_name -> payments.plan.v1.PaymentPlan
 	1,  // 2: payments.orchestration.v1.Payment.status:type_name -> payments.orchestration.v1.PaymentStatus
-	22, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
-	16, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
-	23, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
-	23, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
-	24, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
-	9,  // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
-	10, // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
-	25, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
-	25, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
-	25, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
-	25, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
-	4,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
-	25, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
-	25, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
+	23, // 3: payments.orchestration.v1.Payment.result:type_name -> payments.result.v1.CompositeResult
+	17, // 4: payments.orchestration.v1.Payment.attempts:type_name -> payments.orchestration.v1.Attempt
+	24, // 5: payments.orchestration.v1.Payment.created_at:type_name -> google.protobuf.Timestamp
+	24, // 6: payments.orchestration.v1.Payment.updated_at:type_name -> google.protobuf.Timestamp
+	25, // 7: payments.orchestration.v1.Payment.capture:type_name -> payments.config.v1.Capture
+	10, // 8: payments.orchestration.v1.Payment.amounts:type_name -> payments.orchestration.v1.PaymentAmounts
+	11, // 9: payments.orchestration.v1.Payment.instructions:type_name -> payments.orchestration.v1.Instruction
+	26, // 10: payments.orchestration.v1.PaymentAmounts.authorized:type_name -> payments.type.v1.Money
+	26, // 11: payments.orchestration.v1.PaymentAmounts.captured:type_name -> payments.type.v1.Money
+	26, // 12: payments.orchestration.v1.PaymentAmounts.refunded:type_name -> payments.type.v1.Money
+	26, // 13: payments.orchestration.v1.PaymentAmounts.refundable:type_name -> payments.type.v1.Money
+	5,  // 14: payments.orchestration.v1.Instruction.operation:type_name -> payments.orchestration.v1.Operation
+	26, // 15: payments.orchestration.v1.Instruction.amount:type_name -> payments.type.v1.Money
+	26, // 16: payments.orchestration.v1.Instruction.amount_done:type_name -> payments.type.v1.Money
 	0,  // 17: payments.orchestration.v1.Instruction.status:type_name -> payments.orchestration.v1.InstructionStatus
-	23, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
-	13, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
-	12, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
-	20, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
-	24, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
-	25, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
+	24, // 18: payments.orchestration.v1.Instruction.created_at:type_name -> google.protobuf.Timestamp
+	14, // 19: payments.orchestration.v1.CoreRequestContext.validation_errors:type_name -> payments.orchestration.v1.ValidationIssue
+	13, // 20: payments.orchestration.v1.CoreRequestContext.payment_methods:type_name -> payments.orchestration.v1.MethodPreference
+	21, // 21: payments.orchestration.v1.CoreRequestContext.metadata:type_name -> payments.orchestration.v1.CoreRequestContext.MetadataEntry
+	25, // 22: payments.orchestration.v1.CoreRequestContext.capture:type_name -> payments.config.v1.Capture
+	26, // 23: payments.orchestration.v1.MethodPreference.max_amount:type_name -> payments.type.v1.Money
 	2,  // 24: payments.orchestration.v1.ValidationIssue.severity:type_name -> payments.orchestration.v1.IssueSeverity
-	15, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
-	4,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
-	25, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
-	5,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
-	26, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
-	23, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
-	23, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
-	23, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
-	18, // 33: payments.orchestration.v1.Processor.capabilities:type_name -> payments.orchestration.v1.ProcessorCapabilities
-	27, // 34: payments.orchestration.v1.ProcessorCapabilities.key_ttl:type_name -> google.protobuf.Duration
-	27, // 35: payments.orchestration.v1.ProcessorCapabilities.settle_window:type_name -> google.protobuf.Duration
-	25, // 36: payments.orchestration.v1.ProcessorCapabilities.min_amounts:type_name -> payments.type.v1.Money
-	27, // 37: payments.orchestration.v1.ProcessorHealth.window:type_name -> google.protobuf.Duration
-	23, // 38: payments.orchestration.v1.ProcessorHealth.last_attempt_at:type_name -> google.protobuf.Timestamp
-	6,  // 39: payments.orchestration.v1.ProcessorHealth.breaker:type_name -> payments.orchestration.v1.BreakerState
-	23, // 40: payments.orchestration.v1.ProcessorHealth.try_again_at:type_name -> google.protobuf.Timestamp
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	16, // 25: payments.orchestration.v1.Decision.candidates:type_name -> payments.orchestration.v1.Candidate
+	5,  // 26: payments.orchestration.v1.Attempt.operation:type_name -> payments.orchestration.v1.Operation
+	26, // 27: payments.orchestration.v1.Attempt.amount:type_name -> payments.type.v1.Money
+	6,  // 28: payments.orchestration.v1.Attempt.status:type_name -> payments.orchestration.v1.AttemptStatus
+	27, // 29: payments.orchestration.v1.Attempt.error_code:type_name -> payments.result.v1.ErrorCode
+	24, // 30: payments.orchestration.v1.Attempt.created_at:type_name -> google.protobuf.Timestamp
+	24, // 31: payments.orchestration.v1.Attempt.sent_at:type_name -> google.protobuf.Timestamp
+	24, // 32: payments.orchestration.v1.Attempt.settled_at:type_name -> google.protobuf.Timestamp
+	4,  // 33: payments.orchestration.v1.Attempt.withheld_by:type_name -> payments.orchestration.v1.RetryRule
+	19, // 34: payments.orchestration.v1.Processor.capabilities:type_name -> payments.orchestration.v1.ProcessorCapabilities
+	28, // 35: payments.orchestration.v1.ProcessorCapabilities.key_ttl:type_name -> google.protobuf.Duration
+	28, // 36: payments.orchestration.v1.ProcessorCapabilities.settle_window:type_name -> google.protobuf.Duration
+	26, // 37: payments.orchestration.v1.ProcessorCapabilities.min_amounts:type_name -> payments.type.v1.Money
+	28, // 38: payments.orchestration.v1.ProcessorHealth.window:type_name -> google.protobuf.Duration
+	24, // 39: payments.orchestration.v1.ProcessorHealth.last_attempt_at:type_name -> google.protobuf.Timestamp
+	7,  // 40: payments.orchestration.v1.ProcessorHealth.breaker:type_name -> payments.orchestration.v1.BreakerState
+	24, // 41: payments.orchestration.v1.ProcessorHealth.try_again_at:type_name -> google.protobuf.Timestamp
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_payments_orchestration_v1_orchestration_proto_init() }
@@ -2286,7 +2378,7 @@ func file_payments_orchestration_v1_orchestration_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orchestration_v1_orchestration_proto_rawDesc), len(file_payments_orchestration_v1_orchestration_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -290,7 +290,7 @@ class ProcessorConfig(_message.Message):
     processor_id: _builtins.str
     """The name by which methods call it; each appears once, and none is that of a sandbox processor."""
     adapter: _builtins.str
-    """What speaks to it: `stripe`, or `sandbox`, which moves no money."""
+    """What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money."""
     base_url: _builtins.str
     """Where it is, e.g. `https://pay.example.com/api`; empty for the adapter's own. An address that is not public, and
     plain http, are refused unless the operator lists the host.
@@ -765,18 +765,26 @@ class RetryPolicy(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPTS_PER_PROCESSOR_MAX_FIELD_NUMBER: _builtins.int
+    BACKOFF_FIELD_NUMBER: _builtins.int
     attempts_per_processor_max: _builtins.int
     """How often one step may ask the same processor, counting the first time; a processor is only asked
     again when no other is left and it is certain that the attempts before did not charge. 0 means 2.
     """
+    @_builtins.property
+    def backoff(self) -> _duration_pb2.Duration:
+        """How long is waited before a processor that certainly did not act is asked again; doubled each time, and half of it drawn.
+        Absent: 100 milliseconds.
+        """
+
     def __init__(
         self,
         *,
         attempts_per_processor_max: _builtins.int = ...,
+        backoff: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backoff", b"backoff"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_per_processor_max", b"attempts_per_processor_max"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts_per_processor_max", b"attempts_per_processor_max", "backoff", b"backoff"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

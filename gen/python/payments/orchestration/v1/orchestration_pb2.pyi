@@ -163,6 +163,40 @@ VERDICT_NOT_CHARGED: Verdict.ValueType  # 2
 """The processor did not act. What a step begins with is not tried again: the step has failed."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
+class _RetryRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RetryRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RetryRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RETRY_RULE_UNSPECIFIED: _RetryRule.ValueType  # 0
+    """None, or not known to this reader."""
+    RETRY_RULE_NEVER_AGAIN: _RetryRule.ValueType  # 1
+    """Its issuer refused it for good within the last 30 days: lost, stolen, closed, expired, or not to be tried again."""
+    RETRY_RULE_VISA_15_IN_30_DAYS: _RetryRule.ValueType  # 2
+    """Visa allows 15 tries in 30 days."""
+    RETRY_RULE_MASTERCARD_10_IN_24_HOURS: _RetryRule.ValueType  # 3
+    """Mastercard allows 10 tries in 24 hours."""
+    RETRY_RULE_MASTERCARD_35_IN_30_DAYS: _RetryRule.ValueType  # 4
+    """Mastercard allows 35 tries in 30 days."""
+
+class RetryRule(_RetryRule, metaclass=_RetryRuleEnumTypeWrapper):
+    """RetryRule keeps an instrument from being tried again. Tries are counted by merchant and token over all payments, those that
+    did not succeed.
+    """
+
+RETRY_RULE_UNSPECIFIED: RetryRule.ValueType  # 0
+"""None, or not known to this reader."""
+RETRY_RULE_NEVER_AGAIN: RetryRule.ValueType  # 1
+"""Its issuer refused it for good within the last 30 days: lost, stolen, closed, expired, or not to be tried again."""
+RETRY_RULE_VISA_15_IN_30_DAYS: RetryRule.ValueType  # 2
+"""Visa allows 15 tries in 30 days."""
+RETRY_RULE_MASTERCARD_10_IN_24_HOURS: RetryRule.ValueType  # 3
+"""Mastercard allows 10 tries in 24 hours."""
+RETRY_RULE_MASTERCARD_35_IN_30_DAYS: RetryRule.ValueType  # 4
+"""Mastercard allows 35 tries in 30 days."""
+Global___RetryRule: _TypeAlias = RetryRule  # noqa: Y015
+
 class _Operation:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -802,6 +836,8 @@ class Attempt(_message.Message):
     INSTRUCTION_ID_FIELD_NUMBER: _builtins.int
     RESOLVED_BY_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    NEVER_AGAIN_FIELD_NUMBER: _builtins.int
+    WITHHELD_BY_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Id, `att_` and a UUIDv7; the processor gets it as our reference."""
     step_index: _builtins.int
@@ -838,6 +874,10 @@ class Attempt(_message.Message):
     """Who found out its outcome, where no processor proved it: key or service. Empty where nobody had to."""
     evidence: _builtins.str
     """What that person saw."""
+    never_again: _builtins.bool
+    """True when the issuer forbids to try this instrument again, anywhere."""
+    withheld_by: Global___RetryRule.ValueType
+    """Why it was not sent at all, though its step wanted it; unspecified for what was sent. The message says more."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """Amount asked for."""
@@ -878,10 +918,12 @@ class Attempt(_message.Message):
         instruction_id: _builtins.str = ...,
         resolved_by: _builtins.str = ...,
         evidence: _builtins.str = ...,
+        never_again: _builtins.bool = ...,
+        withheld_by: Global___RetryRule.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "created_at", b"created_at", "sent_at", b"sent_at", "settled_at", b"settled_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "evidence", b"evidence", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "resolved_by", b"resolved_by", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "attempt_number", b"attempt_number", "created_at", b"created_at", "error_code", b"error_code", "evidence", b"evidence", "failure_code", b"failure_code", "instruction_id", b"instruction_id", "latency_ms", b"latency_ms", "message", b"message", "never_again", b"never_again", "operation", b"operation", "parent_attempt_id", b"parent_attempt_id", "payment_method", b"payment_method", "processor_id", b"processor_id", "provider_ref", b"provider_ref", "resolved_by", b"resolved_by", "retryable", b"retryable", "sent_at", b"sent_at", "settled_at", b"settled_at", "status", b"status", "step_index", b"step_index", "withheld_by", b"withheld_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

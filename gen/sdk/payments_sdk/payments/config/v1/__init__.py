@@ -439,7 +439,7 @@ class ProcessorConfig(CheckedMessage):
 
     adapter: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    What speaks to it: `stripe`, or `sandbox`, which moves no money.
+    What speaks to it: `stripe`, `http-json` for a gateway of one's own, or `sandbox`, which moves no money.
     """
 
     base_url: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -531,6 +531,14 @@ class RetryPolicy(CheckedMessage):
     """
     How often one step may ask the same processor, counting the first time; a processor is only asked
     again when no other is left and it is certain that the attempts before did not charge. 0 means 2.
+    """
+
+    backoff: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Duration, optional=True
+    )
+    """
+    How long is waited before a processor that certainly did not act is asked again; doubled each time, and half of it drawn.
+    Absent: 100 milliseconds.
     """
 
 

@@ -50,6 +50,7 @@ __all__ = (
     "RefundPaymentResponse",
     "ResolveAttemptRequest",
     "ResolveAttemptResponse",
+    "RetryRule",
     "RoutingDifference",
     "SimulateRoutingRequest",
     "SimulateRoutingResponse",
@@ -466,6 +467,58 @@ class PaymentStatus(betterproto2.Enum):
         }
 
 
+class RetryRule(betterproto2.Enum):
+    """
+    RetryRule keeps an instrument from being tried again. Tries are counted by merchant and token over all payments, those that
+    did not succeed.
+    """
+
+    UNSPECIFIED = 0
+    """
+    None, or not known to this reader.
+    """
+
+    NEVER_AGAIN = 1
+    """
+    Its issuer refused it for good within the last 30 days: lost, stolen, closed, expired, or not to be tried again.
+    """
+
+    VISA_15_IN_30_DAYS = 2
+    """
+    Visa allows 15 tries in 30 days.
+    """
+
+    MASTERCARD_10_IN_24_HOURS = 3
+    """
+    Mastercard allows 10 tries in 24 hours.
+    """
+
+    MASTERCARD_35_IN_30_DAYS = 4
+    """
+    Mastercard allows 35 tries in 30 days.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "RETRY_RULE_UNSPECIFIED",
+            1: "RETRY_RULE_NEVER_AGAIN",
+            2: "RETRY_RULE_VISA_15_IN_30_DAYS",
+            3: "RETRY_RULE_MASTERCARD_10_IN_24_HOURS",
+            4: "RETRY_RULE_MASTERCARD_35_IN_30_DAYS",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "RETRY_RULE_UNSPECIFIED": 0,
+            "RETRY_RULE_NEVER_AGAIN": 1,
+            "RETRY_RULE_VISA_15_IN_30_DAYS": 2,
+            "RETRY_RULE_MASTERCARD_10_IN_24_HOURS": 3,
+            "RETRY_RULE_MASTERCARD_35_IN_30_DAYS": 4,
+        }
+
+
 class Verdict(betterproto2.Enum):
     """
     Verdict is what an operator found out about an attempt.
@@ -671,6 +724,18 @@ class Attempt(CheckedMessage):
     evidence: "str" = betterproto2.field(21, betterproto2.TYPE_STRING)
     """
     What that person saw.
+    """
+
+    never_again: "bool" = betterproto2.field(40, betterproto2.TYPE_BOOL)
+    """
+    True when the issuer forbids to try this instrument again, anywhere.
+    """
+
+    withheld_by: "RetryRule" = betterproto2.field(
+        41, betterproto2.TYPE_ENUM, default_factory=lambda: RetryRule(0)
+    )
+    """
+    Why it was not sent at all, though its step wanted it; unspecified for what was sent. The message says more.
     """
 
 

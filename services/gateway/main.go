@@ -34,6 +34,7 @@ type options struct {
 	drainNotice    time.Duration
 	bodyBytesMax   int64
 	inFlightMax    int
+	streamsMax     int
 	originList     string
 	origins        []string
 	exitWithParent bool
@@ -107,7 +108,9 @@ func parse(arguments []string, getenv func(string) string) (options, error) {
 	flags.Int64Var(&o.bodyBytesMax, "body-bytes-max", rest.BodyBytesMax,
 		"largest request body, in bytes")
 	flags.IntVar(&o.inFlightMax, "in-flight-max", rest.InFlightMax,
-		"calls at a time; more are answered 429 with Retry-After")
+		"calls at a time, three quarters of them of one key; more are answered 429 with Retry-After")
+	flags.IntVar(&o.streamsMax, "streams-max", rest.StreamsMax,
+		"streams at a time beside the calls, half of them of one key; more are answered 429 with Retry-After")
 	flags.StringVar(&o.originList, "cors-origins", env("TOLLMESH_REST_CORS_ORIGINS", ""),
 		"origins whose pages may call from a browser, separated by commas, as https://console.example; * for any (TOLLMESH_REST_CORS_ORIGINS)")
 	flags.BoolVar(&o.exitWithParent, "exit-with-parent", false,
@@ -133,8 +136,8 @@ func check(o options, more []string) error {
 		return fmt.Errorf("--deadline is %s; it must be positive", o.deadline)
 	case o.drainNotice < 0:
 		return fmt.Errorf("--drain-notice is %s; it must not be negative", o.drainNotice)
-	case o.bodyBytesMax <= 0 || o.inFlightMax <= 0:
-		return errors.New("--body-bytes-max and --in-flight-max must be positive")
+	case o.bodyBytesMax <= 0 || o.inFlightMax <= 0 || o.streamsMax <= 0:
+		return errors.New("--body-bytes-max, --in-flight-max and --streams-max must be positive")
 	}
 	if err := rest.CheckOrigins(o.origins); err != nil {
 		return fmt.Errorf("--cors-origins: %w", err)
@@ -185,6 +188,7 @@ func newServer(ctx context.Context, connection *grpc.ClientConn, o options) (*ht
 	handler, err := rest.NewHandler(ctx, connection, rest.Limits{
 		BodyBytesMax: o.bodyBytesMax,
 		InFlightMax:  o.inFlightMax,
+		StreamsMax:   o.streamsMax,
 		Deadline:     o.deadline,
 		Origins:      o.origins,
 	})

@@ -91,7 +91,7 @@ def assemble(runtime: Runtime, books: Books | None = None) -> Parts:
     )
     runs = Runs(runtime.database, engine, runtime.violations, runtime.telemetry)
     payments = Payments(runtime.database, runtime.commands, runs, processors)
-    instructions = Instructions(payments, runtime.commands, runs)
+    instructions = Instructions(payments, runtime.commands, runs, processors)
     seizing = Seizing(settling, payments, runs)
     resolve = ResolveAttempt(seizing, payments, runtime.commands)
     findings = ApplyFinding(seizing)

@@ -215,6 +215,12 @@ SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, tracepare
 -- @booking_lag
 SELECT due, oldest_at FROM orchestration.booking_lag(%(now)s);
 
+-- @current_version
+-- A merchant whose versions were removed counts anew: when one was stored tells it from another of its number.
+SELECT version, created_at FROM orchestration.merchant_config
+ WHERE tenant_id = %(tenant_id)s AND merchant_id = %(merchant_id)s
+ ORDER BY version DESC LIMIT 1;
+
 -- @lock_merchant
 -- Versions of one merchant are counted one at a time.
 SELECT pg_advisory_xact_lock(hashtextextended('orchestration.merchant:' || %(tenant_id)s || ':' || %(merchant_id)s, 0));

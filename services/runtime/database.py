@@ -478,14 +478,19 @@ class Database:
 
     async def ask(self, query: str, parameters: Parameters) -> Rows:
         """Read by one statement for the current tenant, all in one go."""
+        (answer,) = await self.ask_all((query, parameters))
+        return answer
+
+    async def ask_all(self, *queries: tuple[str, Parameters]) -> list[Rows]:
+        """Read by several statements in one snapshot for the current tenant, all in one go; the answer of each."""
+        calls = [Call(statement(query), parameters) for query, parameters in queries]
         async with self.session() as session:
             try:
-                call = Call(statement(query), parameters)
-                answers = await session.run(_BEGIN_READING, _opening(current()), call, _COMMIT)
+                answers = await session.run(_BEGIN_READING, _opening(current()), *calls, _COMMIT)
             except BaseException:
                 await pool.roll_back(session)
                 raise
-        return answers[2]
+        return answers[2:-1]
 
     def now(self) -> datetime:
         """Return business time."""

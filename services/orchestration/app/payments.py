@@ -7,12 +7,11 @@ import time
 from dataclasses import dataclass, replace
 
 from services.orchestration.app.engine import LEASE_MARGIN_MS
-from services.orchestration.domain import config as config_rules
-from services.orchestration.domain import limits, measures, routing
+from services.orchestration.app.known import Known, Planning
+from services.orchestration.domain import limits, measures
 from services.orchestration.domain import plan as planner
 from services.orchestration.domain.config import Capture
 from services.orchestration.domain.issues import Findings, Issue, Severity
-from services.orchestration.domain.limits import Bound
 from services.orchestration.domain.payment import PaymentStatus, Progress
 from services.orchestration.domain.payment import Policy as PaymentPolicy
 from services.orchestration.domain.record import (
@@ -24,7 +23,7 @@ from services.orchestration.domain.record import (
 )
 from services.orchestration.domain.request import ANONYMOUS, Context, interpret, with_findings
 from services.orchestration.ports import Processors, Runs
-from services.orchestration.store import configs, health, velocity
+from services.orchestration.store import configs, velocity
 from services.orchestration.store import payments as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
@@ -79,7 +78,7 @@ class Payments:
         self._database = database
         self._commands = commands
         self._runs = runs
-        self._processors = processors
+        self._known = Known(database, processors)
 
     async def create(self, incoming: Incoming) -> tuple[Payment, bool]:
         """Store a payment and work on it for as long as the caller waits; says whether it was there before.
@@ -158,6 +157,9 @@ class Payments:
         """Show what `create` would do; stores and charges nothing."""
         context = await _interpreted(incoming)
         key = _key_of(incoming, context)
+        known = await self._known.at_once(context.merchant_id)
+        if known is not None:
+            return _planned(known, context, incoming.findings, key)
         async with self._database.read() as work:
             return await self._plan(work, context, incoming.findings, key)
 
@@ -191,27 +193,24 @@ class Payments:
         counting: bool = False,
     ) -> Planned:
         """Plan a request; `counting` keeps others from counting against the same limits meanwhile."""
-        config = None
-        if context.merchant_id:
-            stored = await configs.find_configs(work, context.merchant_id)
-            config = stored[0].config if stored else None
-        known = routing.NOTHING_KNOWN
-        if config is not None and (beside := config_rules.replaceable(config)):
-            known = await health.snapshot(work, config_rules.watched(config), beside)
-        offered = self._processors.named_by(config)
-        holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
-        plan, decisions = planner.build(context, config, findings, holding, key, known)
-        bounds: tuple[Bound, ...] = ()
-        if plan is not None and config is not None and config.limits:
-            bounds = limits.bounds(config.limits, _paid(context, plan))
-            if counting:
-                await velocity.lock(work, context.merchant_id, limits.windows(bounds))
-            for bound in bounds:
-                counted = await velocity.count(work, context.merchant_id, bound, plan.currency)
-                limits.check(bound, counted, plan.currency, findings)
-            if findings.refused:
-                plan = None
-        return Planned(with_findings(context, findings), plan, decisions, config, key, bounds)
+        planned = _planned(
+            await self._known.look(work, context.merchant_id), context, findings, key
+        )
+        plan, config = planned.plan, planned.config
+        if plan is None or config is None or not config.limits:
+            return planned
+        bounds = limits.bounds(config.limits, _paid(context, plan))
+        if counting:
+            await velocity.lock(work, context.merchant_id, limits.windows(bounds))
+        for bound in bounds:
+            counted = await velocity.count(work, context.merchant_id, bound, plan.currency)
+            limits.check(bound, counted, plan.currency, findings)
+        return replace(
+            planned,
+            context=with_findings(context, findings),
+            plan=None if findings.refused else plan,
+            bounds=bounds,
+        )
 
     async def reached(self, payment_id: str) -> Payment:
         """Wait for the end of a payment within the caller's deadline; returns the state that was reached.
@@ -223,6 +222,14 @@ class Payments:
         until = min(deadline, time.monotonic() + WAIT_SECONDS_MAX) - ANSWER_BUDGET_SECONDS
         await self._runs.wait(call.tenant_id, payment_id, until - time.monotonic())
         return await self.get(payment_id)
+
+
+def _planned(known: Planning, context: Context, findings: Findings, key: str) -> Planned:
+    """Plan a request, but for what is counted against limits."""
+    plan, decisions = planner.build(
+        context, known.config, findings, known.holding, key, known.health
+    )
+    return Planned(with_findings(context, findings), plan, decisions, known.config, key)
 
 
 async def _check_merchant(work: UnitOfWork, merchant_id: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.orchestration.domain.findings import Verdict
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.payment import (
+    LATE,
+    LIVE,
     OPEN_TO_INSTRUCTIONS,
     Attempt,
     PaymentStatus,
+    Progress,
 )
+from services.orchestration.domain.processors import Capabilities
 from services.orchestration.domain.record import Payment
 from services.runtime.errors import Code, DomainError, InvalidField
 from services.runtime.money import Money
@@ -65,6 +70,29 @@ class PaymentAwaitsVerdict(DomainError):
     state_dependent = True
     payment_id: str
     attempt_id: str
+
+
+class RefundsUsedUp(DomainError):
+    """The processor gives no more refunds of what would have to be given back."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "REFUNDS_USED_UP"
+    state_dependent = True
+    payment_id: str
+    processor_id: str
+    refunds_max: int
+
+
+class CaptureNotPartial(DomainError):
+    """The processor captures all that it holds, or lets go what a capture leaves."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CAPTURE_NOT_PARTIAL"
+    state_dependent = True
+    payment_id: str
+    processor_id: str
+    held_minor: int
+    currency_code: str
 
 
 class AttemptNotManual(DomainError):
@@ -140,6 +168,89 @@ def amount_of(command: Instruct, payment: Payment) -> int:
             currency_code=payment.currency,
         )
     return amount.minor_units
+
+
+def check_possible(
+    command: Instruct,
+    payment: Payment,
+    amount_minor: int,
+    capabilities: Mapping[str, Capabilities],
+) -> None:
+    """Refuse what a processor can be told beforehand not to do; those that are not known are asked.
+
+    Raises:
+        CaptureNotPartial: it captures all or nothing, or only once.
+        RefundsUsedUp: it gave as many refunds of a charge as it gives.
+    """
+    if payment.progress is None:
+        return
+    if command.operation is Operation.CAPTURE:
+        _check_captures(command, payment, payment.progress, amount_minor, capabilities)
+    if command.operation is Operation.REFUND:
+        _check_refunds(payment, payment.progress, amount_minor, capabilities)
+
+
+def _check_captures(
+    command: Instruct,
+    payment: Payment,
+    progress: Progress,
+    amount_minor: int,
+    capabilities: Mapping[str, Capabilities],
+) -> None:
+    held = sorted(progress.done(Operation.AUTHORIZE), key=lambda attempt: attempt.step_index)
+    for attempt, amount in _spread(progress, held, amount_minor):
+        left = progress.left_of(attempt)
+        can = capabilities.get(attempt.processor_id)
+        if can is None or amount == left:
+            continue
+        if can.partial_capture and (can.captures_many or not command.keep_open):
+            continue
+        said = (
+            "what a capture leaves cannot stay authorised there: leave keep_open out"
+            if can.partial_capture
+            else "it captures all of it or nothing"
+        )
+        raise CaptureNotPartial(
+            f"{attempt.processor_id} holds {left} minor units of {payment.currency}, and {amount} are to be captured:"
+            f" {said}",
+            payment_id=payment.payment_id,
+            processor_id=attempt.processor_id,
+            held_minor=left,
+            currency_code=payment.currency,
+        )
+
+
+def _check_refunds(
+    payment: Payment,
+    progress: Progress,
+    amount_minor: int,
+    capabilities: Mapping[str, Capabilities],
+) -> None:
+    taken = list(reversed(progress.taken()))
+    for attempt, _ in _spread(progress, taken, amount_minor):
+        can = capabilities.get(attempt.processor_id)
+        given = sum(
+            a.parent_id == attempt.attempt_id and a.status in LIVE | LATE for a in progress.attempts
+        )
+        if can is not None and can.refunds_max is not None and given >= can.refunds_max:
+            raise RefundsUsedUp(
+                f"{attempt.processor_id} gives {can.refunds_max} refunds of one charge, and {attempt.attempt_id} had"
+                f" {given}: give the rest back in another way",
+                payment_id=payment.payment_id,
+                processor_id=attempt.processor_id,
+                refunds_max=can.refunds_max,
+            )
+
+
+def _spread(
+    progress: Progress, parents: Sequence[Attempt], amount_minor: int
+) -> Iterator[tuple[Attempt, int]]:
+    """Name what is to follow which success, as the instruction is carried out when all goes well."""
+    for parent in parents:
+        amount = min(progress.left_of(parent), amount_minor)
+        if amount > 0:
+            amount_minor -= amount
+            yield parent, amount
 
 
 def under_way(payment: Payment) -> PaymentUnderWay:

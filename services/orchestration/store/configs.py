@@ -62,6 +62,11 @@ async def find_configs(
     return [_config(row) for row in rows]
 
 
+def which(tenant_id: str, merchant_id: str) -> tuple[str, dict[str, Any]]:
+    """Return the statement that tells which version of a merchant holds, with its values."""
+    return _SQL["current_version"], {"tenant_id": tenant_id, "merchant_id": merchant_id}
+
+
 async def find_current(work: UnitOfWork, *, after: str, limit: int) -> list[StoredConfig]:
     """Return the current version of each merchant behind an id, by merchant_id."""
     table = MERCHANT_CONFIG

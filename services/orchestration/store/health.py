@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from services.orchestration.domain import breaker
 from services.orchestration.domain.health import Fared
@@ -11,6 +13,7 @@ from services.orchestration.domain.payment import AttemptStatus
 from services.orchestration.domain.routing import Health, Snapshot
 from services.runtime.database import UnitOfWork
 from services.runtime.postgres import sql
+from services.runtime.postgres.session import Rows
 
 _SQL = sql.load("services.orchestration", "queries.sql")
 
@@ -19,26 +22,70 @@ _SQL = sql.load("services.orchestration", "queries.sql")
 _LOOKED_BACK = 2 * breaker.WAIT_MAX
 
 
-async def snapshot(
-    work: UnitOfWork, watched: Mapping[int, Collection[str]], breakers: Collection[str]
-) -> Snapshot:
-    """Return what is known of processors.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is asked to know how processors fare.
+
+    Attributes:
+        windows_s: how far back each statement looks, but for the last one, of breakers.
+        queries: statements with their values, to be run together.
+    """
+
+    windows_s: tuple[int, ...]
+    queries: tuple[tuple[str, dict[str, Any]], ...]
+    now: datetime
+
+    def seen(self, answers: Sequence[Rows]) -> Snapshot:
+        """Return what the answers to the queries say."""
+        seen: dict[tuple[str, int], Health] = {}
+        for window_s, rows in zip(self.windows_s, answers, strict=False):
+            for row in rows:
+                seen[row.processor_id, window_s] = Health(row.done, row.failed)
+        if len(self.queries) == len(self.windows_s):
+            return Snapshot(seen)
+        recent = _by_processor(answers[-1])
+        resting = (each for each, last in recent.items() if breaker.rests(each, last, self.now))
+        return Snapshot(seen, frozenset(resting))
+
+
+def look(
+    tenant_id: str,
+    now: datetime,
+    watched: Mapping[int, Collection[str]],
+    breakers: Collection[str],
+) -> Look:
+    """Say what is to be asked.
 
     Args:
-        work: reads it.
+        tenant_id: whose processors.
+        now: business time.
         watched: processors whose success counts, by how far back is looked, in seconds.
         breakers: processors whose circuit breakers count.
     """
-    seen: dict[tuple[str, int], Health] = {}
-    for window_s, processors in sorted(watched.items()):
-        asked = {
-            "tenant_id": work.tenant_id,
-            "processors": sorted(processors),
-            "since_at": work.now - timedelta(seconds=window_s),
-        }
-        for row in await work.execute(_SQL["health"], asked):
-            seen[row.processor_id, window_s] = Health(row.done, row.failed)
-    return Snapshot(seen, await _resting(work, breakers))
+    windows_s = tuple(sorted(watched))
+    queries = [
+        (
+            _SQL["health"],
+            {
+                "tenant_id": tenant_id,
+                "processors": sorted(watched[window_s]),
+                "since_at": now - timedelta(seconds=window_s),
+            },
+        )
+        for window_s in windows_s
+    ]
+    if breakers:
+        queries.append((_SQL["recent_attempts"], _recently(tenant_id, now, breakers)))
+    return Look(windows_s, tuple(queries), now)
+
+
+async def snapshot(
+    work: UnitOfWork, watched: Mapping[int, Collection[str]], breakers: Collection[str]
+) -> Snapshot:
+    """Return what is known of processors; see `look`."""
+    looked = look(work.tenant_id, work.now, watched, breakers)
+    answers = await work.execute_all(*looked.queries) if looked.queries else []
+    return looked.seen(answers)
 
 
 async def fared(work: UnitOfWork, processor_id: str, window: timedelta) -> Fared:
@@ -49,7 +96,8 @@ async def fared(work: UnitOfWork, processor_id: str, window: timedelta) -> Fared
         "since_at": work.now - window,
     }
     row = (await work.execute(_SQL["processor_health"], asked)).one()
-    recent = await _recent(work, [processor_id])
+    asked = _recently(work.tenant_id, work.now, [processor_id])
+    recent = _by_processor(await work.execute(_SQL["recent_attempts"], asked))
     return Fared(
         processor_id=processor_id,
         window=window,
@@ -69,23 +117,19 @@ async def is_known(work: UnitOfWork, processor_id: str) -> bool:
     return bool((await work.execute(_SQL["is_known_processor"], asked)).scalar_one())
 
 
-async def _resting(work: UnitOfWork, processors: Collection[str]) -> frozenset[str]:
-    if not processors:
-        return frozenset()
-    recent = await _recent(work, processors)
-    return frozenset(each for each, last in recent.items() if breaker.rests(each, last, work.now))
-
-
-async def _recent(work: UnitOfWork, processors: Collection[str]) -> dict[str, list[breaker.Recent]]:
-    asked = {
-        "tenant_id": work.tenant_id,
+def _recently(tenant_id: str, now: datetime, processors: Collection[str]) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
         "processors": sorted(processors),
-        "since_at": work.now - _LOOKED_BACK,
-        "tried_since_at": work.now - breaker.PROBE_MAX,
+        "since_at": now - _LOOKED_BACK,
+        "tried_since_at": now - breaker.PROBE_MAX,
         "recent_max": breaker.RECENT_MAX,
     }
+
+
+def _by_processor(rows: Rows) -> dict[str, list[breaker.Recent]]:
     recent: dict[str, list[breaker.Recent]] = {}
-    for row in await work.execute(_SQL["recent_attempts"], asked):
+    for row in rows:
         found = breaker.Recent(AttemptStatus(row.status), row.created_at)
         recent.setdefault(row.processor_id, []).append(found)
     return recent

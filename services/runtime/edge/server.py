@@ -26,6 +26,9 @@ _OPTIONS = [
     ("grpc.max_connection_age_ms", 30 * 60 * 1000),
     ("grpc.max_connection_age_grace_ms", 60 * 1000),
     ("grpc.max_metadata_size", 16 * 1024),
+    # A stream has 64 KiB of room until its message is read, and then that of its message. Room that is measured grows
+    # for all streams of a connection alike: it would hold megabytes of each message that is about to be refused.
+    ("grpc.http2.bdp_probe", 0),
     # Of one connection; what it may have under way of them is for the pipeline to say, which says why.
     ("grpc.max_concurrent_streams", 1024),
     # Calls that this process has not looked at yet. Beyond the first some, beyond the second all are CANCELLED by the

@@ -47,13 +47,15 @@ async def mesh(database: DatabaseUrls) -> AsyncIterator[Mesh]:
 
 
 @asynccontextmanager
-async def connections(mesh: Mesh, number: int) -> AsyncIterator[list[grpc.aio.Channel]]:
+async def connections(
+    mesh: Mesh, number: int, **options: Any
+) -> AsyncIterator[list[grpc.aio.Channel]]:
     """Connections of their own, without a key."""
     async with AsyncExitStack() as opened:
         yield [
             await opened.enter_async_context(
                 grpc.aio.insecure_channel(
-                    mesh.address, options=[("grpc.use_local_subchannel_pool", 1)]
+                    mesh.address, options=[("grpc.use_local_subchannel_pool", 1), *options.items()]
                 )
             )
             for _ in range(number)
@@ -271,14 +273,26 @@ async def test_idle_streams_of_one_tenant_are_capped_and_take_no_place_of_calls(
         await until(lambda: admission(mesh).callers.streams.total == 0)
 
 
-async def test_a_stream_whose_answers_nobody_takes_is_broken_off(database: DatabaseUrls) -> None:
+async def test_a_stream_whose_answers_nobody_takes_is_broken_off(
+    database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
     builds: Served = [metering.SERVICE, catalogue_of("llm.tokens").build]
+    # What it takes unread is 64 KiB, and stays so.
+    small = {"grpc.http2.lookahead_bytes": 65_536, "grpc.http2.bdp_probe": 0}
     async with (
         running(database, builds, stream_write_seconds=0.3) as hasty,
-        connections(hasty, 1) as (channel,),
+        connections(hasty, 1, **small) as (channel,),
     ):
+        ended, streams = asyncio.Event(), admission(hasty).callers.streams
+        give_back = streams.give_back
+
+        def noted(key: str, amount: int = 1) -> None:
+            give_back(key, amount)
+            ended.set()
+
+        monkeypatch.setattr(streams, "give_back", noted)
         stub: Any = metering_service_pb2_grpc.MeteringServiceStub(channel)
-        # Each item is refused with its reasons: the answers are larger than what a client takes unread.
+        # Each item is refused with its reasons: the answers are larger than what is taken.
         batch = metering_service_pb2.StreamEventsRequest()
         batch.batch.events.extend(metering_pb2.UsageEvent() for _ in range(500))
         call = stub.StreamEvents(metadata=shown("deaf"))
@@ -287,12 +301,11 @@ async def test_a_stream_whose_answers_nobody_takes_is_broken_off(database: Datab
             while True:
                 await call.write(batch)
 
-        streams = admission(hasty).callers.streams
-        await call.write(batch)
         sending = asyncio.create_task(send())
-        await until(lambda: streams.total == 1)
         # What it worked on and its place are free again, although its client goes on.
-        await until(lambda: streams.total == 0)
+        async with asyncio.timeout(60):
+            await ended.wait()
+        assert streams.total == 0
         assert not call.done()
         call.cancel()
         with pytest.raises((asyncio.CancelledError, asyncio.InvalidStateError)):

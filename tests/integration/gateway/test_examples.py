@@ -706,11 +706,11 @@ async def errors(recorder: Recorder, mesh: Mesh, reader: Rest) -> None:
     keep(await rest.acall("POST", "/v1/payments", {"order_id": "o-2"}, used), 409)
     keep(await rest.acall("POST", ask, {"org_id": "acme"}, {"Content-Type": "text/plain"}), 415)
     keep(await rest.acall("GET", ask, None, {"Grpc-Timeout": "1n"}), 504)
-    with facade(mesh.address, "--in-flight-max", "1", "--body-bytes-max", "1048576") as busy:
+    with facade(mesh.address, "--streams-max", "1", "--body-bytes-max", "1048576") as busy:
         small = Rest(busy, rest.key)
         keep(await small.acall("POST", ask, b" " * 1_048_577), 413)
         async with event_stream(small, ""):
-            keep(await small.acall("GET", ask), 429)
+            keep(await small.acall("GET", "/v1/events:tail"), 429)
     with facade("127.0.0.1:9") as alone:
         keep(await Rest(alone, rest.key).acall("GET", ask), 503)
 

@@ -126,8 +126,8 @@ class PaymentService:
         goes on without the caller. What a processor refuses is an answer, not an error: see the
         instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
-        moment), PAYMENT_AWAITS_VERDICT.
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY
+        (try again in a moment), PAYMENT_AWAITS_VERDICT.
         """
         return self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
 
@@ -148,7 +148,8 @@ class PaymentService:
         answers as CapturePayment does. Refunds never exceed what was taken, however many come at
         once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY,
+        PAYMENT_AWAITS_VERDICT.
         """
         return self._caller.unary(_REFUND_PAYMENT, request, timeout)
 
@@ -284,8 +285,8 @@ class AsyncPaymentService:
         goes on without the caller. What a processor refuses is an answer, not an error: see the
         instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a
-        moment), PAYMENT_AWAITS_VERDICT.
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY
+        (try again in a moment), PAYMENT_AWAITS_VERDICT.
         """
         return await self._caller.unary(_CAPTURE_PAYMENT, request, timeout)
 
@@ -306,7 +307,8 @@ class AsyncPaymentService:
         answers as CapturePayment does. Refunds never exceed what was taken, however many come at
         once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY,
+        PAYMENT_AWAITS_VERDICT.
         """
         return await self._caller.unary(_REFUND_PAYMENT, request, timeout)
 

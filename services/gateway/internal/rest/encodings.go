@@ -16,6 +16,7 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	errorsv1 "tollmesh.dev/gen/go/payments/errors/v1"
@@ -57,7 +58,7 @@ func encodingUnsupported(encoding string) error {
 }
 
 // decompressed is a gzip body as it was before; its limit is that of a plain one, so that a few bytes cannot fill the memory.
-func decompressed(packed []byte, bytesMax int64) ([]byte, error) {
+func decompressed(packed []byte, bytesMax int64, held *lease) ([]byte, error) {
 	malformed := func() error {
 		return fault(codes.InvalidArgument, errorsv1.ErrorReason_ERROR_REASON_UNDECODABLE_REQUEST,
 			"the body is not valid gzip, or it is incomplete", nil).Err()
@@ -66,10 +67,12 @@ func decompressed(packed []byte, bytesMax int64) ([]byte, error) {
 	if err != nil {
 		return nil, malformed()
 	}
-	text, err := io.ReadAll(io.LimitReader(reader, bytesMax+1))
+	text, err := io.ReadAll(held.counted(io.LimitReader(reader, bytesMax+1)))
 	switch {
 	case int64(len(text)) > bytesMax:
 		return nil, bodyTooLarge(bytesMax)
+	case status.Code(err) == codes.ResourceExhausted:
+		return nil, err
 	case err != nil:
 		return nil, malformed()
 	}

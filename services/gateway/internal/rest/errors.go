@@ -60,6 +60,13 @@ func overloaded(inFlightMax int) error {
 		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}}).Err()
 }
 
+func tooManyBytes(bytesMax int) error {
+	return fault(codes.ResourceExhausted, errorsv1.ErrorReason_ERROR_REASON_OVERLOADED,
+		"too many bytes of bodies are under way; try again in a second, with fewer calls at a time",
+		map[string]string{"limit": strconv.Itoa(bytesMax)},
+		&errdetails.RetryInfo{RetryDelay: &durationpb.Duration{Seconds: 1}}).Err()
+}
+
 func meshTokenOutside() error {
 	return fault(codes.Unauthenticated, errorsv1.ErrorReason_ERROR_REASON_UNAUTHENTICATED,
 		"mesh tokens are only for services; send an API key: `Authorization: Bearer <key>`",
@@ -85,6 +92,8 @@ func bodyFault(err error) error {
 	switch {
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge(tooLarge.Limit)
+	case status.Code(err) == codes.ResourceExhausted: // ours
+		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return withHTTP(http.StatusRequestTimeout, fault(
 			codes.DeadlineExceeded, errorsv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,

@@ -296,7 +296,7 @@ func TestARefusalArrivesAheadOfWhatIsUnread(t *testing.T) {
 // A handler that panics is a fault of ours, told as every other.
 func TestAPanicIsToldAsAFault(t *testing.T) {
 	mesh := newMesh(t, nil)
-	handler := &facade{limits: defaults, slots: make(chan struct{}, 1)} // without routes
+	handler := &facade{limits: defaults, budgets: newBudgets(defaults)} // without routes
 	address := func() string {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

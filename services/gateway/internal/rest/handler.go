@@ -57,6 +57,8 @@ const (
 type Limits struct {
 	BodyBytesMax int64
 	InFlightMax  int
+	// StreamsMax bounds those calls that are answered with a stream; they are not among the others.
+	StreamsMax int
 	// Deadline of calls that bring none.
 	Deadline time.Duration
 	// Origins are those whose pages may call from a browser, such as https://console.example; `*` for any. None by default.
@@ -75,7 +77,7 @@ func Dial(lifetime context.Context, address string, deadline time.Duration) (*gr
 		grpc.WithInitialWindowSize(streamWindowBytes),
 		grpc.WithInitialConnWindowSize(connectionWindowBytes),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
-		grpc.WithChainUnaryInterceptor(withDeadline(deadline), withAnsweredID),
+		grpc.WithChainUnaryInterceptor(withDeadline(deadline), withAnsweredID, withCallers),
 		grpc.WithStreamInterceptor(within(lifetime)),
 	)
 }
@@ -123,10 +125,12 @@ type mortalStream struct {
 func (s *mortalStream) Header() (metadata.MD, error) {
 	header, err := s.ClientStream.Header()
 	if header != nil || err != nil {
+		noteCaller(s.Context(), err)
 		setAnsweredID(s.Context(), header)
 		return header, err
 	}
 	if s.ended = s.RecvMsg(&emptypb.Empty{}); !errors.Is(s.ended, io.EOF) {
+		noteCaller(s.Context(), s.ended)
 		return nil, s.ended
 	}
 	return nil, nil
@@ -200,8 +204,8 @@ func NewHandler(ctx context.Context, connection *grpc.ClientConn, limits Limits)
 	}
 	return withCORS(&facade{
 		mux: mux, limits: limits, rawRoutes: rawRoutes(), batchPaths: batchPaths(), streamRoutes: newStreamRoutes(),
-		slots:  make(chan struct{}, limits.InFlightMax),
-		probes: &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
+		budgets: newBudgets(limits),
+		probes:  &probes{health: healthpb.NewHealthClient(connection), lifetime: ctx},
 	}, limits.Origins)
 }
 
@@ -236,7 +240,7 @@ type facade struct {
 	rawRoutes    []rawRoute
 	batchPaths   map[string]bool
 	streamRoutes streamRoutes
-	slots        chan struct{}
+	budgets      *budgets
 	probes       *probes
 }
 
@@ -248,13 +252,6 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if showsMeshToken(r.Header) {
 		f.refuse(w, r, meshTokenOutside())
-		return
-	}
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	default:
-		f.refuse(w, r, overloaded(f.limits.InFlightMax))
 		return
 	}
 	if err := admit(r); err != nil {
@@ -278,14 +275,29 @@ func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	text, err := readBody(w, r, control, bytesMax)
+	shown := shownBy(r.Header)
+	by := f.budgets.callerOf(shown)
+	held := &lease{budgets: f.budgets, by: by}
+	defer held.end()
+	text, err := readBody(w, r, control, bytesMax, held)
 	if err != nil {
 		f.refuse(w, r, err)
 		return
 	}
+	places, limit := f.budgets.calls, f.limits.InFlightMax
+	if f.streamRoutes.has(verb, r.URL.Path) {
+		// Each key counts by itself: one that is no good is refused at once, and a stream lasts beyond its acquaintance.
+		places, limit, by = f.budgets.streams, f.limits.StreamsMax, shown
+	}
+	if !places.take(by, 1) {
+		f.answer(w, r, overloaded(limit))
+		return
+	}
+	defer places.giveBack(by, 1)
 	body := &requestBody{Reader: bytes.NewReader(text), raw: raw != nil, header: r.Header, self: *r.URL, verb: r.Method}
 	accepted := r.Header.Values("Accept")
 	ctx := context.WithValue(context.WithValue(r.Context(), bodyKey{}, body), answerKey{}, w.Header())
+	ctx = context.WithValue(ctx, shownKey{}, shownTo{&f.budgets.known, shown})
 	f.route(w, r.WithContext(ctx), verb, body, accepted)
 }
 
@@ -335,23 +347,42 @@ func (f *facade) recovered(w http.ResponseWriter, r *http.Request) {
 }
 
 // readBody takes the whole body within its limits of size and time.
-func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController, bytesMax int64) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController, bytesMax int64, held *lease) ([]byte, error) {
 	if r.ContentLength > bytesMax {
 		return nil, bodyTooLarge(bytesMax)
 	}
 	var text []byte
 	if r.Body != http.NoBody { // deadlines are timers, which cost something even where nothing is read
-		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 		var err error
-		if text, err = io.ReadAll(http.MaxBytesReader(w, r.Body, bytesMax)); err != nil {
+		if text, err = takeBody(w, r, control, bytesMax, held); err != nil {
 			return nil, bodyFault(err)
 		}
-		_ = control.SetReadDeadline(time.Time{}) // a tail stays open for as long as its reader does
 	}
 	if len(codingsOf(r.Header)) > 0 {
-		return decompressed(text, bytesMax)
+		return decompressed(text, bytesMax, held)
 	}
 	return text, nil
+}
+
+// takeBody reads a body as it comes.
+func takeBody(w http.ResponseWriter, r *http.Request, control *http.ResponseController, bytesMax int64, held *lease) ([]byte, error) {
+	bodies := held.budgets.bodies
+	if held.by == stranger {
+		_ = control.SetReadDeadline(time.Now().Add(strangerBodyTimeout))
+		slow := held.budgets.slow.enter(control)
+		defer func() {
+			held.budgets.slow.leave(slow)
+			_ = control.SetReadDeadline(time.Time{})
+		}()
+	} else {
+		if !bodies.take(held.by, 1) {
+			return nil, overloaded(callerBodiesMax)
+		}
+		defer bodies.giveBack(held.by, 1)
+		_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }() // a tail stays open for as long as its reader does
+	}
+	return io.ReadAll(held.counted(http.MaxBytesReader(w, r.Body, bytesMax)))
 }
 
 func (f *facade) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -328,7 +328,7 @@ func TestListsOfARequestAreCutAtTheFirstItemThatIsTooMuch(t *testing.T) {
 	}
 	// As deep as one likes: no text of a few bytes becomes gigabytes.
 	body := `{"transfers": [{"metadata": {"a": [` + strings.Repeat("0,", valuesMax) + "oops"
-	large := Limits{BodyBytesMax: BodyBytesMax, InFlightMax: defaults.InFlightMax, Deadline: defaults.Deadline}
+	large := Limits{BodyBytesMax: BodyBytesMax, InFlightMax: defaults.InFlightMax, StreamsMax: defaults.StreamsMax, Deadline: defaults.Deadline}
 	answer := newClient(t, mesh.address, large).do("POST", "/v1/ledger/transfers", body)
 	answer.wantReason(400, "UNDECODABLE_REQUEST")
 	if !strings.Contains(string(answer.body), "values at all depths together") {

@@ -135,7 +135,7 @@ func newMessage(t *testing.T, descriptor protoreflect.MessageDescriptor) proto.M
 }
 
 // defaults are the limits of a test that is not about limits.
-var defaults = Limits{BodyBytesMax: 256 << 10, InFlightMax: 8, Deadline: 5 * time.Second}
+var defaults = Limits{BodyBytesMax: 256 << 10, InFlightMax: 8, StreamsMax: 8, Deadline: 5 * time.Second}
 
 // client speaks HTTP to a facade in front of a mesh.
 type client struct {

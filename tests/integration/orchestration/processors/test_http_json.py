@@ -232,3 +232,60 @@ async def test_a_form_that_could_not_be_spoken_is_refused(place: Place) -> None:
         await place.open(answer__status="state")
     assert reason(refused.value) == "INVALID_FIELD"
     assert "settings[answer.status]" in (refused.value.details() or "")
+
+
+def usd(minor_units: int) -> type_pb2.Money:
+    return type_pb2.Money(currency_code="USD", minor_units=minor_units)
+
+
+async def refused_capture(place: Place, payment: pb.Payment, amount: int, **more: Any) -> str:
+    request = service_pb.CapturePaymentRequest(
+        request_id=str(uuid.uuid4()), payment_id=payment.payment_id, amount=usd(amount), **more
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await place.bench.payments.CapturePayment(request)
+    return reason(refused.value)
+
+
+async def test_what_a_gateway_cannot_do_is_refused_before_it_is_asked(place: Place) -> None:
+    await place.open(partial_capture="false", refunds_max="1")
+    held: dict[str, Any] = {
+        "amount": "20.00",
+        "capture": "manual",
+        "payment_methods": [{"method": "card", "token": "good"}],
+    }
+    payment = await place.bench.pay(**held)
+    calls = place.cutter.done.total()
+    assert await refused_capture(place, payment, 1500) == "CAPTURE_NOT_PARTIAL"
+    assert place.cutter.done.total() == calls
+    whole = service_pb.CapturePaymentRequest(
+        request_id=str(uuid.uuid4()), payment_id=payment.payment_id, amount=usd(2000)
+    )
+    await place.bench.payments.CapturePayment(whole)
+    refund = service_pb.RefundPaymentRequest(
+        request_id=str(uuid.uuid4()), payment_id=payment.payment_id, amount=usd(500)
+    )
+    given = await place.bench.payments.RefundPayment(refund)
+    assert given.instruction.status == pb.INSTRUCTION_STATUS_SUCCEEDED
+    calls = place.cutter.done.total()
+    more = service_pb.RefundPaymentRequest(
+        request_id=str(uuid.uuid4()), payment_id=payment.payment_id, amount=usd(500)
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await place.bench.payments.RefundPayment(more)
+    assert reason(refused.value) == "REFUNDS_USED_UP"
+    assert place.cutter.done.total() == calls
+    assert (await place.bench.payments.RefundPayment(refund)).instruction == given.instruction
+
+
+async def test_a_hold_that_a_capture_closes_is_not_kept_open(place: Place) -> None:
+    await place.open(captures_many="false")
+    payment = await place.bench.pay(
+        amount="20.00", capture="manual", payment_methods=[{"method": "card", "token": "good"}]
+    )
+    assert await refused_capture(place, payment, 1500, keep_open=True) == "CAPTURE_NOT_PARTIAL"
+    closing = service_pb.CapturePaymentRequest(
+        request_id=str(uuid.uuid4()), payment_id=payment.payment_id, amount=usd(1500)
+    )
+    answer = await place.bench.payments.CapturePayment(closing)
+    assert answer.instruction.status == pb.INSTRUCTION_STATUS_SUCCEEDED

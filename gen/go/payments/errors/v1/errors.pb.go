@@ -691,6 +691,20 @@ const (
 	//
 	//	{"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
 	ErrorReason_ERROR_REASON_PROCESSOR_SILENT ErrorReason = 611
+	// A processor that would have to give back gives only so many refunds of one charge (`refunds_max`), and has. Give the rest back
+	// in another way.
+	//
+	// Metadata: `payment_id`, `processor_id`, `refunds_max`.
+	//
+	//	{"reason": "REFUNDS_USED_UP", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "refunds_max": "1"}}
+	ErrorReason_ERROR_REASON_REFUNDS_USED_UP ErrorReason = 612
+	// A processor captures all that it holds (`held_minor`, in minor units of `currency_code`) or nothing, or lets go what a
+	// capture leaves. Capture all of it, or leave `keep_open` out.
+	//
+	// Metadata: `payment_id`, `processor_id`, `held_minor`, `currency_code`.
+	//
+	//	{"reason": "CAPTURE_NOT_PARTIAL", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "held_minor": "500", "currency_code": "USD"}}
+	ErrorReason_ERROR_REASON_CAPTURE_NOT_PARTIAL ErrorReason = 613
 	// A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
 	// before it. Move it up, narrow those before it, or leave it out.
 	//
@@ -1084,6 +1098,8 @@ var (
 		609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
 		610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
 		611: "ERROR_REASON_PROCESSOR_SILENT",
+		612: "ERROR_REASON_REFUNDS_USED_UP",
+		613: "ERROR_REASON_CAPTURE_NOT_PARTIAL",
 		620: "ERROR_REASON_RULE_UNREACHABLE",
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1233,6 +1249,8 @@ var (
 		"ERROR_REASON_WEBHOOKS_NOT_EXPECTED":        609,
 		"ERROR_REASON_CREDENTIAL_UNUSABLE":          610,
 		"ERROR_REASON_PROCESSOR_SILENT":             611,
+		"ERROR_REASON_REFUNDS_USED_UP":              612,
+		"ERROR_REASON_CAPTURE_NOT_PARTIAL":          613,
 		"ERROR_REASON_RULE_UNREACHABLE":             620,
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
@@ -1313,7 +1331,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\x98+\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xe2+\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1416,7 +1434,9 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_SIGNATURE_INVALID\x10\xe0\x04\x12'\n" +
 	"\"ERROR_REASON_WEBHOOKS_NOT_EXPECTED\x10\xe1\x04\x12%\n" +
 	" ERROR_REASON_CREDENTIAL_UNUSABLE\x10\xe2\x04\x12\"\n" +
-	"\x1dERROR_REASON_PROCESSOR_SILENT\x10\xe3\x04\x12\"\n" +
+	"\x1dERROR_REASON_PROCESSOR_SILENT\x10\xe3\x04\x12!\n" +
+	"\x1cERROR_REASON_REFUNDS_USED_UP\x10\xe4\x04\x12%\n" +
+	" ERROR_REASON_CAPTURE_NOT_PARTIAL\x10\xe5\x04\x12\"\n" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +

@@ -51,7 +51,8 @@ type PaymentServiceClient interface {
 	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
 	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+	// PAYMENT_AWAITS_VERDICT.
 	CapturePayment(ctx context.Context, in *CapturePaymentRequest, opts ...grpc.CallOption) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
@@ -60,7 +61,7 @@ type PaymentServiceClient interface {
 	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
 	// does. Refunds never exceed what was taken, however many come at once.
 	//
-	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	RefundPayment(ctx context.Context, in *RefundPaymentRequest, opts ...grpc.CallOption) (*RefundPaymentResponse, error)
 	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
 	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that
@@ -252,7 +253,8 @@ type PaymentServiceServer interface {
 	// reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
 	// is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 	//
-	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+	// Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+	// PAYMENT_AWAITS_VERDICT.
 	CapturePayment(context.Context, *CapturePaymentRequest) (*CapturePaymentResponse, error)
 	// VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
 	//
@@ -261,7 +263,7 @@ type PaymentServiceServer interface {
 	// RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
 	// does. Refunds never exceed what was taken, however many come at once.
 	//
-	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+	// Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
 	RefundPayment(context.Context, *RefundPaymentRequest) (*RefundPaymentResponse, error)
 	// ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
 	// go on. It answers as CapturePayment does. A verdict that the processor contradicts later is handled as any word that

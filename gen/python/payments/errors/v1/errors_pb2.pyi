@@ -803,6 +803,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
+    ERROR_REASON_REFUNDS_USED_UP: _ErrorReason.ValueType  # 612
+    """A processor that would have to give back gives only so many refunds of one charge (`refunds_max`), and has. Give the rest back
+    in another way.
+
+    Metadata: `payment_id`, `processor_id`, `refunds_max`.
+
+        {"reason": "REFUNDS_USED_UP", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "refunds_max": "1"}}
+    """
+    ERROR_REASON_CAPTURE_NOT_PARTIAL: _ErrorReason.ValueType  # 613
+    """A processor captures all that it holds (`held_minor`, in minor units of `currency_code`) or nothing, or lets go what a
+    capture leaves. Capture all of it, or leave `keep_open` out.
+
+    Metadata: `payment_id`, `processor_id`, `held_minor`, `currency_code`.
+
+        {"reason": "CAPTURE_NOT_PARTIAL", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "held_minor": "500", "currency_code": "USD"}}
+    """
     ERROR_REASON_RULE_UNREACHABLE: _ErrorReason.ValueType  # 620
     """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
     before it. Move it up, narrow those before it, or leave it out.
@@ -1924,6 +1940,22 @@ ERROR_REASON_PROCESSOR_SILENT: ErrorReason.ValueType  # 611
 Metadata: `processor_id`, `attempt_id`.
 
     {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
+"""
+ERROR_REASON_REFUNDS_USED_UP: ErrorReason.ValueType  # 612
+"""A processor that would have to give back gives only so many refunds of one charge (`refunds_max`), and has. Give the rest back
+in another way.
+
+Metadata: `payment_id`, `processor_id`, `refunds_max`.
+
+    {"reason": "REFUNDS_USED_UP", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "refunds_max": "1"}}
+"""
+ERROR_REASON_CAPTURE_NOT_PARTIAL: ErrorReason.ValueType  # 613
+"""A processor captures all that it holds (`held_minor`, in minor units of `currency_code`) or nothing, or lets go what a
+capture leaves. Capture all of it, or leave `keep_open` out.
+
+Metadata: `payment_id`, `processor_id`, `held_minor`, `currency_code`.
+
+    {"reason": "CAPTURE_NOT_PARTIAL", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "held_minor": "500", "currency_code": "USD"}}
 """
 ERROR_REASON_RULE_UNREACHABLE: ErrorReason.ValueType  # 620
 """A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules

@@ -119,7 +119,8 @@ class PaymentServiceServicer:
         reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
         is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+        PAYMENT_AWAITS_VERDICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +139,7 @@ class PaymentServiceServicer:
         """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
         does. Refunds never exceed what was taken, however many come at once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

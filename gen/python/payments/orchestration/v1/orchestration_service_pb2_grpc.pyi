@@ -47,7 +47,8 @@ class PaymentServiceStub:
     reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
     is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+    PAYMENT_AWAITS_VERDICT.
     """
     VoidPayment: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
@@ -58,7 +59,7 @@ class PaymentServiceStub:
     """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
     does. Refunds never exceed what was taken, however many come at once.
 
-    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     ResolveAttempt: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]
     """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
@@ -119,7 +120,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
     is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+    Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+    PAYMENT_AWAITS_VERDICT.
     """
     VoidPayment: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.VoidPaymentRequest, _orchestration_service_pb2.VoidPaymentResponse]  # type: ignore[assignment]
     """VoidPayment lets go what a payment has authorised and not captured. It answers as CapturePayment does.
@@ -130,7 +132,7 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
     does. Refunds never exceed what was taken, however many come at once.
 
-    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+    Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
     """
     ResolveAttempt: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ResolveAttemptRequest, _orchestration_service_pb2.ResolveAttemptResponse]  # type: ignore[assignment]
     """ResolveAttempt tells the outcome of an attempt that no processor can prove any more (MANUAL), audited, and lets its payment
@@ -200,7 +202,8 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         reached within the call's deadline; what is still PENDING then goes on without the caller. What a processor refuses
         is an answer, not an error: see the instruction's status. One instruction is carried out at a time.
 
-        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY (try again in a moment), PAYMENT_AWAITS_VERDICT.
+        Errors: PAYMENT_NOT_AUTHORIZED, AMOUNT_EXCEEDS_LEFT, CAPTURE_NOT_PARTIAL, PAYMENT_UNDER_WAY (try again in a moment),
+        PAYMENT_AWAITS_VERDICT.
         """
 
     @_abc_1.abstractmethod
@@ -223,7 +226,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """RefundPayment gives back what a payment has taken, or a part of it: the last step first. It answers as CapturePayment
         does. Refunds never exceed what was taken, however many come at once.
 
-        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
+        Errors: NOTHING_TO_REFUND, AMOUNT_EXCEEDS_LEFT, REFUNDS_USED_UP, PAYMENT_UNDER_WAY, PAYMENT_AWAITS_VERDICT.
         """
 
     @_abc_1.abstractmethod

@@ -996,6 +996,26 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "PROCESSOR_SILENT", "domain": "tollmesh.dev", "metadata": {"processor_id": "stripe", "attempt_id": "att_01a2"}}
     """
 
+    REFUNDS_USED_UP = 612
+    """
+    A processor that would have to give back gives only so many refunds of one charge (`refunds_max`), and has. Give the rest back
+    in another way.
+
+    Metadata: `payment_id`, `processor_id`, `refunds_max`.
+
+        {"reason": "REFUNDS_USED_UP", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "refunds_max": "1"}}
+    """
+
+    CAPTURE_NOT_PARTIAL = 613
+    """
+    A processor captures all that it holds (`held_minor`, in minor units of `currency_code`) or nothing, or lets go what a
+    capture leaves. Capture all of it, or leave `keep_open` out.
+
+    Metadata: `payment_id`, `processor_id`, `held_minor`, `currency_code`.
+
+        {"reason": "CAPTURE_NOT_PARTIAL", "domain": "tollmesh.dev", "metadata": {"payment_id": "pay_01a2", "processor_id": "house", "held_minor": "500", "currency_code": "USD"}}
+    """
+
     RULE_UNREACHABLE = 620
     """
     A routing rule of a merchant's configuration never decides for a method, for whatever holds for it is decided by rules
@@ -1535,6 +1555,8 @@ class ErrorReason(betterproto2.Enum):
             609: "ERROR_REASON_WEBHOOKS_NOT_EXPECTED",
             610: "ERROR_REASON_CREDENTIAL_UNUSABLE",
             611: "ERROR_REASON_PROCESSOR_SILENT",
+            612: "ERROR_REASON_REFUNDS_USED_UP",
+            613: "ERROR_REASON_CAPTURE_NOT_PARTIAL",
             620: "ERROR_REASON_RULE_UNREACHABLE",
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
@@ -1687,6 +1709,8 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_WEBHOOKS_NOT_EXPECTED": 609,
             "ERROR_REASON_CREDENTIAL_UNUSABLE": 610,
             "ERROR_REASON_PROCESSOR_SILENT": 611,
+            "ERROR_REASON_REFUNDS_USED_UP": 612,
+            "ERROR_REASON_CAPTURE_NOT_PARTIAL": 613,
             "ERROR_REASON_RULE_UNREACHABLE": 620,
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,

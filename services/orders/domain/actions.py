@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from services.orders.domain.orders import cardless
 from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 
@@ -91,7 +92,8 @@ class ExternalAction:
 
 
 def check_number(method: Method, number: str) -> None:
-    """Raises InvalidField for a check without a number, and for cash with one."""
+    """Raises InvalidField for a check without a number, for cash with one, and for the number of a card."""
+    cardless("check_number", number)
     if method is Method.CHECK and not number:
         raise InvalidField.one("check_number", "a check has one: write it as it is printed")
     if method is Method.CASH and number:

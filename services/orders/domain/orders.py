@@ -99,20 +99,20 @@ def placed(order: Order) -> Order:
     """Return a new order as it is to be stored.
 
     Raises:
-        InvalidField: it begins with another status than OPEN or DRAFT, its total is out of range, or its notes hold
-            the number of a card.
+        InvalidField: it begins with another status than OPEN or DRAFT, its total is out of range, or a text of it
+            holds the number of a card.
     """
     if order.status not in ("", Status.OPEN, Status.DRAFT):
         raise InvalidField.one("order.status", "must be OPEN or DRAFT, or empty for OPEN")
     check_total("order.amount_total", order.total)
-    notes = checked_notes("order.notes", order.notes)
+    notes = cardless("order.notes", order.notes)
     status = Status.DRAFT if order.status == Status.DRAFT else due(order.total.minor_units, 0)
     return replace(
         order,
         status=status.value,
-        created_via=order.created_via or VIA_DEFAULT,
+        created_via=cardless("order.created_via", order.created_via) or VIA_DEFAULT,
         notes=notes,
-        operator_flags=distinct(order.operator_flags),
+        operator_flags=_flags("order.operator_flags", order.operator_flags),
     )
 
 
@@ -225,11 +225,11 @@ def refunded(order: Order, amount: Money | None, via: str, now: datetime) -> tup
 
 
 def noted(order: Order, notes: str, operator_flags: Sequence[str], now: datetime) -> Change:
-    """Replace notes and flags. Raises InvalidField: the notes hold the number of a card."""
+    """Replace notes and flags. Raises InvalidField: they hold the number of a card."""
     after = replace(
         order,
-        notes=checked_notes("notes", notes),
-        operator_flags=distinct(operator_flags),
+        notes=cardless("notes", notes),
+        operator_flags=_flags("operator_flags", operator_flags),
     )
     return Change(order, order if after == order else replace(after, updated_at=now))
 
@@ -249,20 +249,25 @@ def _check_currency(order: Order, amount: Money) -> None:
         )
 
 
-def checked_notes(field: str, notes: str) -> str:
-    """Return notes that may be kept. Raises InvalidField when they hold the number of a card."""
-    if holds_card_number(notes):
+def cardless(field: str, text: str) -> str:
+    """Return a text that may be kept. Raises InvalidField when it holds the number of a card."""
+    if holds_card_number(text):
         raise InvalidField.one(
             field, "holds what may be the number of a card, which is never stored: leave it out"
         )
-    return notes
+    return text
 
 
-def distinct(flags: Sequence[str]) -> tuple[str, ...]:
-    """Return each flag once, in the order of their first mention."""
+def _flags(field: str, flags: Sequence[str]) -> tuple[str, ...]:
+    # Together, as a number may stand in several of them.
+    cardless(field, " ".join(flags))
     return tuple(dict.fromkeys(flags))
 
 
+def _via(via: str) -> str:
+    return cardless("updated_via", via) or VIA_DEFAULT
+
+
 def _changed(order: Order, via: str, now: datetime, **fields: object) -> Change:
-    after = replace(order, updated_via=via or VIA_DEFAULT, updated_at=now, **fields)  # type: ignore[arg-type] # each of them a field, by its name
+    after = replace(order, updated_via=_via(via), updated_at=now, **fields)  # type: ignore[arg-type] # each of them a field, by its name
     return Change(order, after)

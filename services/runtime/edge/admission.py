@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any
 
@@ -85,21 +83,36 @@ class Budget:
         if not self._held[key]:
             del self._held[key]
 
-    @contextmanager
-    def taken(self, key: str, amount: int = 1) -> Iterator[None]:
-        """Take a part of it until the block ends. Raises Overloaded."""
-        self.take(key, amount)
-        try:
-            yield
-        finally:
-            self.give_back(key, amount)
-
     def _refusal(self, limit: int, whose: str) -> Overloaded:
         return Overloaded(
             f"{limit} {self._what}{whose} are under way; wait a moment, and repeat the same request",
             retry_after_ms=RETRY_AFTER_MS,
             limit=limit,
         )
+
+
+class Taken:
+    """Parts of several budgets, taken all or none until the block ends. Entering raises Overloaded."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, *parts: tuple[Budget, str, int]) -> None:
+        self._parts = parts
+
+    def __enter__(self) -> None:
+        for number, (budget, key, amount) in enumerate(self._parts):
+            try:
+                budget.take(key, amount)
+            except Overloaded:
+                self._give_back(number)
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back(len(self._parts))
+
+    def _give_back(self, number: int) -> None:
+        for budget, key, amount in self._parts[:number]:
+            budget.give_back(key, amount)
 
 
 class _Callers:
@@ -146,19 +159,16 @@ class Admission:
     def _of(self, principal: Principal) -> _Callers:
         return self.services if principal.is_service else self.callers
 
-    @asynccontextmanager
-    async def message(
-        self, principal: Principal, context: Any, method: str
-    ) -> AsyncIterator[bytes]:
-        """Read the message of a call that has one; its bytes count until the block ends.
+    async def message(self, principal: Principal, context: Any, method: str) -> bytes:
+        """Read the message of a call that has one.
 
         Raises:
-            Overloaded: too many calls or bytes of this tenant, or of all, are under way.
+            Overloaded: too many calls of this tenant wait for theirs.
             DeadlineExceeded: it did not come in time.
             UndecodableRequest: none came.
         """
-        callers, tenant_id = self._of(principal), principal.tenant_id
-        if callers.reads.waiting_of(tenant_id) >= TENANT_READS_WAITING_MAX:
+        reads, tenant_id = self._of(principal).reads, principal.tenant_id
+        if reads.waiting_of(tenant_id) >= TENANT_READS_WAITING_MAX:
             raise Overloaded(
                 f"{TENANT_READS_WAITING_MAX} calls of one tenant wait to be read; send fewer at a time",
                 retry_after_ms=RETRY_AFTER_MS,
@@ -166,39 +176,38 @@ class Admission:
             )
         try:
             async with asyncio.timeout(self._body_seconds):
-                await callers.reads.take(tenant_id)
+                await reads.take(tenant_id)
                 try:
-                    data = await _read(context, method)
+                    return await _read(context, method)
                 finally:
-                    callers.reads.give_back(tenant_id)
+                    reads.give_back(tenant_id)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"the message of the call did not come within {self._body_seconds:g} seconds; "
                 "send it together with the call's head",
                 method=method,
             ) from error
-        with callers.bytes.taken(tenant_id, len(data)):
-            yield data
 
-    @contextmanager
-    def work(self, principal: Principal) -> Iterator[None]:
-        """Hold a place among the calls that are worked on. Raises Overloaded."""
-        callers = self._of(principal)
-        with (
-            callers.tenants.taken(principal.tenant_id),
-            callers.keys.taken(f"{principal.tenant_id}/{principal.principal_id}"),
-        ):
-            yield
+    def work(self, principal: Principal, request_bytes: int) -> Taken:
+        """Hold a place among the calls that are worked on, and room for the bytes of its request."""
+        callers, tenant_id = self._of(principal), principal.tenant_id
+        return Taken(
+            (callers.bytes, tenant_id, request_bytes),
+            (callers.tenants, tenant_id, 1),
+            (callers.keys, f"{tenant_id}/{principal.principal_id}", 1),
+        )
 
-    @contextmanager
-    def stream(self, principal: Principal) -> Iterator[None]:
-        """Hold a place among the streams that are open. Raises Overloaded."""
-        callers = self._of(principal)
-        with (
-            callers.streams.taken(principal.tenant_id),
-            callers.key_streams.taken(f"{principal.tenant_id}/{principal.principal_id}"),
-        ):
-            yield
+    def request(self, principal: Principal, request_bytes: int) -> Taken:
+        """Hold room for the bytes of a request alone."""
+        return Taken((self._of(principal).bytes, principal.tenant_id, request_bytes))
+
+    def stream(self, principal: Principal) -> Taken:
+        """Hold a place among the streams that are open."""
+        callers, tenant_id = self._of(principal), principal.tenant_id
+        return Taken(
+            (callers.streams, tenant_id, 1),
+            (callers.key_streams, f"{tenant_id}/{principal.principal_id}", 1),
+        )
 
     # ---- calls that need no key
 
@@ -227,17 +236,13 @@ class Admission:
         finally:
             self._keyless.pop(number, None)
 
-    @contextmanager
-    def watch(self, peer: str) -> Iterator[None]:
-        """Hold one of the places of streams of health. Raises Overloaded."""
-        with self.watches.taken(peer):
-            yield
+    def watch(self, peer: str) -> Taken:
+        """Hold one of the places of streams of health."""
+        return Taken((self.watches, peer, 1))
 
-    @contextmanager
-    def reflection(self, peer: str) -> Iterator[None]:
-        """Hold one of the places of reflection. Raises Overloaded."""
-        with self.reflections.taken(peer):
-            yield
+    def reflection(self, peer: str) -> Taken:
+        """Hold one of the places of reflection."""
+        return Taken((self.reflections, peer, 1))
 
 
 async def _read(context: Any, method: str) -> bytes:

@@ -210,10 +210,10 @@ class Pipeline(grpc.aio.ServerInterceptor):
                         async with self._watched(call):
                             response = await self._bounded(call, behaviour, requests)
                 else:
-                    async with self.admission.message(principal, context, method.path) as sent:
-                        with self.admission.work(principal):
-                            request = await self._request(call, sent, decode)
-                            response = await self._bounded(call, behaviour, request)
+                    sent = await self.admission.message(principal, context, method.path)
+                    with self.admission.work(principal, len(sent)):
+                        request = await self._request(call, sent, decode)
+                        response = await self._bounded(call, behaviour, request)
             except BaseException as error:
                 await self._fail(call, error)
             else:
@@ -234,8 +234,9 @@ class Pipeline(grpc.aio.ServerInterceptor):
                     if streaming_in:
                         request: Any = self._requests(call, decode)
                     else:
-                        # Only read under its budget: a stream may last for hours, and its message is small.
-                        async with self.admission.message(principal, context, method.path) as sent:
+                        sent = await self.admission.message(principal, context, method.path)
+                        # Until it is read: a stream may last for hours, and what is kept of its message is small.
+                        with self.admission.request(principal, len(sent)):
                             request = await self._request(call, sent, decode)
                     on_begin(partial(self._name, call))
                     # Closed here: what the handler still works on ends before its call does.

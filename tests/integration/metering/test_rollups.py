@@ -542,7 +542,7 @@ def test_readings_use_indexes(new_database: Callable[..., DatabaseUrls]) -> None
             " event_time, source, metadata, fingerprint, receipt_id)"
             " SELECT 't', gen_random_uuid(), n::text, CASE n %% 20 WHEN 0 THEN 'chat' ELSE 'code' END, '',"
             " 'llm.tokens', n, %s::timestamptz - n * interval '1 minute', 2, NULL, gen_random_uuid(),"
-            " gen_random_uuid() FROM generate_series(1, 12000) AS n",
+            " ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid FROM generate_series(1, 12000) AS n",
             [NOW],
         )
         owner.execute("ANALYZE metering.usage_event, metering.usage_rollup")

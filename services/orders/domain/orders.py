@@ -39,6 +39,17 @@ class OrderAmountExceeded(DomainError):
     due_minor: int
 
 
+class OrderRefundExceeded(DomainError):
+    """More than was received for an order and not given back."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ORDER_REFUND_EXCEEDED"
+    state_dependent = True
+    order_id: str
+    currency_code: str
+    refundable_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a person buys of an organisation.
@@ -179,6 +190,38 @@ def paid(order: Order, amount: Money, via: str, now: datetime) -> Change:
             due_minor=due_minor,
         )
     return _changed(order, via, now, paid_minor=paid_minor, status=status.value)
+
+
+def refunded(order: Order, amount: Money | None, via: str, now: datetime) -> tuple[Change, Money]:
+    """Give back what was received for an order, or a part of it; returns how much, too.
+
+    Raises:
+        InvalidField: the amount is not above zero.
+        CurrencyMismatch: it is in another currency than the order.
+        OrderStatusConflict: nothing was received for the order, or all was given back.
+        OrderRefundExceeded: less was received and not given back.
+    """
+    rest_minor = order.paid_minor - order.refunded_minor
+    if amount is None:
+        amount = Money(order.total.currency_code, rest_minor)
+    elif amount.minor_units <= 0:
+        raise InvalidField.one("amount", "must be above zero")
+    _check_currency(order, amount)
+    ends = amount.minor_units >= rest_minor
+    status = Status.REFUNDED.value if ends else order.status
+    check(order.order_id, order.status, Move.REFUND, status)
+    if not rest_minor:
+        raise conflict(order.order_id, order.status, Move.REFUND, "nothing was received for it")
+    if amount.minor_units > rest_minor:
+        raise OrderRefundExceeded(
+            f"{rest_minor} minor units of {amount.currency_code} were received for order {order.order_id} and not given"
+            " back: give back no more",
+            order_id=order.order_id,
+            currency_code=amount.currency_code,
+            refundable_minor=rest_minor,
+        )
+    refunded_minor = order.refunded_minor + amount.minor_units
+    return _changed(order, via, now, refunded_minor=refunded_minor, status=status), amount
 
 
 def noted(order: Order, notes: str, operator_flags: Sequence[str], now: datetime) -> Change:

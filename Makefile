@@ -66,6 +66,7 @@ generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="p
 	@$(PY) tools/settings_page.py
 	@$(PY) tools/metrics_page.py
 	@$(PY) tools/recipe_pages.py
+	@$(PY) tools/seed_conformance.py
 	@$(PY) tools/catalog_schema.py
 
 catalog-schema: setup ## Write the JSON Schema of the catalogue's YAML, for editors, from proto/
@@ -132,6 +133,7 @@ check-pages: setup ## docs/reference and the schema of the catalogue match what 
 	@$(PY) tools/settings_page.py --check
 	@$(PY) tools/metrics_page.py --check
 	@$(PY) tools/recipe_pages.py --check
+	@$(PY) tools/seed_conformance.py --check
 	@$(PY) tools/catalog_schema.py --check
 
 check-gateway: setup ## gofmt, go vet and the facade's own tests; the Go example

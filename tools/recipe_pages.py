@@ -47,6 +47,16 @@ def usd(major: str) -> Money:
     return Money("USD", int(Decimal(major) * 100))
 
 
+_CASH = Step(
+    "cash-received",
+    Reference("receipt", "r_1"),
+    {"debtor": "acme", "till": "berlin", "amount": usd("35.30")},
+)
+_CHECK = Step(
+    "check-received",
+    Reference("receipt", "r_2"),
+    {"debtor": "acme", "bank": "first", "amount": usd("35.30")},
+)
 _CHARGE = Step(
     "charge",
     Reference("charge", "chg_1"),
@@ -184,22 +194,24 @@ EXAMPLES: Mapping[str, tuple[Step, ...]] = {
             {"processor": "bank-one", "sold": usd("108.00"), "bought": Money("EUR", 10_000)},
         ),
     ),
-    "cash-received": (
-        _CHARGE,
+    "cash-received": (_CHARGE, _CASH),
+    "cash-refunded": (
+        _CASH,
         Step(
-            "cash-received",
-            Reference("receipt", "r_1"),
-            {"debtor": "acme", "till": "berlin", "amount": usd("35.30")},
+            "cash-refunded",
+            Reference("order_refund", "ext_2"),
+            {"debtor": "acme", "till": "berlin", "amount": usd("5.30"), "refund_of": "ext_1"},
         ),
     ),
-    "check-received": (
-        _CHARGE,
+    "check-refunded": (
+        _CHECK,
         Step(
-            "check-received",
-            Reference("receipt", "r_2"),
-            {"debtor": "acme", "bank": "first", "amount": usd("35.30")},
+            "check-refunded",
+            Reference("order_refund", "ext_4"),
+            {"debtor": "acme", "bank": "first", "amount": usd("5.30"), "number": "1042"},
         ),
     ),
+    "check-received": (_CHARGE, _CHECK),
 }
 
 

@@ -369,13 +369,17 @@ SELECT DISTINCT ON (p.processor ->> 'credential_ref', p.processor ->> 'adapter')
 
 -- @find_processor_event
 SELECT attempt_id FROM orchestration.processor_event
- WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND event_id = %(event_id)s;
+ WHERE tenant_id = %(tenant_id)s AND processor_id = %(processor_id)s AND event_id = %(event_id)s
+   AND attempt_id = %(attempt_id)s;
 
 -- @insert_processor_event
--- Finds no row when another call has stored it.
-INSERT INTO orchestration.processor_event (tenant_id, processor_id, event_id, attempt_id, received_at)
+-- Finds no row when another call has stored it. Ids are the processor's own: under one name several accounts may use the
+-- same, so that one which is stored about something else stands in nobody's way.
+INSERT INTO orchestration.processor_event AS e (tenant_id, processor_id, event_id, attempt_id, received_at)
 VALUES (%(tenant_id)s, %(processor_id)s, %(event_id)s, %(attempt_id)s, %(now)s)
-ON CONFLICT DO NOTHING
+ON CONFLICT (tenant_id, processor_id, event_id) DO UPDATE
+   SET attempt_id = excluded.attempt_id, received_at = excluded.received_at
+ WHERE e.attempt_id <> excluded.attempt_id
 RETURNING event_id;
 
 -- @forget_processor_events

@@ -6,6 +6,7 @@ from payments.orders.v1 import order_service_pb2_grpc
 
 from services.orders.app.orders import Orders
 from services.orders.app.payments import Payments
+from services.orders.app.refunds import Refunds
 from services.orders.clients import LedgerClient
 from services.orders.servicer import OrderServicer
 from services.orders.work import posting
@@ -21,7 +22,7 @@ def build(runtime: Runtime) -> Service:
         servicers=[
             Servicer(
                 order_service_pb2_grpc.add_OrderServiceServicer_to_server,
-                OrderServicer(Orders(database), payments, runtime.commands),
+                OrderServicer(Orders(database), payments, Refunds(database), runtime.commands),
                 "payments.orders.v1.OrderService",
             )
         ],

@@ -9,16 +9,19 @@ from payments.events.v1.orchestration_events_pb2 import PaymentReceived
 
 from services.orders.domain.actions import ExternalAction
 from services.orders.domain.orders import Change, Order
+from services.orders.domain.refunds import Refund
 from services.orders.domain.statuses import CREATED, UPDATED
 from services.runtime.edge import values as edge
 from services.runtime.outbox.publish import JsonFact
+
+REFUND_COMPLETED = "refund.completed"
 
 
 def order_created(order: Order) -> JsonFact:
     """Tell of a new order."""
     return _fact(
         CREATED,
-        order,
+        order.order_id,
         {
             "order_id": order.order_id,
             "person_id": order.person_id,
@@ -38,7 +41,7 @@ def order_updated(change: Change) -> JsonFact:
     assert after.updated_at is not None, "what changed says when"
     return _fact(
         UPDATED,
-        after,
+        after.order_id,
         {
             "order_id": after.order_id,
             "person_id": after.person_id,
@@ -68,8 +71,25 @@ def payment_received(action: ExternalAction) -> PaymentReceived:
     )
 
 
-def _fact(subject: str, order: Order, payload: dict[str, str | int]) -> JsonFact:
-    return JsonFact(subject, order.order_id, json.dumps(payload, separators=(",", ":")).encode())
+def refund_completed(refund: Refund) -> JsonFact:
+    """Tell that money of an order went back to its payer."""
+    return _fact(
+        REFUND_COMPLETED,
+        refund.order_id,
+        {
+            "refund_id": refund.refund_id,
+            "order_id": refund.order_id,
+            "person_id": refund.person_id,
+            "currency": refund.amount.currency_code,
+            "amount_cents": refund.amount.minor_units,
+            "provider_ref": refund.provider_ref,
+            "completed_at": _written(refund.completed_at),
+        },
+    )
+
+
+def _fact(subject: str, order_id: str, payload: dict[str, str | int]) -> JsonFact:
+    return JsonFact(subject, order_id, json.dumps(payload, separators=(",", ":")).encode())
 
 
 def _written(moment: datetime) -> str:

@@ -24,10 +24,12 @@ UPDATE orders.sales_order
 -- @insert_action
 INSERT INTO orders.external_action (tenant_id, external_action_id, order_id, person_id, organization_id, action,
                                     payment_method, payment_path, provider_ref, currency_code, amount_minor, operator,
-                                    principal_id, check_number, request_sha256, occurred_at, recorded_at)
+                                    principal_id, check_number, request_sha256, occurred_at, recorded_at, refund_id,
+                                    refunded_action_id)
 VALUES (%(tenant_id)s, %(external_action_id)s, %(order_id)s, %(person_id)s, %(organization_id)s, %(action)s,
         %(payment_method)s, %(payment_path)s, %(provider_ref)s, %(currency_code)s, %(amount_minor)s, %(operator)s,
-        %(principal_id)s, %(check_number)s, %(request_sha256)s, %(occurred_at)s, %(recorded_at)s);
+        %(principal_id)s, %(check_number)s, %(request_sha256)s, %(occurred_at)s, %(recorded_at)s, %(refund_id)s,
+        %(refunded_action_id)s);
 
 -- @insert_posting
 INSERT INTO orders.posting (tenant_id, external_action_id, due_at, correlation_id, causation_id, traceparent, created_at)
@@ -52,6 +54,30 @@ SELECT a.*, p.posting_id FROM orders.external_action AS a
    AND (a.recorded_at, a.external_action_id) > (%(after_time)s, %(after_action)s)
  ORDER BY a.recorded_at, a.external_action_id
  LIMIT %(limit)s;
+
+-- @tenders
+-- Under the lock of the order; of those of which something is left, the latest first.
+SELECT a.*, NULL::uuid AS posting_id, a.amount_minor - coalesce(r.refunded_minor, 0) AS rest_minor
+  FROM orders.external_action AS a
+  LEFT JOIN (SELECT b.refunded_action_id, sum(b.amount_minor)::bigint AS refunded_minor
+               FROM orders.external_action AS b
+              WHERE b.tenant_id = %(tenant_id)s AND b.order_id = %(order_id)s AND b.refunded_action_id <> ''
+              GROUP BY b.refunded_action_id) AS r ON r.refunded_action_id = a.external_action_id
+ WHERE a.tenant_id = %(tenant_id)s AND a.order_id = %(order_id)s AND a.action = 'payment.received'
+   AND a.amount_minor > coalesce(r.refunded_minor, 0)
+ ORDER BY a.recorded_at DESC, a.external_action_id DESC;
+
+-- @insert_refund
+INSERT INTO orders.refund (tenant_id, refund_id, order_id, person_id, currency_code, amount_minor, reason, initiated_by,
+                           principal_id, completed_at)
+VALUES (%(tenant_id)s, %(refund_id)s, %(order_id)s, %(person_id)s, %(currency_code)s, %(amount_minor)s, %(reason)s,
+        %(initiated_by)s, %(principal_id)s, %(completed_at)s);
+
+-- @parts_of
+SELECT a.*, p.posting_id FROM orders.external_action AS a
+  JOIN orders.posting AS p USING (tenant_id, external_action_id)
+ WHERE a.tenant_id = %(tenant_id)s AND a.refund_id = ANY (%(refund_ids)s::text[]) AND a.refund_id <> ''
+ ORDER BY a.refund_id, a.external_action_id;
 
 -- @settle_posting
 -- Whoever has the lease: the posting is the same for all.

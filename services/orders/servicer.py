@@ -11,10 +11,12 @@ from payments.orders.v1 import order_service_pb2_grpc
 
 from services.orders.app.orders import Adjustment, Cancellation, Notes, Opening, Orders
 from services.orders.app.payments import Payment, Payments
+from services.orders.app.refunds import Refunds, Wish
 from services.orders.domain.actions import Method
-from services.orders.domain.listing import ActionPlace, OrderFilter, Place
+from services.orders.domain.listing import ActionPlace, OrderFilter, Place, RefundPlace
 from services.orders.messages import actions as action_messages
 from services.orders.messages import orders as messages
+from services.orders.messages import refunds as refund_messages
 from services.runtime.commands import Commands, UseCase, fingerprint
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Page
@@ -25,9 +27,12 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
     """Answers the RPCs of OrderService."""
 
-    def __init__(self, orders: Orders, payments: Payments, commands: Commands) -> None:
+    def __init__(
+        self, orders: Orders, payments: Payments, refunds: Refunds, commands: Commands
+    ) -> None:
         self._orders = orders
         self._payments = payments
+        self._refunds = refunds
         self._commands = commands
         self._create = UseCase(
             "orders.create", orders.create, messages.created, pb.CreateOrderResponse
@@ -47,6 +52,12 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
             payments.record,
             action_messages.recorded,
             pb.RecordPaymentResponse,
+        )
+        self._refund = UseCase(
+            "orders.refund",
+            refunds.initiate,
+            refund_messages.initiated,
+            pb.InitiateRefundResponse,
         )
 
     async def CreateOrder(
@@ -109,9 +120,6 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         self, request: pb.RecordPaymentRequest, context: _Context
     ) -> pb.RecordPaymentResponse:
         """Write down what an operator took."""
-        told = pb.RecordPaymentRequest()
-        told.CopyFrom(request)
-        told.ClearField("request_id")
         payment = Payment(
             order_id=request.order_id,
             method=Method(request.method),
@@ -120,7 +128,7 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
             check_number=request.check_number,
             received_at=edge.moment_or_none(request, "received_at"),
             via=request.updated_via,
-            request_sha256=fingerprint(told),
+            request_sha256=_told(request),
         )
         return await self._commands.run(self._record, payment, request)
 
@@ -141,3 +149,50 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
             },
         )
         return pb.ListExternalActionsResponse(external_actions=actions, next_page_token=token)
+
+    async def InitiateRefund(
+        self, request: pb.InitiateRefundRequest, context: _Context
+    ) -> pb.InitiateRefundResponse:
+        """Write down what an operator gave back."""
+        wish = Wish(
+            order_id=request.order_id,
+            amount=edge.money_of(request.amount) if request.HasField("amount") else None,
+            reason=request.reason,
+            initiated_by=request.initiated_by,
+            via=request.updated_via,
+            request_sha256=_told(request),
+        )
+        return await self._commands.run(self._refund, wish, request)
+
+    async def GetRefund(
+        self, request: pb.GetRefundRequest, context: _Context
+    ) -> pb.GetRefundResponse:
+        """Return one refund."""
+        refund = await self._refunds.get(request.refund_id)
+        return pb.GetRefundResponse(refund=refund_messages.refund_message(refund))
+
+    async def ListRefunds(
+        self, request: pb.ListRefundsRequest, context: _Context
+    ) -> pb.ListRefundsResponse:
+        """List refunds, the latest first."""
+        kinds = {"completed_at": datetime, "refund_id": str}
+        page = Page.of(request, f"orders.refunds|{request.order_id}", kinds)
+        after = RefundPlace(**page.after) if page.after else None
+        found = await self._refunds.list(request.order_id, after, page.limit)
+        refunds, token = page.cut(
+            found,
+            refund_messages.refund_message,
+            lambda last: {
+                "completed_at": last.completed_at.isoformat(),
+                "refund_id": last.refund_id,
+            },
+        )
+        return pb.ListRefundsResponse(refunds=refunds, next_page_token=token)
+
+
+def _told(request: pb.RecordPaymentRequest | pb.InitiateRefundRequest) -> bytes:
+    """Return the digest of what was told, without the id of the request."""
+    told: Any = type(request)()
+    told.MergeFrom(request)
+    told.ClearField("request_id")
+    return fingerprint(told)

@@ -27,3 +27,18 @@ sales_order = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True)),
 )
+
+refund = Table(
+    "refund",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("refund_id", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("person_id", Text, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("initiated_by", Text, nullable=False),
+    Column("principal_id", Text, nullable=False),
+    Column("completed_at", DateTime(timezone=True), nullable=False),
+)

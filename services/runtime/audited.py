@@ -17,6 +17,7 @@ KINDS = frozenset(
         "ledger.period",
         "merchant_config",
         "order_payment",
+        "order_refund",
         "org_business_model",
         "partner",
         "partner_of_record",

@@ -23,10 +23,13 @@ from services.cli.output import (
     when,
 )
 
-orders = typer.Typer(help="Orders: made, opened, adjusted, paid, cancelled.", no_args_is_help=True)
+orders = typer.Typer(
+    help="Orders: made, opened, adjusted, paid, refunded, cancelled.", no_args_is_help=True
+)
 
 _ORDERS = ("order", "person", "organisation", "status", "total", "paid", "made at, UTC")
 _ACTIONS = ("action", "what", "method", "amount", "operator", "check", "at, UTC", "in the books")
+_REFUNDS = ("refund", "order", "amount", "by", "reason", "at, UTC")
 _OrderArgument = Annotated[
     str, typer.Argument(metavar="ORDER", help="id of the order, as `tollmesh orders list` prints")
 ]
@@ -184,6 +187,57 @@ def record(
         print_table("", _ACTIONS, [_action_row(answer.external_action)], right=("amount",))
 
 
+@orders.command("refund")
+def refund(
+    order_id: _OrderArgument,
+    by: Annotated[str, typer.Option(help="who gives it back")],
+    reason: Annotated[str, typer.Option(help="why, for people")],
+    amount: Annotated[str, typer.Option(help="how much, in major units; all by default")] = "",
+    currency: Annotated[str, typer.Option(help="ISO 4217 code of --amount")] = "USD",
+    via: _ViaOption = "cli",
+    request_id: _RequestIdOption = "",
+    yes: YesOption = False,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Write down what was given back of an order, of the latest payment first."""
+    request = service_pb.InitiateRefundRequest(
+        request_id=_id(request_id),
+        order_id=order_id,
+        reason=reason,
+        initiated_by=by,
+        updated_via=via,
+    )
+    if amount:
+        request.amount.CopyFrom(amounts.parse("--amount", amount, currency))
+    what = money(request.amount) if amount else "all that was received"
+    confirm(f"This gives back {what} of {order_id}", yes=yes)
+    with Client(Session.find()) as client:
+        found = client.call(_stub(client).InitiateRefund, request).refund
+    if output is Format.JSON:
+        print_json(found)
+        return
+    print_table("", _REFUNDS, [_refund_row(found)], right=("amount",))
+    rows = [_action_row(each) for each in found.external_actions]
+    print_table("", _ACTIONS, rows, right=("amount",))
+
+
+@orders.command("refunds")
+def refunds(
+    order_id: Annotated[
+        str, typer.Argument(metavar="[ORDER]", help="only of this order; by default of all")
+    ] = "",
+    limit: LimitOption = 0,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """List refunds, the latest first."""
+    request = service_pb.ListRefundsRequest(order_id=order_id)
+    with Client(Session.find()) as client:
+        found = lists.pages(client, _stub(client).ListRefunds, request, "refunds")
+        lists.show(
+            *(output, "refunds", found, _REFUNDS, _refund_row), right=("amount",), limit=limit
+        )
+
+
 @orders.command("actions")
 def actions(
     order_id: _OrderArgument, limit: LimitOption = 0, output: OutputOption = Format.TABLE
@@ -237,6 +291,11 @@ def _show(found: orders_pb2.Order, output: Format) -> None:
         ("status", found.status),
         ("total", money(found.amount_total)),
         ("paid", money(found.amount_paid)),
+        *(
+            [("given back", money(found.amount_refunded))]
+            if found.amount_refunded.minor_units
+            else []
+        ),
         ("made", f"{when(found.created_at)} UTC, by {found.created_via}"),
     ]
     if found.updated_via:
@@ -272,6 +331,17 @@ def _action_row(item: orders_pb2.ExternalAction) -> tuple[str, ...]:
         item.check_number,
         when(item.occurred_at),
         "yes" if item.posting_id else "on its way",
+    )
+
+
+def _refund_row(item: orders_pb2.Refund) -> tuple[str, ...]:
+    return (
+        item.refund_id,
+        item.order_id,
+        money(item.amount),
+        item.initiated_by,
+        item.reason,
+        when(item.completed_at),
     )
 
 

@@ -38,7 +38,7 @@ from services.orchestration.store import webhooks as store
 from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
-from services.runtime.errors import NotFound
+from services.runtime.errors import InvalidField, NotFound
 
 # A webhook often overtakes the answer of the call that it tells of: whoever waits for that is given this long.
 WAIT_SECONDS_MAX = 5.0
@@ -50,11 +50,13 @@ class _Word:
     """A processor's word, with the event that brought it.
 
     Attributes:
+        attempt_id: what the event is about; empty for none of the account that told of it.
         is_last: with it the event is taken.
     """
 
     processor_id: str
-    news: News
+    event_id: str
+    attempt_id: str
     heard: Heard | None
     is_last: bool
 
@@ -94,21 +96,22 @@ class ReceiveWebhook:
             named = await store.processors_named(work, processor_id)
         if not named:
             raise NotFound("processor", processor_id)
-        config, news = self._checked(processor_id, named, webhook)
+        accounts, news = self._checked(processor_id, named, webhook)
         async with self._database.read() as work:
-            known = await store.is_known(work, processor_id, news.event_id)
+            known = await store.is_known(work, processor_id, news.event_id, news.merchant_ref)
         if known:
             return Received(news.event_id, WebhookOutcome.REPEATED)
         until = time.monotonic() + WAIT_SECONDS_MAX
         asked: set[str] = set()
         while True:
-            found = await self._concerned(config, news)
+            found = await self._concerned(accounts, news)
             left = [] if found is None else [a for a in found[1] if a.attempt_id not in asked]
             payment_id = "" if found is None else found[0].payment_id
             heard = None
             if found is not None and left:
                 heard = await self._asked(found[0], left[0])
-            word = _Word(processor_id, news, heard, len(left) <= 1)
+            attempt_id = "" if found is None else news.merchant_ref
+            word = _Word(processor_id, news.event_id, attempt_id, heard, len(left) <= 1)
             try:
                 is_new = await self._commands.apply("orchestration.webhook", self._take, word)
             except PaymentUnderWay:
@@ -127,25 +130,39 @@ class ReceiveWebhook:
 
     def _checked(
         self, processor_id: str, named: list[ProcessorConfig], webhook: Webhook
-    ) -> tuple[ProcessorConfig, News]:
-        """Find the account that signed a request. Raises WebhooksNotExpected, SignatureInvalid, InvalidField."""
+    ) -> tuple[list[ProcessorConfig], News]:
+        """Find the accounts that may have signed a request; merchants that share one keep the same secret.
+
+        Raises:
+            WebhooksNotExpected, SignatureInvalid, InvalidField: as `__call__` does.
+        """
         expected = False
+        unread: InvalidField | None = None
+        heard: list[tuple[ProcessorConfig, News]] = []
         for config in named:
             if not self._adapters.expects_webhooks(config):
                 continue
             expected = True
             try:
-                return config, self._adapters.hear(config, webhook)
+                heard.append((config, self._adapters.hear(config, webhook)))
             except Forged:
                 continue
-        raise signature_invalid(processor_id) if expected else not_expected(processor_id)
+            except InvalidField as error:
+                # Another account of the same secret may read it in another way.
+                unread = unread or error
+        if not heard:
+            raise unread or (
+                signature_invalid(processor_id) if expected else not_expected(processor_id)
+            )
+        news = next((each for _, each in heard if each.merchant_ref), heard[0][1])
+        return [config for config, each in heard if each == news], news
 
     async def _concerned(
-        self, config: ProcessorConfig, news: News
+        self, accounts: list[ProcessorConfig], news: News
     ) -> tuple[Payment, list[Attempt]] | None:
         """Return the payment that an event is about, and which of its attempts it may change.
 
-        None when it is none of what was sent to this very account: an account speaks of its own only.
+        None when it is none of what was sent to these very accounts: an account speaks of its own only.
         """
         if not news.merchant_ref:
             return None
@@ -157,12 +174,15 @@ class ReceiveWebhook:
             version = payment.config_version
             stored = await configs.find_configs(work, payment.merchant_id, version=version)
         (attempt,) = (a for a in payment.work.attempts if a.attempt_id == news.merchant_ref)
-        account = (config.processor_id, config.adapter, config.credential_ref)
-        if attempt.processor_id != config.processor_id or account not in {
+        sent_to = {
             (each.processor_id, each.adapter, each.credential_ref)
             for found in stored
             for each in found.config.processors
-        }:
+            if each.processor_id == attempt.processor_id
+        }
+        if not any(
+            (each.processor_id, each.adapter, each.credential_ref) in sent_to for each in accounts
+        ):
             return None
         return payment, concerned(payment, attempt)
 
@@ -185,7 +205,7 @@ class ReceiveWebhook:
     async def _take(self, word: _Word, work: UnitOfWork) -> bool:
         """Apply a word beside the event that brought it; False when the event was taken before."""
         if word.is_last and not await store.take(
-            work, word.processor_id, word.news.event_id, word.news.merchant_ref
+            work, word.processor_id, word.event_id, word.attempt_id
         ):
             return False
         if word.heard is not None:

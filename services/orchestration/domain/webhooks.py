@@ -12,6 +12,8 @@ from services.runtime.cards import holds_card_number
 from services.runtime.errors import Code, DomainError, InvalidField
 
 _EVENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,255}")
+# Processors keep other systems' references too, in any text: none but ours is looked for, or stored.
+_ATTEMPT_ID = re.compile(r"att_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What a word about it may still change: it is open, or counts as not done, and a late word would say otherwise.
 _NOT_DONE = OPEN | {
     AttemptStatus.MANUAL,
@@ -91,7 +93,8 @@ def news(event_id: object, merchant_ref: object) -> News:
         or holds_card_number(event_id)
     ):
         raise InvalidField.one("raw_request", "must be an event with an id of its own")
-    return News(event_id, merchant_ref if isinstance(merchant_ref, str) else "")
+    is_ours = isinstance(merchant_ref, str) and _ATTEMPT_ID.fullmatch(merchant_ref)
+    return News(event_id, str(merchant_ref) if is_ours else "")
 
 
 def concerned(payment: Payment, attempt: Attempt) -> list[Attempt]:

@@ -24,14 +24,23 @@ async def processors_named(work: UnitOfWork, processor_id: str) -> list[Processo
     return [codec.processors_from_json([row.processor])[0] for row in rows]
 
 
-async def is_known(work: UnitOfWork, processor_id: str, event_id: str) -> bool:
-    """Say whether an event was taken before."""
-    asked = {"tenant_id": work.tenant_id, "processor_id": processor_id, "event_id": event_id}
+async def is_known(work: UnitOfWork, processor_id: str, event_id: str, attempt_id: str) -> bool:
+    """Say whether an event about an attempt was taken before."""
+    asked = {
+        "tenant_id": work.tenant_id,
+        "processor_id": processor_id,
+        "event_id": event_id,
+        "attempt_id": attempt_id,
+    }
     return (await work.execute(_SQL["find_processor_event"], asked)).first() is not None
 
 
 async def take(work: UnitOfWork, processor_id: str, event_id: str, attempt_id: str) -> bool:
-    """Store that an event was taken; False when another call has. What is old is forgotten."""
+    """Store that an event was taken; False when another call has. What is old is forgotten.
+
+    Args:
+        attempt_id: empty for none of the account that told of it.
+    """
     asked = {
         "tenant_id": work.tenant_id,
         "processor_id": processor_id,

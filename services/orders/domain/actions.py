@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from services.orders.domain.orders import cardless
 from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 
 # Clocks and time zones differ by no more: what is said to happen later than this is a mistake.
 AHEAD_MAX = timedelta(days=1)
 RECEIVED = "payment.received"
+REFUNDED = "payment.refunded"
 # The payer came by himself, and we learn of it: nobody charged him.
 PATH = "invoice_paid"
 
@@ -22,11 +24,6 @@ class Method(StrEnum):
 
     CASH = "cash"
     CHECK = "check"
-
-    @property
-    def recipe(self) -> str:
-        """Name of the recipe that posts it."""
-        return f"{self.value}-received"
 
 
 class OrderCheckRecorded(DomainError):
@@ -64,6 +61,8 @@ class ExternalAction:
         request_sha256: digest of what was told, without its request_id.
         occurred_at: as it was told.
         posting_id: in the ledger; None while it is on its way there.
+        refund_id: of what was given back; empty otherwise.
+        refunded_action_id: by which was received what it gives back; empty otherwise.
     """
 
     external_action_id: str
@@ -82,10 +81,19 @@ class ExternalAction:
     occurred_at: datetime
     recorded_at: datetime
     posting_id: UUID | None = None
+    refund_id: str = ""
+    refunded_action_id: str = ""
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe that posts it."""
+        verb = "refunded" if self.action == REFUNDED else "received"
+        return f"{self.payment_method}-{verb}"
 
 
 def check_number(method: Method, number: str) -> None:
-    """Raises InvalidField for a check without a number, and for cash with one."""
+    """Raises InvalidField for a check without a number, for cash with one, and for the number of a card."""
+    cardless("check_number", number)
     if method is Method.CHECK and not number:
         raise InvalidField.one("check_number", "a check has one: write it as it is printed")
     if method is Method.CASH and number:
@@ -111,7 +119,7 @@ def recorded_before(action: ExternalAction) -> OrderCheckRecorded:
 
 def not_bookable(action: ExternalAction, result: str) -> OrderPaymentNotBookable:
     """Say that the ledger takes no posting of a payment."""
-    recipe = Method(action.payment_method).recipe
+    recipe = action.recipe
     return OrderPaymentNotBookable(
         f"the ledger refused {recipe} of {action.external_action_id} with {result}; put its account right, it is tried"
         " again by itself",

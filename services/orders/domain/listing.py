@@ -29,3 +29,11 @@ class ActionPlace:
 
     recorded_at: datetime
     external_action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundPlace:
+    """Where a page of refunds ended."""
+
+    completed_at: datetime
+    refund_id: str

@@ -22,4 +22,10 @@ RECEIVED = Measure(
     "What was received for orders, in minor units of the currency.",
     {"currency": "ISO 4217 code", "method": "`cash` or `check`"},
 )
-ALL = (CREATED, UPDATED, RECEIVED)
+REFUNDED = Measure(
+    "tollmesh.orders.refunded",
+    "{minor_unit}",
+    "What was given back of orders, in minor units of the currency.",
+    {"currency": "ISO 4217 code"},
+)
+ALL = (CREATED, UPDATED, RECEIVED, REFUNDED)

@@ -39,6 +39,17 @@ class OrderAmountExceeded(DomainError):
     due_minor: int
 
 
+class OrderRefundExceeded(DomainError):
+    """More than was received for an order and not given back."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "ORDER_REFUND_EXCEEDED"
+    state_dependent = True
+    order_id: str
+    currency_code: str
+    refundable_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a person buys of an organisation.
@@ -88,20 +99,20 @@ def placed(order: Order) -> Order:
     """Return a new order as it is to be stored.
 
     Raises:
-        InvalidField: it begins with another status than OPEN or DRAFT, its total is out of range, or its notes hold
-            the number of a card.
+        InvalidField: it begins with another status than OPEN or DRAFT, its total is out of range, or a text of it
+            holds the number of a card.
     """
     if order.status not in ("", Status.OPEN, Status.DRAFT):
         raise InvalidField.one("order.status", "must be OPEN or DRAFT, or empty for OPEN")
     check_total("order.amount_total", order.total)
-    notes = checked_notes("order.notes", order.notes)
+    notes = cardless("order.notes", order.notes)
     status = Status.DRAFT if order.status == Status.DRAFT else due(order.total.minor_units, 0)
     return replace(
         order,
         status=status.value,
-        created_via=order.created_via or VIA_DEFAULT,
+        created_via=cardless("order.created_via", order.created_via) or VIA_DEFAULT,
         notes=notes,
-        operator_flags=distinct(order.operator_flags),
+        operator_flags=_flags("order.operator_flags", order.operator_flags),
     )
 
 
@@ -181,12 +192,44 @@ def paid(order: Order, amount: Money, via: str, now: datetime) -> Change:
     return _changed(order, via, now, paid_minor=paid_minor, status=status.value)
 
 
+def refunded(order: Order, amount: Money | None, via: str, now: datetime) -> tuple[Change, Money]:
+    """Give back what was received for an order, or a part of it; returns how much, too.
+
+    Raises:
+        InvalidField: the amount is not above zero.
+        CurrencyMismatch: it is in another currency than the order.
+        OrderStatusConflict: nothing was received for the order, or all was given back.
+        OrderRefundExceeded: less was received and not given back.
+    """
+    rest_minor = order.paid_minor - order.refunded_minor
+    if amount is None:
+        amount = Money(order.total.currency_code, rest_minor)
+    elif amount.minor_units <= 0:
+        raise InvalidField.one("amount", "must be above zero")
+    _check_currency(order, amount)
+    ends = amount.minor_units >= rest_minor
+    status = Status.REFUNDED.value if ends else order.status
+    check(order.order_id, order.status, Move.REFUND, status)
+    if not rest_minor:
+        raise conflict(order.order_id, order.status, Move.REFUND, "nothing was received for it")
+    if amount.minor_units > rest_minor:
+        raise OrderRefundExceeded(
+            f"{rest_minor} minor units of {amount.currency_code} were received for order {order.order_id} and not given"
+            " back: give back no more",
+            order_id=order.order_id,
+            currency_code=amount.currency_code,
+            refundable_minor=rest_minor,
+        )
+    refunded_minor = order.refunded_minor + amount.minor_units
+    return _changed(order, via, now, refunded_minor=refunded_minor, status=status), amount
+
+
 def noted(order: Order, notes: str, operator_flags: Sequence[str], now: datetime) -> Change:
-    """Replace notes and flags. Raises InvalidField: the notes hold the number of a card."""
+    """Replace notes and flags. Raises InvalidField: they hold the number of a card."""
     after = replace(
         order,
-        notes=checked_notes("notes", notes),
-        operator_flags=distinct(operator_flags),
+        notes=cardless("notes", notes),
+        operator_flags=_flags("operator_flags", operator_flags),
     )
     return Change(order, order if after == order else replace(after, updated_at=now))
 
@@ -206,20 +249,25 @@ def _check_currency(order: Order, amount: Money) -> None:
         )
 
 
-def checked_notes(field: str, notes: str) -> str:
-    """Return notes that may be kept. Raises InvalidField when they hold the number of a card."""
-    if holds_card_number(notes):
+def cardless(field: str, text: str) -> str:
+    """Return a text that may be kept. Raises InvalidField when it holds the number of a card."""
+    if holds_card_number(text):
         raise InvalidField.one(
             field, "holds what may be the number of a card, which is never stored: leave it out"
         )
-    return notes
+    return text
 
 
-def distinct(flags: Sequence[str]) -> tuple[str, ...]:
-    """Return each flag once, in the order of their first mention."""
+def _flags(field: str, flags: Sequence[str]) -> tuple[str, ...]:
+    # Together, as a number may stand in several of them.
+    cardless(field, " ".join(flags))
     return tuple(dict.fromkeys(flags))
 
 
+def _via(via: str) -> str:
+    return cardless("updated_via", via) or VIA_DEFAULT
+
+
 def _changed(order: Order, via: str, now: datetime, **fields: object) -> Change:
-    after = replace(order, updated_via=via or VIA_DEFAULT, updated_at=now, **fields)  # type: ignore[arg-type] # each of them a field, by its name
+    after = replace(order, updated_via=_via(via), updated_at=now, **fields)  # type: ignore[arg-type] # each of them a field, by its name
     return Change(order, after)

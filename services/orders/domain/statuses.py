@@ -26,13 +26,14 @@ class Move(StrEnum):
     ADJUST = "adjust"
     CANCEL = "cancel"
     PAY = "record a payment of"
+    REFUND = "refund"
 
 
 CREATED = "order.created"
 UPDATED = "order.updated"
 
 _DUE = (Status.OPEN, Status.PARTIALLY_PAID, Status.PAID)
-# From which status to which by what, and the subject that tells of it. None is what an order comes from.
+# From which status to which by what, and the subject that tells of it, if any does. None is what an order comes from.
 TRANSITIONS: dict[tuple[Status | None, Move, Status], str] = {
     (None, Move.CREATE, Status.DRAFT): CREATED,
     (None, Move.CREATE, Status.OPEN): CREATED,
@@ -47,6 +48,11 @@ TRANSITIONS: dict[tuple[Status | None, Move, Status], str] = {
         for before in (Status.OPEN, Status.PARTIALLY_PAID)
         for after in (Status.PARTIALLY_PAID, Status.PAID)
     },
+    # A part of what was received leaves the status as it is; all of it ends the order.
+    (Status.PARTIALLY_PAID, Move.REFUND, Status.PARTIALLY_PAID): "",
+    (Status.PAID, Move.REFUND, Status.PAID): "",
+    (Status.PARTIALLY_PAID, Move.REFUND, Status.REFUNDED): UPDATED,
+    (Status.PAID, Move.REFUND, Status.REFUNDED): UPDATED,
     (Status.DRAFT, Move.CANCEL, Status.CANCELLED): UPDATED,
     (Status.OPEN, Move.CANCEL, Status.CANCELLED): UPDATED,
     # Where its total is zero.
@@ -74,10 +80,10 @@ def due(total_minor: int, paid_minor: int) -> Status:
     return Status.PARTIALLY_PAID if paid_minor else Status.OPEN
 
 
-def check(order_id: str, before: str, move: Move, after: Status) -> str:
+def check(order_id: str, before: str, move: Move, after: str) -> str:
     """Return the subject that tells of a move. Raises OrderStatusConflict for one that is not in the table."""
     known = _KNOWN.get(before)
-    subject = TRANSITIONS.get((known, move, after)) if known else None
+    subject = TRANSITIONS.get((known, move, _KNOWN.get(after, Status.DRAFT))) if known else None
     if subject is None:
         raise conflict(order_id, before, move)
     return subject

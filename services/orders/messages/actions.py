@@ -36,4 +36,6 @@ def action_message(action: ExternalAction) -> pb.ExternalAction:
         occurred_at=edge.stamp(action.occurred_at),
         recorded_at=edge.stamp(action.recorded_at),
         posting_id="" if action.posting_id is None else str(action.posting_id),
+        refund_id=action.refund_id,
+        refunded_action_id=action.refunded_action_id,
     )

@@ -37,6 +37,8 @@ def insert(work: UnitOfWork, action: ExternalAction) -> None:
         "request_sha256": action.request_sha256,
         "occurred_at": action.occurred_at,
         "recorded_at": action.recorded_at,
+        "refund_id": action.refund_id,
+        "refunded_action_id": action.refunded_action_id,
     }
     work.later(SQL["insert_action"], row)
     call = current()
@@ -55,7 +57,7 @@ async def read(work: UnitOfWork, external_action_id: str) -> ExternalAction | No
     """Return an action."""
     key = {"tenant_id": work.tenant_id, "external_action_id": external_action_id}
     row = (await work.execute(SQL["read_action"], key)).first()
-    return None if row is None else _action(row)
+    return None if row is None else action_of(row)
 
 
 async def recorded_check(
@@ -64,7 +66,7 @@ async def recorded_check(
     """Return the action by which a check was recorded for an order that is locked."""
     key = {"tenant_id": work.tenant_id, "order_id": order_id, "check_number": check_number}
     row = (await work.execute(SQL["recorded_check"], key)).first()
-    return None if row is None else _action(row)
+    return None if row is None else action_of(row)
 
 
 async def of_order(
@@ -79,7 +81,7 @@ async def of_order(
         "after_action": place.external_action_id,
         "limit": limit,
     }
-    return [_action(row) for row in await work.execute(SQL["actions_of_order"], asked)]
+    return [action_of(row) for row in await work.execute(SQL["actions_of_order"], asked)]
 
 
 async def settle(work: UnitOfWork, external_action_id: str, posting_id: UUID) -> None:
@@ -109,7 +111,8 @@ async def put_off(work: UnitOfWork, claim: Claim, due_at: datetime) -> None:
     await work.execute(SQL["put_off_posting"], {**key, "due_at": due_at})
 
 
-def _action(row: Any) -> ExternalAction:
+def action_of(row: Any) -> ExternalAction:
+    """Read an action."""
     return ExternalAction(
         external_action_id=row.external_action_id,
         order_id=row.order_id,
@@ -127,4 +130,6 @@ def _action(row: Any) -> ExternalAction:
         occurred_at=row.occurred_at.astimezone(UTC),
         recorded_at=row.recorded_at.astimezone(UTC),
         posting_id=row.posting_id,
+        refund_id=row.refund_id,
+        refunded_action_id=row.refunded_action_id,
     )

@@ -86,16 +86,17 @@ CAPTURED_MINOR, REFUNDED_MINOR = 2_000, 500
 """What is captured of 30.00 that are authorised, and given back of it; the rest is let go."""
 ASKED_MINOR = 500
 """What is paid out of the commission when it is asked for; the rest is swept."""
-ORDER_MINOR, CASH_MINOR = 9_000, 4_300
-"""Of an order behind its adjustment, and of one that is paid in cash."""
+ORDER_MINOR, CASH_MINOR, CASH_BACK_MINOR = 9_000, 4_300, 1_100
+"""Of an order behind its adjustment, of one that is paid in cash, and what is given back of that."""
 PERSON = "per_0190c1de-0000-7000-8000-000000000001"
 PAYOUTS = 3
 PAYOUT_TRANSFERS = PAYOUTS + 2
 """What is claimed at once, asked for and swept; the first comes back, and the second is paid."""
-TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS + 1
+TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS + 2
 """Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
 was posted of one, and its reversal; what a recipe moved; one that was scheduled; a charge, its adjustment and its
-reversal, each with its tax; cash for an order."""
+reversal, each with its tax; cash for an order, and some of it
+back."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -533,6 +534,14 @@ class Scenario:
             operator="Ada",
         )
         assert client.call(stub.RecordPayment, record).order.status == "PAID"
+        back = order_service_pb2.InitiateRefundRequest(
+            request_id=self.request_id("order-refund"),
+            order_id=record.order_id,
+            amount=usd(CASH_BACK_MINOR),
+            reason="a trial",
+            initiated_by="Ada",
+        )
+        client.call(stub.InitiateRefund, back)
 
     def _claimed(
         self, client: Client, kind: settlement_pb2.PayoutKind.ValueType
@@ -878,7 +887,7 @@ class Scenario:
         waiting = []
         owed = {"org": TOTAL_MINOR, "returner": BACK_MINOR, "holder": CAPTURED_MINOR}
         owed[PERSON] = CASH_MINOR
-        back = {"returner": BACK_MINOR, "holder": REFUNDED_MINOR}
+        back = {"returner": BACK_MINOR, "holder": REFUNDED_MINOR, PERSON: CASH_BACK_MINOR}
         owed |= {"walk-in": 700} if self.loses_an_answer else {}
         for person, paid in owed.items():
             account = f"receivable:{person}:USD"
@@ -1047,7 +1056,8 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
             + REFUNDED_MINOR
             + 3 * COMMISSION_MINOR
             + ASKED_MINOR
-            + CASH_MINOR,
+            + CASH_MINOR
+            + CASH_BACK_MINOR,
         ),
     ),
     "corrections": (
@@ -1119,8 +1129,13 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     "payments of orders": (
         "SELECT count(*), count(p.posting_id), sum(a.amount_minor)::bigint FROM orders.external_action AS a"
         " JOIN orders.posting AS p USING (tenant_id, external_action_id) WHERE a.tenant_id = %(t)s",
-        (1, 1, CASH_MINOR),
+        (2, 2, CASH_MINOR + CASH_BACK_MINOR),
     ),
+    "refunds of orders": (
+        "SELECT count(*), sum(amount_minor)::bigint FROM orders.refund WHERE tenant_id = %(t)s",
+        (1, CASH_BACK_MINOR),
+    ),
+    "refund.completed": (_EVENT_COUNT + "'refund.completed'", (1,)),
     "order.created": (_EVENT_COUNT + "'order.created'", (2,)),
     "order.updated": (_EVENT_COUNT + "'order.updated'", (4,)),
     "payouts": (
@@ -1213,7 +1228,8 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + REFUNDED_MINOR
         + 3 * COMMISSION_MINOR
         + ASKED_MINOR
-        + CASH_MINOR,
+        + CASH_MINOR
+        + CASH_BACK_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "bookings": (6, 6),

@@ -509,14 +509,18 @@ async def orders(recorder: Recorder) -> None:
     path = f"/v1/orders/{made['order_id']}"
     check = {"method": "check", "check_number": "1042", "amount": usd(12000), "operator": "Grace"}
     await play("POST", f"{path}:record-payment", {"request_id": new_id(), **check})
+    back = {"amount": usd(2000), "reason": "too cold", "initiated_by": "Grace"}
+    refund = await play("POST", f"{path}:refund", {"request_id": new_id(), **back})
     give_up_at = time.monotonic() + SETTLES_WITHIN_S
     while True:
-        (action,) = await settled(recorder, f"{path}/external-actions", "external_actions")
-        if action["posting_id"]:
+        actions = await settled(recorder, f"{path}/external-actions", "external_actions")
+        if all(each["posting_id"] for each in actions):
             break
-        assert time.monotonic() < give_up_at, action
+        assert time.monotonic() < give_up_at, actions
         await asyncio.sleep(0.05)
     await play("GET", f"{path}/external-actions")
+    await play("GET", f"/v1/refunds/{refund['refund_id']}")
+    await play("GET", f"/v1/refunds?order_id={made['order_id']}&page_size=20")
 
 
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:

@@ -18,6 +18,8 @@ from tests.support.events.outside import schema_of
 from tests.support.orders.desk import Customer, usd
 
 CARD = "4111 1111 1111 1111"
+# As it fits where no blanks are allowed.
+DASHED = CARD.replace(" ", "-")
 
 
 def check(subject: str, payload: dict[str, Any]) -> None:
@@ -129,6 +131,9 @@ async def test_what_is_refused_leaves_nothing(customer: Customer) -> None:
         ({"order_id": order.order_id}, "order.order_id"),
         ({"amount_paid": usd(1)}, "order.amount_paid"),
         ({"notes": f"pays with {CARD}"}, "order.notes"),
+        ({"created_via": DASHED}, "order.created_via"),
+        ({"operator_flags": ["vip", DASHED]}, "order.operator_flags"),
+        ({"operator_flags": CARD.split()}, "order.operator_flags"),
         ({"person_id": "per_1"}, "order.person_id"),
         # Of version 4.
         ({"organization_id": f"org_{uuid4()}"}, "order.organization_id"),
@@ -138,6 +143,14 @@ async def test_what_is_refused_leaves_nothing(customer: Customer) -> None:
     for fields, field in bad:
         info = await refused(customer.create(**fields))
         assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", field), fields
+    for call, field in (
+        (customer.note(order.order_id, operator_flags=[DASHED]), "operator_flags"),
+        (customer.adjust(order.order_id, usd(1), updated_via=DASHED), "updated_via"),
+        (customer.cancel(order.order_id, updated_via=DASHED), "updated_via"),
+    ):
+        info = await refused(call)
+        assert (info.reason, info.metadata["fields"]) == ("INVALID_FIELD", field)
+    assert await customer.get(order.order_id) == order
     eur = service_pb.ListOrdersRequest()
     assert [each.order_id for each in (await customer.stub.ListOrders(eur)).orders] == [
         order.order_id

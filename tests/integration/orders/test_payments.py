@@ -18,7 +18,7 @@ from services.orders.app.payments import Payments
 from services.orders.domain.actions import ExternalAction, not_bookable
 from services.orders.work import posting
 from services.runtime.ids import new_id
-from tests.integration.orders.test_orders import told
+from tests.integration.orders.test_orders import DASHED, told
 from tests.support.billing.charging import refused
 from tests.support.orders.desk import Customer, usd
 
@@ -169,6 +169,8 @@ AHEAD.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
     [
         ({"method": "check"}, "INVALID_FIELD", "check_number"),
         ({"check_number": "1042"}, "INVALID_FIELD", "check_number"),
+        ({"method": "check", "check_number": DASHED}, "INVALID_FIELD", "check_number"),
+        ({"updated_via": DASHED}, "INVALID_FIELD", "updated_via"),
         ({"method": "card"}, "INVALID_FIELD", "method"),
         ({"method": "credit_balance"}, "INVALID_FIELD", "method"),
         ({"operator": ""}, "INVALID_FIELD", "operator"),

@@ -658,9 +658,20 @@ class Estate:
         self.ids["action"] = client.call(
             stub.RecordPayment, record
         ).external_action.external_action_id
+        refund = order_service_pb2.InitiateRefundRequest(
+            request_id=str(uuid4()),
+            order_id=record.order_id,
+            amount=usd(self.uses),
+            reason=self.name("refund-reason"),
+            initiated_by=self.name("operator"),
+        )
+        self.ids["refund"] = client.call(stub.InitiateRefund, refund).refund.refund_id
         actions = order_service_pb2.ListExternalActionsRequest(order_id=record.order_id)
         give_up_at = time.monotonic() + SETTLES_WITHIN_S
-        while not client.call(stub.ListExternalActions, actions).external_actions[0].posting_id:
+        while not all(
+            each.posting_id
+            for each in client.call(stub.ListExternalActions, actions).external_actions
+        ):
             assert time.monotonic() < give_up_at, "the check did not reach the ledger"
             time.sleep(0.05)
 

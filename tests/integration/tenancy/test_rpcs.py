@@ -328,6 +328,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         order_id=own.ids["order"]
     ),
     "orders.v1.OrderService.ListOrders": lambda own: order_service_pb2.ListOrdersRequest(),
+    "orders.v1.OrderService.GetRefund": lambda own: order_service_pb2.GetRefundRequest(
+        refund_id=own.ids["refund"]
+    ),
+    "orders.v1.OrderService.ListRefunds": lambda own: order_service_pb2.ListRefundsRequest(),
     "orders.v1.OrderService.ListExternalActions": lambda own: (
         order_service_pb2.ListExternalActionsRequest(order_id=own.ids["paid-order"])
     ),
@@ -394,6 +398,11 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
         "NO_PLAN",
     ),
     "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
+    "orders.v1.OrderService.GetRefund": (OWN["orders.v1.OrderService.GetRefund"], "NOT_FOUND"),
+    "orders.v1.OrderService.ListRefunds": (
+        lambda other: order_service_pb2.ListRefundsRequest(order_id=other.ids["paid-order"]),
+        "NOT_FOUND",
+    ),
     "orders.v1.OrderService.ListExternalActions": (
         OWN["orders.v1.OrderService.ListExternalActions"],
         "NOT_FOUND",
@@ -686,9 +695,9 @@ def test_what_is_named_the_same_is_each_tenants_own(amber: Estate, birch: Estate
             ask(METHODS[name], own, OWN[name](own))
         )
         (dollars,) = books.trial_balance.currencies
-        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, and what
-        # its recipe moved there and back.
-        assert dollars.debits.minor_units == own.total_minor * 339 // 100 + 2 * own.uses
+        # The charge, its tax, the partner's tenth of it and its claim, the payment, the check for an order, what
+        # was given back of it, and what its recipe moved there and back.
+        assert dollars.debits.minor_units == own.total_minor * 339 // 100 + 3 * own.uses
         name = "ledger.v1.LedgerService.GetBalance"
         shared = ledger_service_pb2.GetBalanceResponse.FromString(
             ask(METHODS[name], own, OWN[name](own))
@@ -842,6 +851,12 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
         order_service_pb2.AdjustOrderTotalRequest(
             request_id=str(uuid4()), order_id=other.ids["order"], amount_total=usd(1)
         )
+    ),
+    "orders.v1.OrderService.InitiateRefund": lambda other: order_service_pb2.InitiateRefundRequest(
+        request_id=str(uuid4()),
+        order_id=other.ids["paid-order"],
+        reason="not theirs",
+        initiated_by="not theirs",
     ),
     "orders.v1.OrderService.RecordPayment": lambda other: order_service_pb2.RecordPaymentRequest(
         request_id=str(uuid4()),
@@ -1097,6 +1112,7 @@ REFUSED = {
     "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
     "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
     "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",
+    "orders.v1.OrderService.InitiateRefund": "NOT_FOUND",
     "orders.v1.OrderService.RecordPayment": "NOT_FOUND",
     "orders.v1.OrderService.CancelOrder": "NOT_FOUND",
     "settlement.v1.PayoutService.CreatePayout": "PAYOUT_EXCEEDS_BALANCE",

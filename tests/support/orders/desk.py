@@ -151,6 +151,30 @@ class Customer:
         )
         return await self.stub.RecordPayment(request)
 
+    async def refund(
+        self, order_id: str, minor_units: int = 0, request_id: str = "", **fields: Any
+    ) -> pb.Refund:
+        """Give back an amount; 0 for all that is left."""
+        values = {"reason": "too cold", "initiated_by": "Grace", **fields}
+        request = service_pb.InitiateRefundRequest(
+            request_id=request_id or str(uuid4()), order_id=order_id, **values
+        )
+        if minor_units:
+            request.amount.CopyFrom(usd(minor_units))
+        return (await self.stub.InitiateRefund(request)).refund
+
+    async def refunds(self, page_size: int = 0, **filters: str) -> list[pb.Refund]:
+        found: list[pb.Refund] = []
+        token = ""
+        while True:
+            request = service_pb.ListRefundsRequest(
+                page_size=page_size, page_token=token, **filters
+            )
+            page = await self.stub.ListRefunds(request)
+            found += page.refunds
+            if not (token := page.next_page_token):
+                return found
+
     async def actions(self, order_id: str, page_size: int = 0) -> list[pb.ExternalAction]:
         found: list[pb.ExternalAction] = []
         token = ""

@@ -68,13 +68,17 @@ def commit_all(root: Path) -> None:
     git(root, "commit", "-q", "--no-verify", "--no-gpg-sign", "-m", "step")
 
 
+def copy_schemas(root: Path) -> None:
+    shutil.copytree(ROOT / "proto", root / "proto")
+    shutil.copy(ROOT / "buf.yaml", root)
+    shutil.copy(ROOT / "pyproject.toml", root)
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the schemas, outside any repository."""
     root = tmp_path / "tree"
-    shutil.copytree(ROOT / "proto", root / "proto")
-    shutil.copy(ROOT / "buf.yaml", root)
-    shutil.copy(ROOT / "pyproject.toml", root)
+    copy_schemas(root)
     return root
 
 
@@ -86,10 +90,13 @@ def repository(tree: Path) -> Path:
     return tree
 
 
-@pytest.fixture
-def baseline(tree: Path, tmp_path: Path) -> Baseline:
-    image = tmp_path / "baseline.binpb"
-    check_breaking.build_image(tree, image)
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+    """The schemas before any change."""
+    folder = tmp_path_factory.mktemp("baseline")
+    copy_schemas(folder / "tree")
+    image = folder / "baseline.binpb"
+    check_breaking.build_image(folder / "tree", image)
     return Baseline("baseline", image)
 
 

@@ -78,6 +78,27 @@ _LIST_EXTERNAL_ACTIONS = Method(
     repeatable=True,
     has_request_id=False,
 )
+_INITIATE_REFUND = Method(
+    "/payments.orders.v1.OrderService/InitiateRefund",
+    orders_v1.InitiateRefundRequest,
+    orders_v1.InitiateRefundResponse,
+    repeatable=True,
+    has_request_id=True,
+)
+_GET_REFUND = Method(
+    "/payments.orders.v1.OrderService/GetRefund",
+    orders_v1.GetRefundRequest,
+    orders_v1.GetRefundResponse,
+    repeatable=True,
+    has_request_id=False,
+)
+_LIST_REFUNDS = Method(
+    "/payments.orders.v1.OrderService/ListRefunds",
+    orders_v1.ListRefundsRequest,
+    orders_v1.ListRefundsResponse,
+    repeatable=True,
+    has_request_id=False,
+)
 
 
 class OrderService:
@@ -162,7 +183,7 @@ class OrderService:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
-        zero: what was received has to be given back first.
+        zero: what was received is given back by InitiateRefund, which ends an order too.
         """
         return self._caller.unary(_CANCEL_ORDER, request, timeout)
 
@@ -202,6 +223,46 @@ class OrderService:
             return self.list_external_actions(asked, timeout=timeout)
 
         return items(page, request, "external_actions", BY_TOKEN)
+
+    def initiate_refund(
+        self, request: orders_v1.InitiateRefundRequest, *, timeout: float | None = None
+    ) -> orders_v1.InitiateRefundResponse:
+        """InitiateRefund writes down what an operator gave back of an order, in the way in which it
+        was taken: of the latest payment first, and then of those before it. Refund, external
+        actions and the event `refund.completed` are stored together. An order of which all is given
+        back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps
+        its status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID;
+        ORDER_REFUND_EXCEEDED for more than was received and not given back; CURRENCY_MISMATCH;
+        INVALID_FIELD for an amount that is not above zero.
+        """
+        return self._caller.unary(_INITIATE_REFUND, request, timeout)
+
+    def get_refund(
+        self, request: orders_v1.GetRefundRequest, *, timeout: float | None = None
+    ) -> orders_v1.GetRefundResponse:
+        """GetRefund returns a refund; NOT_FOUND when there is none of that id."""
+        return self._caller.unary(_GET_REFUND, request, timeout)
+
+    def list_refunds(
+        self, request: orders_v1.ListRefundsRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListRefundsResponse:
+        """ListRefunds lists refunds, the latest first."""
+        return self._caller.unary(_LIST_REFUNDS, request, timeout)
+
+    def all_refunds(
+        self, request: orders_v1.ListRefundsRequest, *, timeout: float | None = None
+    ) -> Iterator[orders_v1.Refund]:
+        """Yield the refunds of all pages of list_refunds, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        def page(asked: orders_v1.ListRefundsRequest) -> orders_v1.ListRefundsResponse:
+            return self.list_refunds(asked, timeout=timeout)
+
+        return items(page, request, "refunds", BY_TOKEN)
 
 
 class AsyncOrderService:
@@ -286,7 +347,7 @@ class AsyncOrderService:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of
-        zero: what was received has to be given back first.
+        zero: what was received is given back by InitiateRefund, which ends an order too.
         """
         return await self._caller.unary(_CANCEL_ORDER, request, timeout)
 
@@ -326,3 +387,43 @@ class AsyncOrderService:
             return await self.list_external_actions(asked, timeout=timeout)
 
         return items_async(page, request, "external_actions", BY_TOKEN)
+
+    async def initiate_refund(
+        self, request: orders_v1.InitiateRefundRequest, *, timeout: float | None = None
+    ) -> orders_v1.InitiateRefundResponse:
+        """InitiateRefund writes down what an operator gave back of an order, in the way in which it
+        was taken: of the latest payment first, and then of those before it. Refund, external
+        actions and the event `refund.completed` are stored together. An order of which all is given
+        back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps
+        its status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID;
+        ORDER_REFUND_EXCEEDED for more than was received and not given back; CURRENCY_MISMATCH;
+        INVALID_FIELD for an amount that is not above zero.
+        """
+        return await self._caller.unary(_INITIATE_REFUND, request, timeout)
+
+    async def get_refund(
+        self, request: orders_v1.GetRefundRequest, *, timeout: float | None = None
+    ) -> orders_v1.GetRefundResponse:
+        """GetRefund returns a refund; NOT_FOUND when there is none of that id."""
+        return await self._caller.unary(_GET_REFUND, request, timeout)
+
+    async def list_refunds(
+        self, request: orders_v1.ListRefundsRequest, *, timeout: float | None = None
+    ) -> orders_v1.ListRefundsResponse:
+        """ListRefunds lists refunds, the latest first."""
+        return await self._caller.unary(_LIST_REFUNDS, request, timeout)
+
+    def all_refunds(
+        self, request: orders_v1.ListRefundsRequest, *, timeout: float | None = None
+    ) -> AsyncIterator[orders_v1.Refund]:
+        """Yield the refunds of all pages of list_refunds, from the one that the request names.
+
+        `timeout` is that of one page.
+        """
+
+        async def page(asked: orders_v1.ListRefundsRequest) -> orders_v1.ListRefundsResponse:
+            return await self.list_refunds(asked, timeout=timeout)
+
+        return items_async(page, request, "refunds", BY_TOKEN)

@@ -67,7 +67,8 @@ def _signed_at(header: str) -> datetime:
 
 def _merchant_ref(event: dict[str, Any]) -> object:
     """Return the reference of what an event is about; nothing for events that are of no use."""
-    if event.get("type") not in _ABOUT_INTENTS | _ABOUT_REFUNDS:
+    kind = event.get("type")
+    if not isinstance(kind, str) or kind not in _ABOUT_INTENTS | _ABOUT_REFUNDS:
         return ""
     found: object = event
     for name in ("data", "object", "metadata", "merchant_ref"):

@@ -209,12 +209,22 @@ async def test_what_is_signed_and_no_event_is_refused(shop: Shop, body: bytes) -
         b'{"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": []}}',
         b'{"id": "evt_1", "type": "payment_intent.succeeded", "data": {"object": {"metadata": {"merchant_ref": 7}}}}',
         b'{"id": "evt_1", "type": 7}',
+        b'{"id": "evt_1", "type": []}',
+        b'{"id": "evt_1", "type": {"payment_intent.succeeded": 1}}',
+        event("payment_intent.succeeded", "att_\0"),
+        event("payment_intent.succeeded", "att_\ud800"),
+        event("payment_intent.succeeded", "a" * 100_000),
+        event("payment_intent.succeeded", "4111 1111 1111 1111"),
     ],
 )
 async def test_what_is_about_nothing_of_ours_is_taken_and_left(shop: Shop, body: bytes) -> None:
     await open_shop(shop)
     answer = await shop.bench.payments.ReceiveWebhook(signed(shop.bench, body))
     assert (answer.outcome, answer.payment_id) == (IGNORED, "")
+    rows = shop.bench.rows(
+        "SELECT attempt_id FROM orchestration.processor_event WHERE tenant_id = %(tenant)s"
+    )
+    assert [row["attempt_id"] for row in rows] == [""], "what is none of ours is not stored"
 
 
 async def test_an_account_speaks_of_what_was_sent_to_it_alone(shop: Shop) -> None:
@@ -240,8 +250,40 @@ async def test_an_account_speaks_of_what_was_sent_to_it_alone(shop: Shop) -> Non
     answer = await of.payments.ReceiveWebhook(signed(of, body, secret="whsec_theirs"))
     assert (answer.outcome, answer.payment_id) == (IGNORED, "")
     assert await of.get(payment.payment_id) == payment
-    again = event("payment_intent.succeeded", payment.attempts[0].attempt_id)
-    assert (await of.payments.ReceiveWebhook(signed(of, again))).outcome == APPLIED
+    # Nor does its event stand in the way of the same one, told by who may: ids are the processor's.
+    assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == APPLIED
+    assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == REPEATED
+
+
+async def test_an_id_that_another_account_has_used_is_no_repetition(shop: Shop) -> None:
+    await open_shop(shop)
+    payment = await in_doubt(shop)
+    body = event("payment_intent.succeeded", payment.attempts[0].attempt_id, "evt_1")
+    nothing = event("customer.created", "", "evt_1")
+    assert (
+        await shop.bench.payments.ReceiveWebhook(signed(shop.bench, nothing))
+    ).outcome == IGNORED
+    assert (await shop.bench.payments.ReceiveWebhook(signed(shop.bench, body))).outcome == APPLIED
+    assert status(await shop.bench.get(payment.payment_id)) == "SUCCEEDED"
+
+
+async def test_merchants_that_share_an_account_are_both_heard(shop: Shop) -> None:
+    """One endpoint of the processor tells of both, with one secret that is kept by two names."""
+    await open_shop(shop)
+    of = shop.bench
+    # Either may be found first by its name.
+    for credential_ref in ("a-shared", "z-shared"):
+        keep_credential(
+            shop.folder, of.tenant_id, shop.base_url, credential_ref, webhook_secrets=[SECRET]
+        )
+        await of.configure(
+            {"method": "card", "processor_id": "stripe"},
+            merchant=f"boutique-{credential_ref}",
+            processors=[processor(shop.base_url, credential_ref=credential_ref)],
+        )
+    payment = await in_doubt(shop)
+    body = event("payment_intent.succeeded", payment.attempts[0].attempt_id)
+    assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == APPLIED
 
 
 async def test_a_word_waits_for_who_works_on_its_payment(

@@ -38,6 +38,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 # A version never changes: what it says from now on is a new one, in a file beside it.
 RELEASED: dict[tuple[str, int], str] = {
     ("cash-received", 1): "6c1c28172ee62801",
+    ("cash-refunded", 1): "d573083cce52ae06",
     ("charge", 1): "f104b931dc9e15ef",
     ("charge", 2): "0def06cf48bdb78b",
     ("charge", 3): "5e57a2a848d9bbf5",
@@ -45,6 +46,7 @@ RELEASED: dict[tuple[str, int], str] = {
     ("chargeback-lost", 1): "b42af86970c8a180",
     ("chargeback-won", 1): "103da82249976e07",
     ("check-received", 1): "61594e14b3cafe82",
+    ("check-refunded", 1): "03e9fe6cfed3c3c4",
     ("credit-grant", 1): "3828e8b5e84e1663",
     ("credit-use", 1): "d27ef438d3919a01",
     ("deposit", 1): "ca7506e438de6a1b",
@@ -357,6 +359,14 @@ CASES: dict[str, tuple[dict[str, Value], list[tuple[str, str, str, int]]]] = {
     "check-received": (
         {"debtor": "acme", "bank": "first", "amount": USD5},
         [("received", "checks:first:USD", "receivable:acme:USD", 500)],
+    ),
+    "cash-refunded": (
+        {"debtor": "acme", "till": "berlin", "amount": USD5},
+        [("refunded", "receivable:acme:USD", "cash:berlin:USD", 500)],
+    ),
+    "check-refunded": (
+        {"debtor": "acme", "bank": "first", "amount": USD5},
+        [("refunded", "receivable:acme:USD", "checks:first:USD", 500)],
     ),
     "payout-claim": (
         {"party": "north", "amount": USD5},

@@ -943,6 +943,12 @@ const (
 	//
 	//	{"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
 	ErrorReason_ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE ErrorReason = 864
+	// More than was received for an order and not given back. GetOrder tells both.
+	//
+	// Metadata: `currency_code`, `order_id`, `refundable_minor`.
+	//
+	//	{"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
+	ErrorReason_ERROR_REASON_ORDER_REFUND_EXCEEDED ErrorReason = 865
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1132,6 +1138,7 @@ var (
 		862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
 		863: "ERROR_REASON_ORDER_CHECK_RECORDED",
 		864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
+		865: "ERROR_REASON_ORDER_REFUND_EXCEEDED",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1282,6 +1289,7 @@ var (
 		"ERROR_REASON_ORDER_AMOUNT_EXCEEDED":        862,
 		"ERROR_REASON_ORDER_CHECK_RECORDED":         863,
 		"ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE":   864,
+		"ERROR_REASON_ORDER_REFUND_EXCEEDED":        865,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1323,7 +1331,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb9+\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xe2+\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1466,7 +1474,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	" ERROR_REASON_ORDER_TOTAL_TOO_LOW\x10\xdd\x06\x12'\n" +
 	"\"ERROR_REASON_ORDER_AMOUNT_EXCEEDED\x10\xde\x06\x12&\n" +
 	"!ERROR_REASON_ORDER_CHECK_RECORDED\x10\xdf\x06\x12,\n" +
-	"'ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE\x10\xe0\x06\x12\x1a\n" +
+	"'ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE\x10\xe0\x06\x12'\n" +
+	"\"ERROR_REASON_ORDER_REFUND_EXCEEDED\x10\xe1\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

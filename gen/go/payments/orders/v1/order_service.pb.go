@@ -1108,6 +1108,354 @@ func (x *ListExternalActionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// InitiateRefundRequest says what was given back, by whom and why.
+type InitiateRefundRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of idempotency, a UUID.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The order.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// How much; absent means all that was received and not given back.
+	Amount *v1.Money `protobuf:"bytes,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Why, for people.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who gives it back, in your words.
+	InitiatedBy string `protobuf:"bytes,5,opt,name=initiated_by,json=initiatedBy,proto3" json:"initiated_by,omitempty"`
+	// What records it, in the words of `Order.created_via`; empty means `api`.
+	UpdatedVia    string `protobuf:"bytes,6,opt,name=updated_via,json=updatedVia,proto3" json:"updated_via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitiateRefundRequest) Reset() {
+	*x = InitiateRefundRequest{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitiateRefundRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitiateRefundRequest) ProtoMessage() {}
+
+func (x *InitiateRefundRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitiateRefundRequest.ProtoReflect.Descriptor instead.
+func (*InitiateRefundRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *InitiateRefundRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *InitiateRefundRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *InitiateRefundRequest) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *InitiateRefundRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *InitiateRefundRequest) GetInitiatedBy() string {
+	if x != nil {
+		return x.InitiatedBy
+	}
+	return ""
+}
+
+func (x *InitiateRefundRequest) GetUpdatedVia() string {
+	if x != nil {
+		return x.UpdatedVia
+	}
+	return ""
+}
+
+// InitiateRefundResponse carries the refund.
+type InitiateRefundResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refund.
+	Refund        *Refund `protobuf:"bytes,1,opt,name=refund,proto3" json:"refund,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InitiateRefundResponse) Reset() {
+	*x = InitiateRefundResponse{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InitiateRefundResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InitiateRefundResponse) ProtoMessage() {}
+
+func (x *InitiateRefundResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InitiateRefundResponse.ProtoReflect.Descriptor instead.
+func (*InitiateRefundResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *InitiateRefundResponse) GetRefund() *Refund {
+	if x != nil {
+		return x.Refund
+	}
+	return nil
+}
+
+// GetRefundRequest names the refund.
+type GetRefundRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refund.
+	RefundId      string `protobuf:"bytes,1,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRefundRequest) Reset() {
+	*x = GetRefundRequest{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRefundRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRefundRequest) ProtoMessage() {}
+
+func (x *GetRefundRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRefundRequest.ProtoReflect.Descriptor instead.
+func (*GetRefundRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetRefundRequest) GetRefundId() string {
+	if x != nil {
+		return x.RefundId
+	}
+	return ""
+}
+
+// GetRefundResponse carries the refund.
+type GetRefundResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refund.
+	Refund        *Refund `protobuf:"bytes,1,opt,name=refund,proto3" json:"refund,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRefundResponse) Reset() {
+	*x = GetRefundResponse{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRefundResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRefundResponse) ProtoMessage() {}
+
+func (x *GetRefundResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRefundResponse.ProtoReflect.Descriptor instead.
+func (*GetRefundResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetRefundResponse) GetRefund() *Refund {
+	if x != nil {
+		return x.Refund
+	}
+	return nil
+}
+
+// ListRefundsRequest says which refunds to list.
+type ListRefundsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Refunds on a page, 100 by default, 1,000 at most.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Where to go on: `next_page_token` of the page before.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only of this order; empty means any.
+	OrderId       string `protobuf:"bytes,3,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRefundsRequest) Reset() {
+	*x = ListRefundsRequest{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRefundsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRefundsRequest) ProtoMessage() {}
+
+func (x *ListRefundsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRefundsRequest.ProtoReflect.Descriptor instead.
+func (*ListRefundsRequest) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListRefundsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRefundsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListRefundsRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+// ListRefundsResponse is a page of refunds.
+type ListRefundsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refunds.
+	Refunds []*Refund `protobuf:"bytes,1,rep,name=refunds,proto3" json:"refunds,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRefundsResponse) Reset() {
+	*x = ListRefundsResponse{}
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRefundsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRefundsResponse) ProtoMessage() {}
+
+func (x *ListRefundsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_order_service_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRefundsResponse.ProtoReflect.Descriptor instead.
+func (*ListRefundsResponse) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_order_service_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListRefundsResponse) GetRefunds() []*Refund {
+	if x != nil {
+		return x.Refunds
+	}
+	return nil
+}
+
+func (x *ListRefundsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_payments_orders_v1_order_service_proto protoreflect.FileDescriptor
 
 const file_payments_orders_v1_order_service_proto_rawDesc = "" +
@@ -1193,7 +1541,33 @@ const file_payments_orders_v1_order_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\"\x94\x01\n" +
 	"\x1bListExternalActionsResponse\x12M\n" +
 	"\x10external_actions\x18\x01 \x03(\v2\".payments.orders.v1.ExternalActionR\x0fexternalActions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcf\v\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf2\x02\n" +
+	"\x15InitiateRefundRequest\x12'\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12k\n" +
+	"\border_id\x18\x02 \x01(\tBP\xbaHMrK2I^ord_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$R\aorderId\x12/\n" +
+	"\x06amount\x18\x03 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\"\n" +
+	"\x06reason\x18\x04 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xe8\aR\x06reason\x12-\n" +
+	"\finitiated_by\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vinitiatedBy\x12?\n" +
+	"\vupdated_via\x18\x06 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
+	"updatedVia\"L\n" +
+	"\x16InitiateRefundResponse\x122\n" +
+	"\x06refund\x18\x01 \x01(\v2\x1a.payments.orders.v1.RefundR\x06refund\"O\n" +
+	"\x10GetRefundRequest\x12;\n" +
+	"\trefund_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\brefundId\"G\n" +
+	"\x11GetRefundResponse\x122\n" +
+	"\x06refund\x18\x01 \x01(\v2\x1a.payments.orders.v1.RefundR\x06refund\"\xa1\x01\n" +
+	"\x12ListRefundsRequest\x12'\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\tpageToken\x129\n" +
+	"\border_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\aorderId\"s\n" +
+	"\x13ListRefundsResponse\x124\n" +
+	"\arefunds\x18\x01 \x03(\v2\x1a.payments.orders.v1.RefundR\arefunds\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9a\x0f\n" +
 	"\fOrderService\x12\x90\x01\n" +
 	"\vCreateOrder\x12&.payments.orders.v1.CreateOrderRequest\x1a'.payments.orders.v1.CreateOrderResponse\"0\x8a\xe7\x18\x10\n" +
 	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02\x16:\x01*b\x05order\"\n" +
@@ -1215,7 +1589,13 @@ const file_payments_orders_v1_order_service_proto_rawDesc = "" +
 	"\rRecordPayment\x12(.payments.orders.v1.RecordPaymentRequest\x1a).payments.orders.v1.RecordPaymentResponse\"C\x8a\xe7\x18\x10\n" +
 	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02):\x01*\"$/v1/orders/{order_id}:record-payment\x12\xb7\x01\n" +
 	"\x13ListExternalActions\x12..payments.orders.v1.ListExternalActionsRequest\x1a/.payments.orders.v1.ListExternalActionsResponse\"?\x8a\xe7\x18\r\n" +
-	"\vorders:read\x82\xd3\xe4\x93\x02(\x12&/v1/orders/{order_id}/external-actionsB\xc6\x01\n" +
+	"\vorders:read\x82\xd3\xe4\x93\x02(\x12&/v1/orders/{order_id}/external-actions\x12\xac\x01\n" +
+	"\x0eInitiateRefund\x12).payments.orders.v1.InitiateRefundRequest\x1a*.payments.orders.v1.InitiateRefundResponse\"C\x8a\xe7\x18\x10\n" +
+	"\forders:write\x10\x01\x82\xd3\xe4\x93\x02):\x01*b\x06refund\"\x1c/v1/orders/{order_id}:refund\x12\x92\x01\n" +
+	"\tGetRefund\x12$.payments.orders.v1.GetRefundRequest\x1a%.payments.orders.v1.GetRefundResponse\"8\x8a\xe7\x18\r\n" +
+	"\vorders:read\x82\xd3\xe4\x93\x02!b\x06refund\x12\x17/v1/refunds/{refund_id}\x12\x84\x01\n" +
+	"\vListRefunds\x12&.payments.orders.v1.ListRefundsRequest\x1a'.payments.orders.v1.ListRefundsResponse\"$\x8a\xe7\x18\r\n" +
+	"\vorders:read\x82\xd3\xe4\x93\x02\r\x12\v/v1/refundsB\xc6\x01\n" +
 	"\x16com.payments.orders.v1B\x11OrderServiceProtoP\x01Z/tollmesh.dev/gen/go/payments/orders/v1;ordersv1\xa2\x02\x03POX\xaa\x02\x12Payments.Orders.V1\xca\x02\x12Payments\\Orders\\V1\xe2\x02\x1ePayments\\Orders\\V1\\GPBMetadata\xea\x02\x14Payments::Orders::V1b\x06proto3"
 
 var (
@@ -1230,7 +1610,7 @@ func file_payments_orders_v1_order_service_proto_rawDescGZIP() []byte {
 	return file_payments_orders_v1_order_service_proto_rawDescData
 }
 
-var file_payments_orders_v1_order_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_payments_orders_v1_order_service_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_payments_orders_v1_order_service_proto_goTypes = []any{
 	(*CreateOrderRequest)(nil),          // 0: payments.orders.v1.CreateOrderRequest
 	(*CreateOrderResponse)(nil),         // 1: payments.orders.v1.CreateOrderResponse
@@ -1250,49 +1630,66 @@ var file_payments_orders_v1_order_service_proto_goTypes = []any{
 	(*RecordPaymentResponse)(nil),       // 15: payments.orders.v1.RecordPaymentResponse
 	(*ListExternalActionsRequest)(nil),  // 16: payments.orders.v1.ListExternalActionsRequest
 	(*ListExternalActionsResponse)(nil), // 17: payments.orders.v1.ListExternalActionsResponse
-	(*Order)(nil),                       // 18: payments.orders.v1.Order
-	(*v1.Money)(nil),                    // 19: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
-	(*ExternalAction)(nil),              // 21: payments.orders.v1.ExternalAction
+	(*InitiateRefundRequest)(nil),       // 18: payments.orders.v1.InitiateRefundRequest
+	(*InitiateRefundResponse)(nil),      // 19: payments.orders.v1.InitiateRefundResponse
+	(*GetRefundRequest)(nil),            // 20: payments.orders.v1.GetRefundRequest
+	(*GetRefundResponse)(nil),           // 21: payments.orders.v1.GetRefundResponse
+	(*ListRefundsRequest)(nil),          // 22: payments.orders.v1.ListRefundsRequest
+	(*ListRefundsResponse)(nil),         // 23: payments.orders.v1.ListRefundsResponse
+	(*Order)(nil),                       // 24: payments.orders.v1.Order
+	(*v1.Money)(nil),                    // 25: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil),       // 26: google.protobuf.Timestamp
+	(*ExternalAction)(nil),              // 27: payments.orders.v1.ExternalAction
+	(*Refund)(nil),                      // 28: payments.orders.v1.Refund
 }
 var file_payments_orders_v1_order_service_proto_depIdxs = []int32{
-	18, // 0: payments.orders.v1.CreateOrderRequest.order:type_name -> payments.orders.v1.Order
-	18, // 1: payments.orders.v1.CreateOrderResponse.order:type_name -> payments.orders.v1.Order
-	18, // 2: payments.orders.v1.GetOrderResponse.order:type_name -> payments.orders.v1.Order
-	18, // 3: payments.orders.v1.ListOrdersResponse.orders:type_name -> payments.orders.v1.Order
-	18, // 4: payments.orders.v1.OpenOrderResponse.order:type_name -> payments.orders.v1.Order
-	18, // 5: payments.orders.v1.UpdateOrderNotesResponse.order:type_name -> payments.orders.v1.Order
-	19, // 6: payments.orders.v1.AdjustOrderTotalRequest.amount_total:type_name -> payments.type.v1.Money
-	18, // 7: payments.orders.v1.AdjustOrderTotalResponse.order:type_name -> payments.orders.v1.Order
-	18, // 8: payments.orders.v1.CancelOrderResponse.order:type_name -> payments.orders.v1.Order
-	19, // 9: payments.orders.v1.RecordPaymentRequest.amount:type_name -> payments.type.v1.Money
-	20, // 10: payments.orders.v1.RecordPaymentRequest.received_at:type_name -> google.protobuf.Timestamp
-	18, // 11: payments.orders.v1.RecordPaymentResponse.order:type_name -> payments.orders.v1.Order
-	21, // 12: payments.orders.v1.RecordPaymentResponse.external_action:type_name -> payments.orders.v1.ExternalAction
-	21, // 13: payments.orders.v1.ListExternalActionsResponse.external_actions:type_name -> payments.orders.v1.ExternalAction
-	0,  // 14: payments.orders.v1.OrderService.CreateOrder:input_type -> payments.orders.v1.CreateOrderRequest
-	2,  // 15: payments.orders.v1.OrderService.GetOrder:input_type -> payments.orders.v1.GetOrderRequest
-	4,  // 16: payments.orders.v1.OrderService.ListOrders:input_type -> payments.orders.v1.ListOrdersRequest
-	6,  // 17: payments.orders.v1.OrderService.OpenOrder:input_type -> payments.orders.v1.OpenOrderRequest
-	8,  // 18: payments.orders.v1.OrderService.UpdateOrderNotes:input_type -> payments.orders.v1.UpdateOrderNotesRequest
-	10, // 19: payments.orders.v1.OrderService.AdjustOrderTotal:input_type -> payments.orders.v1.AdjustOrderTotalRequest
-	12, // 20: payments.orders.v1.OrderService.CancelOrder:input_type -> payments.orders.v1.CancelOrderRequest
-	14, // 21: payments.orders.v1.OrderService.RecordPayment:input_type -> payments.orders.v1.RecordPaymentRequest
-	16, // 22: payments.orders.v1.OrderService.ListExternalActions:input_type -> payments.orders.v1.ListExternalActionsRequest
-	1,  // 23: payments.orders.v1.OrderService.CreateOrder:output_type -> payments.orders.v1.CreateOrderResponse
-	3,  // 24: payments.orders.v1.OrderService.GetOrder:output_type -> payments.orders.v1.GetOrderResponse
-	5,  // 25: payments.orders.v1.OrderService.ListOrders:output_type -> payments.orders.v1.ListOrdersResponse
-	7,  // 26: payments.orders.v1.OrderService.OpenOrder:output_type -> payments.orders.v1.OpenOrderResponse
-	9,  // 27: payments.orders.v1.OrderService.UpdateOrderNotes:output_type -> payments.orders.v1.UpdateOrderNotesResponse
-	11, // 28: payments.orders.v1.OrderService.AdjustOrderTotal:output_type -> payments.orders.v1.AdjustOrderTotalResponse
-	13, // 29: payments.orders.v1.OrderService.CancelOrder:output_type -> payments.orders.v1.CancelOrderResponse
-	15, // 30: payments.orders.v1.OrderService.RecordPayment:output_type -> payments.orders.v1.RecordPaymentResponse
-	17, // 31: payments.orders.v1.OrderService.ListExternalActions:output_type -> payments.orders.v1.ListExternalActionsResponse
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	24, // 0: payments.orders.v1.CreateOrderRequest.order:type_name -> payments.orders.v1.Order
+	24, // 1: payments.orders.v1.CreateOrderResponse.order:type_name -> payments.orders.v1.Order
+	24, // 2: payments.orders.v1.GetOrderResponse.order:type_name -> payments.orders.v1.Order
+	24, // 3: payments.orders.v1.ListOrdersResponse.orders:type_name -> payments.orders.v1.Order
+	24, // 4: payments.orders.v1.OpenOrderResponse.order:type_name -> payments.orders.v1.Order
+	24, // 5: payments.orders.v1.UpdateOrderNotesResponse.order:type_name -> payments.orders.v1.Order
+	25, // 6: payments.orders.v1.AdjustOrderTotalRequest.amount_total:type_name -> payments.type.v1.Money
+	24, // 7: payments.orders.v1.AdjustOrderTotalResponse.order:type_name -> payments.orders.v1.Order
+	24, // 8: payments.orders.v1.CancelOrderResponse.order:type_name -> payments.orders.v1.Order
+	25, // 9: payments.orders.v1.RecordPaymentRequest.amount:type_name -> payments.type.v1.Money
+	26, // 10: payments.orders.v1.RecordPaymentRequest.received_at:type_name -> google.protobuf.Timestamp
+	24, // 11: payments.orders.v1.RecordPaymentResponse.order:type_name -> payments.orders.v1.Order
+	27, // 12: payments.orders.v1.RecordPaymentResponse.external_action:type_name -> payments.orders.v1.ExternalAction
+	27, // 13: payments.orders.v1.ListExternalActionsResponse.external_actions:type_name -> payments.orders.v1.ExternalAction
+	25, // 14: payments.orders.v1.InitiateRefundRequest.amount:type_name -> payments.type.v1.Money
+	28, // 15: payments.orders.v1.InitiateRefundResponse.refund:type_name -> payments.orders.v1.Refund
+	28, // 16: payments.orders.v1.GetRefundResponse.refund:type_name -> payments.orders.v1.Refund
+	28, // 17: payments.orders.v1.ListRefundsResponse.refunds:type_name -> payments.orders.v1.Refund
+	0,  // 18: payments.orders.v1.OrderService.CreateOrder:input_type -> payments.orders.v1.CreateOrderRequest
+	2,  // 19: payments.orders.v1.OrderService.GetOrder:input_type -> payments.orders.v1.GetOrderRequest
+	4,  // 20: payments.orders.v1.OrderService.ListOrders:input_type -> payments.orders.v1.ListOrdersRequest
+	6,  // 21: payments.orders.v1.OrderService.OpenOrder:input_type -> payments.orders.v1.OpenOrderRequest
+	8,  // 22: payments.orders.v1.OrderService.UpdateOrderNotes:input_type -> payments.orders.v1.UpdateOrderNotesRequest
+	10, // 23: payments.orders.v1.OrderService.AdjustOrderTotal:input_type -> payments.orders.v1.AdjustOrderTotalRequest
+	12, // 24: payments.orders.v1.OrderService.CancelOrder:input_type -> payments.orders.v1.CancelOrderRequest
+	14, // 25: payments.orders.v1.OrderService.RecordPayment:input_type -> payments.orders.v1.RecordPaymentRequest
+	16, // 26: payments.orders.v1.OrderService.ListExternalActions:input_type -> payments.orders.v1.ListExternalActionsRequest
+	18, // 27: payments.orders.v1.OrderService.InitiateRefund:input_type -> payments.orders.v1.InitiateRefundRequest
+	20, // 28: payments.orders.v1.OrderService.GetRefund:input_type -> payments.orders.v1.GetRefundRequest
+	22, // 29: payments.orders.v1.OrderService.ListRefunds:input_type -> payments.orders.v1.ListRefundsRequest
+	1,  // 30: payments.orders.v1.OrderService.CreateOrder:output_type -> payments.orders.v1.CreateOrderResponse
+	3,  // 31: payments.orders.v1.OrderService.GetOrder:output_type -> payments.orders.v1.GetOrderResponse
+	5,  // 32: payments.orders.v1.OrderService.ListOrders:output_type -> payments.orders.v1.ListOrdersResponse
+	7,  // 33: payments.orders.v1.OrderService.OpenOrder:output_type -> payments.orders.v1.OpenOrderResponse
+	9,  // 34: payments.orders.v1.OrderService.UpdateOrderNotes:output_type -> payments.orders.v1.UpdateOrderNotesResponse
+	11, // 35: payments.orders.v1.OrderService.AdjustOrderTotal:output_type -> payments.orders.v1.AdjustOrderTotalResponse
+	13, // 36: payments.orders.v1.OrderService.CancelOrder:output_type -> payments.orders.v1.CancelOrderResponse
+	15, // 37: payments.orders.v1.OrderService.RecordPayment:output_type -> payments.orders.v1.RecordPaymentResponse
+	17, // 38: payments.orders.v1.OrderService.ListExternalActions:output_type -> payments.orders.v1.ListExternalActionsResponse
+	19, // 39: payments.orders.v1.OrderService.InitiateRefund:output_type -> payments.orders.v1.InitiateRefundResponse
+	21, // 40: payments.orders.v1.OrderService.GetRefund:output_type -> payments.orders.v1.GetRefundResponse
+	23, // 41: payments.orders.v1.OrderService.ListRefunds:output_type -> payments.orders.v1.ListRefundsResponse
+	30, // [30:42] is the sub-list for method output_type
+	18, // [18:30] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_payments_orders_v1_order_service_proto_init() }
@@ -1307,7 +1704,7 @@ func file_payments_orders_v1_order_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orders_v1_order_service_proto_rawDesc), len(file_payments_orders_v1_order_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

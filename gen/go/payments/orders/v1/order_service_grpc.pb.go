@@ -30,6 +30,9 @@ const (
 	OrderService_CancelOrder_FullMethodName         = "/payments.orders.v1.OrderService/CancelOrder"
 	OrderService_RecordPayment_FullMethodName       = "/payments.orders.v1.OrderService/RecordPayment"
 	OrderService_ListExternalActions_FullMethodName = "/payments.orders.v1.OrderService/ListExternalActions"
+	OrderService_InitiateRefund_FullMethodName      = "/payments.orders.v1.OrderService/InitiateRefund"
+	OrderService_GetRefund_FullMethodName           = "/payments.orders.v1.OrderService/GetRefund"
+	OrderService_ListRefunds_FullMethodName         = "/payments.orders.v1.OrderService/ListRefunds"
 )
 
 // OrderServiceClient is the client API for OrderService service.
@@ -65,7 +68,7 @@ type OrderServiceClient interface {
 	// CancelOrder ends an order for which nothing was received.
 	//
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-	// has to be given back first.
+	// is given back by InitiateRefund, which ends an order too.
 	CancelOrder(ctx context.Context, in *CancelOrderRequest, opts ...grpc.CallOption) (*CancelOrderResponse, error)
 	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
 	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
@@ -77,6 +80,18 @@ type OrderServiceClient interface {
 	RecordPayment(ctx context.Context, in *RecordPaymentRequest, opts ...grpc.CallOption) (*RecordPaymentResponse, error)
 	// ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
 	ListExternalActions(ctx context.Context, in *ListExternalActionsRequest, opts ...grpc.CallOption) (*ListExternalActionsResponse, error)
+	// InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+	// first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+	// order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+	// status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+	//
+	// Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+	// received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+	InitiateRefund(ctx context.Context, in *InitiateRefundRequest, opts ...grpc.CallOption) (*InitiateRefundResponse, error)
+	// GetRefund returns a refund; NOT_FOUND when there is none of that id.
+	GetRefund(ctx context.Context, in *GetRefundRequest, opts ...grpc.CallOption) (*GetRefundResponse, error)
+	// ListRefunds lists refunds, the latest first.
+	ListRefunds(ctx context.Context, in *ListRefundsRequest, opts ...grpc.CallOption) (*ListRefundsResponse, error)
 }
 
 type orderServiceClient struct {
@@ -177,6 +192,36 @@ func (c *orderServiceClient) ListExternalActions(ctx context.Context, in *ListEx
 	return out, nil
 }
 
+func (c *orderServiceClient) InitiateRefund(ctx context.Context, in *InitiateRefundRequest, opts ...grpc.CallOption) (*InitiateRefundResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InitiateRefundResponse)
+	err := c.cc.Invoke(ctx, OrderService_InitiateRefund_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *orderServiceClient) GetRefund(ctx context.Context, in *GetRefundRequest, opts ...grpc.CallOption) (*GetRefundResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRefundResponse)
+	err := c.cc.Invoke(ctx, OrderService_GetRefund_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *orderServiceClient) ListRefunds(ctx context.Context, in *ListRefundsRequest, opts ...grpc.CallOption) (*ListRefundsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRefundsResponse)
+	err := c.cc.Invoke(ctx, OrderService_ListRefunds_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OrderServiceServer is the server API for OrderService service.
 // All implementations must embed UnimplementedOrderServiceServer
 // for forward compatibility.
@@ -210,7 +255,7 @@ type OrderServiceServer interface {
 	// CancelOrder ends an order for which nothing was received.
 	//
 	// Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-	// has to be given back first.
+	// is given back by InitiateRefund, which ends an order too.
 	CancelOrder(context.Context, *CancelOrderRequest) (*CancelOrderResponse, error)
 	// RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
 	// `payment.received` are stored together: who sees the event finds the order PAID, or PARTIALLY_PAID. The ledger has it soon
@@ -222,6 +267,18 @@ type OrderServiceServer interface {
 	RecordPayment(context.Context, *RecordPaymentRequest) (*RecordPaymentResponse, error)
 	// ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
 	ListExternalActions(context.Context, *ListExternalActionsRequest) (*ListExternalActionsResponse, error)
+	// InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+	// first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+	// order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+	// status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+	//
+	// Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+	// received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+	InitiateRefund(context.Context, *InitiateRefundRequest) (*InitiateRefundResponse, error)
+	// GetRefund returns a refund; NOT_FOUND when there is none of that id.
+	GetRefund(context.Context, *GetRefundRequest) (*GetRefundResponse, error)
+	// ListRefunds lists refunds, the latest first.
+	ListRefunds(context.Context, *ListRefundsRequest) (*ListRefundsResponse, error)
 	mustEmbedUnimplementedOrderServiceServer()
 }
 
@@ -258,6 +315,15 @@ func (UnimplementedOrderServiceServer) RecordPayment(context.Context, *RecordPay
 }
 func (UnimplementedOrderServiceServer) ListExternalActions(context.Context, *ListExternalActionsRequest) (*ListExternalActionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListExternalActions not implemented")
+}
+func (UnimplementedOrderServiceServer) InitiateRefund(context.Context, *InitiateRefundRequest) (*InitiateRefundResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method InitiateRefund not implemented")
+}
+func (UnimplementedOrderServiceServer) GetRefund(context.Context, *GetRefundRequest) (*GetRefundResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRefund not implemented")
+}
+func (UnimplementedOrderServiceServer) ListRefunds(context.Context, *ListRefundsRequest) (*ListRefundsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRefunds not implemented")
 }
 func (UnimplementedOrderServiceServer) mustEmbedUnimplementedOrderServiceServer() {}
 func (UnimplementedOrderServiceServer) testEmbeddedByValue()                      {}
@@ -442,6 +508,60 @@ func _OrderService_ListExternalActions_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OrderService_InitiateRefund_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InitiateRefundRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).InitiateRefund(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_InitiateRefund_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).InitiateRefund(ctx, req.(*InitiateRefundRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OrderService_GetRefund_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRefundRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).GetRefund(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_GetRefund_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).GetRefund(ctx, req.(*GetRefundRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OrderService_ListRefunds_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRefundsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OrderServiceServer).ListRefunds(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OrderService_ListRefunds_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OrderServiceServer).ListRefunds(ctx, req.(*ListRefundsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OrderService_ServiceDesc is the grpc.ServiceDesc for OrderService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -484,6 +604,18 @@ var OrderService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListExternalActions",
 			Handler:    _OrderService_ListExternalActions_Handler,
+		},
+		{
+			MethodName: "InitiateRefund",
+			Handler:    _OrderService_InitiateRefund_Handler,
+		},
+		{
+			MethodName: "GetRefund",
+			Handler:    _OrderService_GetRefund_Handler,
+		},
+		{
+			MethodName: "ListRefunds",
+			Handler:    _OrderService_ListRefunds_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

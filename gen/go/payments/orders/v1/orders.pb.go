@@ -207,7 +207,7 @@ type ExternalAction struct {
 	ExternalActionId string `protobuf:"bytes,1,opt,name=external_action_id,json=externalActionId,proto3" json:"external_action_id,omitempty"`
 	// Order that it is for.
 	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
-	// What happened: `payment.received`; readers must bear values that they do not know.
+	// What happened: `payment.received` or `payment.refunded`; readers must bear values that they do not know.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	// How it was paid: `cash` or `check`; readers must bear values that they do not know.
 	PaymentMethod string `protobuf:"bytes,4,opt,name=payment_method,json=paymentMethod,proto3" json:"payment_method,omitempty"`
@@ -230,9 +230,13 @@ type ExternalAction struct {
 	// When it was written down, in microseconds.
 	RecordedAt *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=recorded_at,json=recordedAt,proto3" json:"recorded_at,omitempty"`
 	// Id of the posting in the ledger; empty while it is on its way there.
-	PostingId     string `protobuf:"bytes,14,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PostingId string `protobuf:"bytes,14,opt,name=posting_id,json=postingId,proto3" json:"posting_id,omitempty"`
+	// Refund that it is a part of; empty for what was received.
+	RefundId string `protobuf:"bytes,15,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
+	// What was received and is given back by it; empty for what was received.
+	RefundedActionId string `protobuf:"bytes,16,opt,name=refunded_action_id,json=refundedActionId,proto3" json:"refunded_action_id,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ExternalAction) Reset() {
@@ -363,6 +367,138 @@ func (x *ExternalAction) GetPostingId() string {
 	return ""
 }
 
+func (x *ExternalAction) GetRefundId() string {
+	if x != nil {
+		return x.RefundId
+	}
+	return ""
+}
+
+func (x *ExternalAction) GetRefundedActionId() string {
+	if x != nil {
+		return x.RefundedActionId
+	}
+	return ""
+}
+
+// Refund is what was given back of an order at once. It consists of a part for each payment that it gives back of.
+type Refund struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the refund, `ref_` and a UUIDv7.
+	RefundId string `protobuf:"bytes,1,opt,name=refund_id,json=refundId,proto3" json:"refund_id,omitempty"`
+	// Order that it is for.
+	OrderId string `protobuf:"bytes,2,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// Person who got it.
+	PersonId string `protobuf:"bytes,3,opt,name=person_id,json=personId,proto3" json:"person_id,omitempty"`
+	// How much.
+	Amount *v1.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Why, for people.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who gave it back, in the words of who told of it.
+	InitiatedBy string `protobuf:"bytes,6,opt,name=initiated_by,json=initiatedBy,proto3" json:"initiated_by,omitempty"`
+	// Key or service that told of it.
+	PrincipalId string `protobuf:"bytes,7,opt,name=principal_id,json=principalId,proto3" json:"principal_id,omitempty"`
+	// Its parts, the latest payment first.
+	ExternalActions []*ExternalAction `protobuf:"bytes,8,rep,name=external_actions,json=externalActions,proto3" json:"external_actions,omitempty"`
+	// When it was written down, in microseconds; it was complete by then.
+	CompletedAt   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refund) Reset() {
+	*x = Refund{}
+	mi := &file_payments_orders_v1_orders_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refund) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refund) ProtoMessage() {}
+
+func (x *Refund) ProtoReflect() protoreflect.Message {
+	mi := &file_payments_orders_v1_orders_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refund.ProtoReflect.Descriptor instead.
+func (*Refund) Descriptor() ([]byte, []int) {
+	return file_payments_orders_v1_orders_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Refund) GetRefundId() string {
+	if x != nil {
+		return x.RefundId
+	}
+	return ""
+}
+
+func (x *Refund) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *Refund) GetPersonId() string {
+	if x != nil {
+		return x.PersonId
+	}
+	return ""
+}
+
+func (x *Refund) GetAmount() *v1.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+func (x *Refund) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Refund) GetInitiatedBy() string {
+	if x != nil {
+		return x.InitiatedBy
+	}
+	return ""
+}
+
+func (x *Refund) GetPrincipalId() string {
+	if x != nil {
+		return x.PrincipalId
+	}
+	return ""
+}
+
+func (x *Refund) GetExternalActions() []*ExternalAction {
+	if x != nil {
+		return x.ExternalActions
+	}
+	return nil
+}
+
+func (x *Refund) GetCompletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return nil
+}
+
 var File_payments_orders_v1_orders_proto protoreflect.FileDescriptor
 
 const file_payments_orders_v1_orders_proto_rawDesc = "" +
@@ -389,7 +525,7 @@ const file_payments_orders_v1_orders_proto_rawDesc = "" +
 	"created_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12-\n" +
-	"\rcancel_reason\x18\x0f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\fcancelReason\"\xb1\x04\n" +
+	"\rcancel_reason\x18\x0f \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\fcancelReason\"\xfc\x04\n" +
 	"\x0eExternalAction\x12,\n" +
 	"\x12external_action_id\x18\x01 \x01(\tR\x10externalActionId\x12\x19\n" +
 	"\border_id\x18\x02 \x01(\tR\aorderId\x12\x16\n" +
@@ -408,7 +544,19 @@ const file_payments_orders_v1_orders_proto_rawDesc = "" +
 	"\vrecorded_at\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"recordedAt\x12\x1d\n" +
 	"\n" +
-	"posting_id\x18\x0e \x01(\tR\tpostingIdB\xc0\x01\n" +
+	"posting_id\x18\x0e \x01(\tR\tpostingId\x12\x1b\n" +
+	"\trefund_id\x18\x0f \x01(\tR\brefundId\x12,\n" +
+	"\x12refunded_action_id\x18\x10 \x01(\tR\x10refundedActionId\"\xfa\x02\n" +
+	"\x06Refund\x12\x1b\n" +
+	"\trefund_id\x18\x01 \x01(\tR\brefundId\x12\x19\n" +
+	"\border_id\x18\x02 \x01(\tR\aorderId\x12\x1b\n" +
+	"\tperson_id\x18\x03 \x01(\tR\bpersonId\x12/\n" +
+	"\x06amount\x18\x04 \x01(\v2\x17.payments.type.v1.MoneyR\x06amount\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12!\n" +
+	"\finitiated_by\x18\x06 \x01(\tR\vinitiatedBy\x12!\n" +
+	"\fprincipal_id\x18\a \x01(\tR\vprincipalId\x12M\n" +
+	"\x10external_actions\x18\b \x03(\v2\".payments.orders.v1.ExternalActionR\x0fexternalActions\x12=\n" +
+	"\fcompleted_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAtB\xc0\x01\n" +
 	"\x16com.payments.orders.v1B\vOrdersProtoP\x01Z/tollmesh.dev/gen/go/payments/orders/v1;ordersv1\xa2\x02\x03POX\xaa\x02\x12Payments.Orders.V1\xca\x02\x12Payments\\Orders\\V1\xe2\x02\x1ePayments\\Orders\\V1\\GPBMetadata\xea\x02\x14Payments::Orders::V1b\x06proto3"
 
 var (
@@ -423,28 +571,32 @@ func file_payments_orders_v1_orders_proto_rawDescGZIP() []byte {
 	return file_payments_orders_v1_orders_proto_rawDescData
 }
 
-var file_payments_orders_v1_orders_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_payments_orders_v1_orders_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_payments_orders_v1_orders_proto_goTypes = []any{
 	(*Order)(nil),                 // 0: payments.orders.v1.Order
 	(*ExternalAction)(nil),        // 1: payments.orders.v1.ExternalAction
-	(*v1.Money)(nil),              // 2: payments.type.v1.Money
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Refund)(nil),                // 2: payments.orders.v1.Refund
+	(*v1.Money)(nil),              // 3: payments.type.v1.Money
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_payments_orders_v1_orders_proto_depIdxs = []int32{
-	2, // 0: payments.orders.v1.Order.amount_total:type_name -> payments.type.v1.Money
-	2, // 1: payments.orders.v1.Order.amount_paid:type_name -> payments.type.v1.Money
-	2, // 2: payments.orders.v1.Order.amount_refunded:type_name -> payments.type.v1.Money
-	3, // 3: payments.orders.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
-	3, // 4: payments.orders.v1.Order.created_at:type_name -> google.protobuf.Timestamp
-	3, // 5: payments.orders.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
-	2, // 6: payments.orders.v1.ExternalAction.amount:type_name -> payments.type.v1.Money
-	3, // 7: payments.orders.v1.ExternalAction.occurred_at:type_name -> google.protobuf.Timestamp
-	3, // 8: payments.orders.v1.ExternalAction.recorded_at:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: payments.orders.v1.Order.amount_total:type_name -> payments.type.v1.Money
+	3,  // 1: payments.orders.v1.Order.amount_paid:type_name -> payments.type.v1.Money
+	3,  // 2: payments.orders.v1.Order.amount_refunded:type_name -> payments.type.v1.Money
+	4,  // 3: payments.orders.v1.Order.cancelled_at:type_name -> google.protobuf.Timestamp
+	4,  // 4: payments.orders.v1.Order.created_at:type_name -> google.protobuf.Timestamp
+	4,  // 5: payments.orders.v1.Order.updated_at:type_name -> google.protobuf.Timestamp
+	3,  // 6: payments.orders.v1.ExternalAction.amount:type_name -> payments.type.v1.Money
+	4,  // 7: payments.orders.v1.ExternalAction.occurred_at:type_name -> google.protobuf.Timestamp
+	4,  // 8: payments.orders.v1.ExternalAction.recorded_at:type_name -> google.protobuf.Timestamp
+	3,  // 9: payments.orders.v1.Refund.amount:type_name -> payments.type.v1.Money
+	1,  // 10: payments.orders.v1.Refund.external_actions:type_name -> payments.orders.v1.ExternalAction
+	4,  // 11: payments.orders.v1.Refund.completed_at:type_name -> google.protobuf.Timestamp
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_payments_orders_v1_orders_proto_init() }
@@ -458,7 +610,7 @@ func file_payments_orders_v1_orders_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_payments_orders_v1_orders_proto_rawDesc), len(file_payments_orders_v1_orders_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

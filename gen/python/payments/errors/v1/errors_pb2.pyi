@@ -1101,6 +1101,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
     """
+    ERROR_REASON_ORDER_REFUND_EXCEEDED: _ErrorReason.ValueType  # 865
+    """More than was received for an order and not given back. GetOrder tells both.
+
+    Metadata: `currency_code`, `order_id`, `refundable_minor`.
+
+        {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -2231,6 +2238,13 @@ ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE: ErrorReason.ValueType  # 864
 Metadata: `external_action_id`, `recipe`, `result`.
 
     {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
+"""
+ERROR_REASON_ORDER_REFUND_EXCEEDED: ErrorReason.ValueType  # 865
+"""More than was received for an order and not given back. GetOrder tells both.
+
+Metadata: `currency_code`, `order_id`, `refundable_minor`.
+
+    {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

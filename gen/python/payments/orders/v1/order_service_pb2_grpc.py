@@ -81,6 +81,21 @@ class OrderServiceStub:
                 request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.SerializeToString,
                 response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.FromString,
                 _registered_method=True)
+        self.InitiateRefund = channel.unary_unary(
+                '/payments.orders.v1.OrderService/InitiateRefund',
+                request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundRequest.SerializeToString,
+                response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundResponse.FromString,
+                _registered_method=True)
+        self.GetRefund = channel.unary_unary(
+                '/payments.orders.v1.OrderService/GetRefund',
+                request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundRequest.SerializeToString,
+                response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundResponse.FromString,
+                _registered_method=True)
+        self.ListRefunds = channel.unary_unary(
+                '/payments.orders.v1.OrderService/ListRefunds',
+                request_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsRequest.SerializeToString,
+                response_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -145,7 +160,7 @@ class OrderServiceServicer:
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-        has to be given back first.
+        is given back by InitiateRefund, which ends an order too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +181,33 @@ class OrderServiceServicer:
 
     def ListExternalActions(self, request, context):
         """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InitiateRefund(self, request, context):
+        """InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+        first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+        order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+        status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+        received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRefund(self, request, context):
+        """GetRefund returns a refund; NOT_FOUND when there is none of that id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRefunds(self, request, context):
+        """ListRefunds lists refunds, the latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +260,21 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListExternalActions,
                     request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.FromString,
                     response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.SerializeToString,
+            ),
+            'InitiateRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.InitiateRefund,
+                    request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundRequest.FromString,
+                    response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundResponse.SerializeToString,
+            ),
+            'GetRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRefund,
+                    request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundRequest.FromString,
+                    response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundResponse.SerializeToString,
+            ),
+            'ListRefunds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRefunds,
+                    request_deserializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsRequest.FromString,
+                    response_serializer=payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -465,6 +522,87 @@ class OrderService:
             '/payments.orders.v1.OrderService/ListExternalActions',
             payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsRequest.SerializeToString,
             payments_dot_orders_dot_v1_dot_order__service__pb2.ListExternalActionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InitiateRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orders.v1.OrderService/InitiateRefund',
+            payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundRequest.SerializeToString,
+            payments_dot_orders_dot_v1_dot_order__service__pb2.InitiateRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orders.v1.OrderService/GetRefund',
+            payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundRequest.SerializeToString,
+            payments_dot_orders_dot_v1_dot_order__service__pb2.GetRefundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRefunds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/payments.orders.v1.OrderService/ListRefunds',
+            payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsRequest.SerializeToString,
+            payments_dot_orders_dot_v1_dot_order__service__pb2.ListRefundsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,7 +66,7 @@ class OrderServiceStub:
     """CancelOrder ends an order for which nothing was received.
 
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-    has to be given back first.
+    is given back by InitiateRefund, which ends an order too.
     """
     RecordPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]
     """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
@@ -79,6 +79,19 @@ class OrderServiceStub:
     """
     ListExternalActions: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListExternalActionsRequest, _order_service_pb2.ListExternalActionsResponse]
     """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
+    InitiateRefund: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.InitiateRefundRequest, _order_service_pb2.InitiateRefundResponse]
+    """InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+    first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+    order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+    status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+    Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+    received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+    """
+    GetRefund: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.GetRefundRequest, _order_service_pb2.GetRefundResponse]
+    """GetRefund returns a refund; NOT_FOUND when there is none of that id."""
+    ListRefunds: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListRefundsRequest, _order_service_pb2.ListRefundsResponse]
+    """ListRefunds lists refunds, the latest first."""
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
@@ -118,7 +131,7 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """CancelOrder ends an order for which nothing was received.
 
     Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-    has to be given back first.
+    is given back by InitiateRefund, which ends an order too.
     """
     RecordPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.RecordPaymentRequest, _order_service_pb2.RecordPaymentResponse]  # type: ignore[assignment]
     """RecordPayment writes down what an operator took for an order, in cash or as a check. Order, external action and the event
@@ -131,6 +144,19 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """
     ListExternalActions: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListExternalActionsRequest, _order_service_pb2.ListExternalActionsResponse]  # type: ignore[assignment]
     """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
+    InitiateRefund: _aio.UnaryUnaryMultiCallable[_order_service_pb2.InitiateRefundRequest, _order_service_pb2.InitiateRefundResponse]  # type: ignore[assignment]
+    """InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+    first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+    order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+    status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+    Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+    received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+    """
+    GetRefund: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetRefundRequest, _order_service_pb2.GetRefundResponse]  # type: ignore[assignment]
+    """GetRefund returns a refund; NOT_FOUND when there is none of that id."""
+    ListRefunds: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListRefundsRequest, _order_service_pb2.ListRefundsResponse]  # type: ignore[assignment]
+    """ListRefunds lists refunds, the latest first."""
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     """OrderService keeps orders. `order.created` is published in the transaction that stores an order, `order.updated` in each
@@ -209,7 +235,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """CancelOrder ends an order for which nothing was received.
 
         Errors: NOT_FOUND, ORDER_STATUS_CONFLICT unless it is DRAFT or OPEN, or PAID with a total of zero: what was received
-        has to be given back first.
+        is given back by InitiateRefund, which ends an order too.
         """
 
     @_abc_1.abstractmethod
@@ -234,5 +260,36 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_order_service_pb2.ListExternalActionsResponse, _abc.Awaitable[_order_service_pb2.ListExternalActionsResponse]]:
         """ListExternalActions lists what happened outside for an order, the earliest first; NOT_FOUND when there is no such order."""
+
+    @_abc_1.abstractmethod
+    def InitiateRefund(
+        self,
+        request: _order_service_pb2.InitiateRefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.InitiateRefundResponse, _abc.Awaitable[_order_service_pb2.InitiateRefundResponse]]:
+        """InitiateRefund writes down what an operator gave back of an order, in the way in which it was taken: of the latest payment
+        first, and then of those before it. Refund, external actions and the event `refund.completed` are stored together. An
+        order of which all is given back becomes REFUNDED, which `order.updated` tells; one of which less is given back keeps its
+        status. The ledger has it soon after, by the recipe `cash-refunded` or `check-refunded`.
+
+        Errors: NOT_FOUND; ORDER_STATUS_CONFLICT unless it is PAID or PARTIALLY_PAID; ORDER_REFUND_EXCEEDED for more than was
+        received and not given back; CURRENCY_MISMATCH; INVALID_FIELD for an amount that is not above zero.
+        """
+
+    @_abc_1.abstractmethod
+    def GetRefund(
+        self,
+        request: _order_service_pb2.GetRefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.GetRefundResponse, _abc.Awaitable[_order_service_pb2.GetRefundResponse]]:
+        """GetRefund returns a refund; NOT_FOUND when there is none of that id."""
+
+    @_abc_1.abstractmethod
+    def ListRefunds(
+        self,
+        request: _order_service_pb2.ListRefundsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_service_pb2.ListRefundsResponse, _abc.Awaitable[_order_service_pb2.ListRefundsResponse]]:
+        """ListRefunds lists refunds, the latest first."""
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -136,12 +136,14 @@ class ExternalAction(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     POSTING_ID_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    REFUNDED_ACTION_ID_FIELD_NUMBER: _builtins.int
     external_action_id: _builtins.str
     """Id of the action, `ext_` and a UUIDv7."""
     order_id: _builtins.str
     """Order that it is for."""
     action: _builtins.str
-    """What happened: `payment.received`; readers must bear values that they do not know."""
+    """What happened: `payment.received` or `payment.refunded`; readers must bear values that they do not know."""
     payment_method: _builtins.str
     """How it was paid: `cash` or `check`; readers must bear values that they do not know."""
     payment_path: _builtins.str
@@ -158,6 +160,10 @@ class ExternalAction(_message.Message):
     """SHA-256 of the request that told of it, its request_id left out."""
     posting_id: _builtins.str
     """Id of the posting in the ledger; empty while it is on its way there."""
+    refund_id: _builtins.str
+    """Refund that it is a part of; empty for what was received."""
+    refunded_action_id: _builtins.str
+    """What was received and is given back by it; empty for what was received."""
     @_builtins.property
     def amount(self) -> _type_pb2.Money:
         """How much."""
@@ -187,11 +193,73 @@ class ExternalAction(_message.Message):
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         posting_id: _builtins.str = ...,
+        refund_id: _builtins.str = ...,
+        refunded_action_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "occurred_at", b"occurred_at", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amount", b"amount", "check_number", b"check_number", "external_action_id", b"external_action_id", "occurred_at", b"occurred_at", "operator", b"operator", "order_id", b"order_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "posting_id", b"posting_id", "principal_id", b"principal_id", "provider_ref", b"provider_ref", "recorded_at", b"recorded_at", "request_sha256", b"request_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "amount", b"amount", "check_number", b"check_number", "external_action_id", b"external_action_id", "occurred_at", b"occurred_at", "operator", b"operator", "order_id", b"order_id", "payment_method", b"payment_method", "payment_path", b"payment_path", "posting_id", b"posting_id", "principal_id", b"principal_id", "provider_ref", b"provider_ref", "recorded_at", b"recorded_at", "refund_id", b"refund_id", "refunded_action_id", b"refunded_action_id", "request_sha256", b"request_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExternalAction: _TypeAlias = ExternalAction  # noqa: Y015
+
+@_typing.final
+class Refund(_message.Message):
+    """Refund is what was given back of an order at once. It consists of a part for each payment that it gives back of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INITIATED_BY_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_ID_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ACTIONS_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    """Id of the refund, `ref_` and a UUIDv7."""
+    order_id: _builtins.str
+    """Order that it is for."""
+    person_id: _builtins.str
+    """Person who got it."""
+    reason: _builtins.str
+    """Why, for people."""
+    initiated_by: _builtins.str
+    """Who gave it back, in the words of who told of it."""
+    principal_id: _builtins.str
+    """Key or service that told of it."""
+    @_builtins.property
+    def amount(self) -> _type_pb2.Money:
+        """How much."""
+
+    @_builtins.property
+    def external_actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalAction]:
+        """Its parts, the latest payment first."""
+
+    @_builtins.property
+    def completed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was written down, in microseconds; it was complete by then."""
+
+    def __init__(
+        self,
+        *,
+        refund_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        amount: _type_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        initiated_by: _builtins.str = ...,
+        principal_id: _builtins.str = ...,
+        external_actions: _abc.Iterable[Global___ExternalAction] | None = ...,
+        completed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "completed_at", b"completed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "completed_at", b"completed_at", "external_actions", b"external_actions", "initiated_by", b"initiated_by", "order_id", b"order_id", "person_id", b"person_id", "principal_id", b"principal_id", "reason", b"reason", "refund_id", b"refund_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refund: _TypeAlias = Refund  # noqa: Y015

@@ -1376,6 +1376,15 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "ORDER_PAYMENT_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"external_action_id": "ext_0190c1de-0000-7000-8000-000000000001", "recipe": "cash-received", "result": "ACCOUNT_CLOSED"}}
     """
 
+    ORDER_REFUND_EXCEEDED = 865
+    """
+    More than was received for an order and not given back. GetOrder tells both.
+
+    Metadata: `currency_code`, `order_id`, `refundable_minor`.
+
+        {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1586,6 +1595,7 @@ class ErrorReason(betterproto2.Enum):
             862: "ERROR_REASON_ORDER_AMOUNT_EXCEEDED",
             863: "ERROR_REASON_ORDER_CHECK_RECORDED",
             864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
+            865: "ERROR_REASON_ORDER_REFUND_EXCEEDED",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1739,6 +1749,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_ORDER_AMOUNT_EXCEEDED": 862,
             "ERROR_REASON_ORDER_CHECK_RECORDED": 863,
             "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE": 864,
+            "ERROR_REASON_ORDER_REFUND_EXCEEDED": 865,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

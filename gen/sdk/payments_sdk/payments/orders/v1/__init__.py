@@ -13,15 +13,22 @@ __all__ = (
     "ExternalAction",
     "GetOrderRequest",
     "GetOrderResponse",
+    "GetRefundRequest",
+    "GetRefundResponse",
+    "InitiateRefundRequest",
+    "InitiateRefundResponse",
     "ListExternalActionsRequest",
     "ListExternalActionsResponse",
     "ListOrdersRequest",
     "ListOrdersResponse",
+    "ListRefundsRequest",
+    "ListRefundsResponse",
     "OpenOrderRequest",
     "OpenOrderResponse",
     "Order",
     "RecordPaymentRequest",
     "RecordPaymentResponse",
+    "Refund",
     "UpdateOrderNotesRequest",
     "UpdateOrderNotesResponse",
 )
@@ -195,7 +202,7 @@ class ExternalAction(CheckedMessage):
 
     action: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    What happened: `payment.received`; readers must bear values that they do not know.
+    What happened: `payment.received` or `payment.refunded`; readers must bear values that they do not know.
     """
 
     payment_method: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
@@ -259,6 +266,16 @@ class ExternalAction(CheckedMessage):
     Id of the posting in the ledger; empty while it is on its way there.
     """
 
+    refund_id: "str" = betterproto2.field(15, betterproto2.TYPE_STRING)
+    """
+    Refund that it is a part of; empty for what was received.
+    """
+
+    refunded_action_id: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+    """
+    What was received and is given back by it; empty for what was received.
+    """
+
 
 default_message_pool.register_message("payments.orders.v1", "ExternalAction", ExternalAction)
 
@@ -291,6 +308,97 @@ class GetOrderResponse(CheckedMessage):
 
 
 default_message_pool.register_message("payments.orders.v1", "GetOrderResponse", GetOrderResponse)
+
+
+@dataclass(eq=False, repr=False)
+class GetRefundRequest(CheckedMessage):
+    """
+    GetRefundRequest names the refund.
+    """
+
+    refund_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The refund.
+    """
+
+
+default_message_pool.register_message("payments.orders.v1", "GetRefundRequest", GetRefundRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetRefundResponse(CheckedMessage):
+    """
+    GetRefundResponse carries the refund.
+    """
+
+    refund: "Refund | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The refund.
+    """
+
+
+default_message_pool.register_message("payments.orders.v1", "GetRefundResponse", GetRefundResponse)
+
+
+@dataclass(eq=False, repr=False)
+class InitiateRefundRequest(CheckedMessage):
+    """
+    InitiateRefundRequest says what was given back, by whom and why.
+    """
+
+    request_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Key of idempotency, a UUID.
+    """
+
+    order_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The order.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much; absent means all that was received and not given back.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why, for people.
+    """
+
+    initiated_by: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Who gives it back, in your words.
+    """
+
+    updated_via: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    What records it, in the words of `Order.created_via`; empty means `api`.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "InitiateRefundRequest", InitiateRefundRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class InitiateRefundResponse(CheckedMessage):
+    """
+    InitiateRefundResponse carries the refund.
+    """
+
+    refund: "Refund | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The refund.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "InitiateRefundResponse", InitiateRefundResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -398,6 +506,55 @@ class ListOrdersResponse(CheckedMessage):
 
 default_message_pool.register_message(
     "payments.orders.v1", "ListOrdersResponse", ListOrdersResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListRefundsRequest(CheckedMessage):
+    """
+    ListRefundsRequest says which refunds to list.
+    """
+
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    Refunds on a page, 100 by default, 1,000 at most.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Where to go on: `next_page_token` of the page before.
+    """
+
+    order_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Only of this order; empty means any.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "ListRefundsRequest", ListRefundsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ListRefundsResponse(CheckedMessage):
+    """
+    ListRefundsResponse is a page of refunds.
+    """
+
+    refunds: "list[Refund]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The refunds.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Token of the next page; empty on the last.
+    """
+
+
+default_message_pool.register_message(
+    "payments.orders.v1", "ListRefundsResponse", ListRefundsResponse
 )
 
 
@@ -618,6 +775,67 @@ class RecordPaymentResponse(CheckedMessage):
 default_message_pool.register_message(
     "payments.orders.v1", "RecordPaymentResponse", RecordPaymentResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Refund(CheckedMessage):
+    """
+    Refund is what was given back of an order at once. It consists of a part for each payment that it gives back of.
+    """
+
+    refund_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Id of the refund, `ref_` and a UUIDv7.
+    """
+
+    order_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Order that it is for.
+    """
+
+    person_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Person who got it.
+    """
+
+    amount: "__type__v1__.Money | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    How much.
+    """
+
+    reason: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Why, for people.
+    """
+
+    initiated_by: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    Who gave it back, in the words of who told of it.
+    """
+
+    principal_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Key or service that told of it.
+    """
+
+    external_actions: "list[ExternalAction]" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    Its parts, the latest payment first.
+    """
+
+    completed_at: "datetime.datetime | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was written down, in microseconds; it was complete by then.
+    """
+
+
+default_message_pool.register_message("payments.orders.v1", "Refund", Refund)
 
 
 @dataclass(eq=False, repr=False)

@@ -61,9 +61,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ids: list[str] = []
     enter = Pipeline._enter
 
-    async def noted(pipeline: Pipeline, call: Call) -> None:
+    async def noted(pipeline: Pipeline, call: Call) -> Principal:
         try:
-            await enter(pipeline, call)
+            return await enter(pipeline, call)
         finally:
             ids.append(call.who.request_id if call.who else "")
 

@@ -15,13 +15,13 @@ from services.orders.domain.actions import (
     check_moment,
     check_number,
     recorded_before,
+    stated,
 )
 from services.orders.domain.listing import ActionPlace
 from services.orders.domain.orders import Order, paid
 from services.orders.ports import Books
 from services.orders.store import actions as store
 from services.orders.store import orders
-from services.runtime.cards import remark
 from services.runtime.context import current
 from services.runtime.crashpoints import crashpoint
 from services.runtime.database import Database, UnitOfWork
@@ -133,7 +133,7 @@ def _action(payment: Payment, order: Order, at: datetime, now: datetime) -> Exte
         payment_path=PATH,
         provider_ref=external_action_id,
         amount=payment.amount,
-        operator=remark(payment.operator),
+        operator=stated("operator", payment.operator),
         principal_id=current().principal_id,
         check_number=payment.check_number,
         request_sha256=payment.request_sha256,

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from services.orders import facts
 from services.orders.domain import measures
-from services.orders.domain.actions import REFUNDED, ExternalAction
+from services.orders.domain.actions import REFUNDED, ExternalAction, stated
 from services.orders.domain.listing import RefundPlace
 from services.orders.domain.orders import refunded
 from services.orders.domain.refunds import Refund, Tender, shared_out
 from services.orders.store import orders
 from services.orders.store import refunds as store
-from services.runtime.cards import remark
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import NotFound
@@ -60,8 +59,8 @@ class Refunds:
             order_id=order.order_id,
             person_id=order.person_id,
             amount=amount,
-            reason=remark(wish.reason),
-            initiated_by=remark(wish.initiated_by),
+            reason=stated("reason", wish.reason),
+            initiated_by=stated("initiated_by", wish.initiated_by),
             principal_id=current().principal_id,
             completed_at=work.now,
             parts=tuple(
@@ -110,7 +109,7 @@ def _part(
         payment_path=of.payment_path,
         provider_ref=external_action_id,
         amount=Money(of.amount.currency_code, minor),
-        operator=remark(wish.initiated_by),
+        operator=stated("initiated_by", wish.initiated_by),
         principal_id=current().principal_id,
         check_number=of.check_number,
         request_sha256=wish.request_sha256,

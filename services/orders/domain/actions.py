@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.orders.domain.orders import cardless
+from services.runtime.cards import remark
 from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
 from services.runtime.money import Money
 
@@ -98,6 +99,13 @@ def check_number(method: Method, number: str) -> None:
         raise InvalidField.one("check_number", "a check has one: write it as it is printed")
     if method is Method.CASH and number:
         raise InvalidField.one("check_number", "cash has none: leave it out")
+
+
+def stated(field: str, text: str) -> str:
+    """Return what must be said, as it is stored: without card numbers. Raises InvalidField when it says nothing."""
+    if not text.strip():
+        raise InvalidField.one(field, "holds nothing but blanks: say it in words")
+    return remark(text)
 
 
 def check_moment(received_at: datetime, now: datetime) -> None:

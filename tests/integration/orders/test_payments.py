@@ -161,7 +161,7 @@ async def test_what_is_paid_binds_the_order(customer: Customer) -> None:
 EUR = usd(5)
 EUR.currency_code = "EUR"
 AHEAD = Timestamp()
-AHEAD.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
+AHEAD.FromDatetime(datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,7 @@ AHEAD.FromDatetime(datetime(2027, 1, 1, tzinfo=UTC))
         ({"method": "card"}, "INVALID_FIELD", "method"),
         ({"method": "credit_balance"}, "INVALID_FIELD", "method"),
         ({"operator": ""}, "INVALID_FIELD", "operator"),
+        ({"operator": " \t"}, "INVALID_FIELD", "operator"),
         ({"amount": usd(0)}, "INVALID_FIELD", "amount"),
         ({"amount": usd(-5)}, "INVALID_FIELD", "amount"),
         ({"received_at": AHEAD}, "INVALID_FIELD", "received_at"),

@@ -157,7 +157,9 @@ async def test_what_was_never_received_is_not_given_back(customer: Customer) -> 
         ({"amount": eur}, "CURRENCY_MISMATCH"),
         ({"amount": usd(-1)}, "INVALID_FIELD"),
         ({"reason": ""}, "INVALID_FIELD"),
+        ({"reason": " "}, "INVALID_FIELD"),
         ({"initiated_by": ""}, "INVALID_FIELD"),
+        ({"initiated_by": "\u00a0 "}, "INVALID_FIELD"),
     ]
     for fields, reason in bad:
         assert (await refused(customer.refund(paid.order_id, **fields))).reason == reason

@@ -394,9 +394,13 @@ class Chains:
         if part_no == 1:
             self._check_prior(check, proof, ZERO, {}, 0, ZERO)
         if before is not None:
-            for name in ("price", "aggregation"):
-                if proof.get(name) != before.proof.get(name):
-                    check.note(f"line.proof.{name}", "another", "as in the line before it")
+            if proof.get("price") != before.proof.get("price"):
+                check.note("line.proof.price", "another", "as in the line before it")
+            check.same(
+                "line.proof.aggregation",
+                proof.get("aggregation", "absent"),
+                before.proof.get("aggregation", "absent"),
+            )
         if self._is_whole:
             check.same("line.proof.part_no", part_no, before.part_no + 1 if before else 1)
         if before is not None and part_no == before.part_no + 1:

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from services.billing.domain.corrections import Billed, NothingToAdjust
 from services.pricing.domain.catalog import Aggregation
 from services.pricing.domain.commissions import Earner
+from services.pricing.domain.models.per_unit import PerUnit
 from services.pricing.domain.models.table import MODELS
 from services.pricing.domain.pairs import TAKES
+from services.pricing.domain.prices import Price
 from services.pricing.domain.proration import Proration
 from services.runtime.errors import DomainError
 from tests.support.billing import exported
@@ -336,6 +338,19 @@ def test_every_changed_digit_is_found_and_named(document: dict[str, Any], chance
             assert report.findings[0].field.startswith("seal.")
         else:
             assert_named(report, changed, path, text)
+
+
+def test_another_aggregation_is_named_in_each_line() -> None:
+    catalogue = Catalogue(
+        {"a": Price(per_unit=PerUnit(Decimal("0.05")))}, aggregation=Aggregation.P50
+    )
+    used = [Used("a", project_id, ((Decimal(3), ""),)) for project_id in "pq"]
+    document = exported.tree(exported.charge(exported.rating(catalogue, used)))
+    for number in range(2):
+        path = ("charges", 0, "lines", number, "line", "proof", "aggregation")
+        for text in ("AGGREGATION_P95", "AGGREGATION_P00"):
+            changed = put(document, path, text)
+            assert_named(verify(exported.content(changed)), changed, path, text)
 
 
 def assert_named(report: Report, changed: dict[str, Any], path: tuple[Any, ...], text: str) -> None:

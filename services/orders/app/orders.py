@@ -120,9 +120,14 @@ class Orders:
             return await store.list_orders(work, wanted, after, limit)
 
 
+async def locked(work: UnitOfWork, order_id: str) -> Order:
+    """Return an order that nobody else changes until this transaction ends. Raises NotFound."""
+    return _existing(await store.lock(work, order_id), order_id)
+
+
 async def _change(work: UnitOfWork, order_id: str, decide: Callable[[Order], Change]) -> Order:
     """Change an order under its lock, and tell of it where a field changed that events tell of."""
-    change = decide(_existing(await store.lock(work, order_id), order_id))
+    change = decide(await locked(work, order_id))
     if change.after == change.before:
         return change.after
     store.update(work, change.after)

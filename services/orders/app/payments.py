@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.orders import facts
+from services.orders.app.orders import locked
 from services.orders.domain import measures
 from services.orders.domain.actions import (
     PATH,
@@ -56,7 +57,8 @@ class Payments:
         """Write down what an operator took. Order, action, audit entry and events commit together.
 
         Raises:
-            InvalidField: the amount is not above zero, or the number of the check is missing or too much.
+            InvalidField: the amount is not above zero, the operator is blank, or the number of the check is missing
+                or too much.
             UnfitNow: it is said to be taken in the future.
             NotFound: there is no such order.
             CurrencyMismatch: the amount is in another currency than the order.
@@ -67,9 +69,7 @@ class Payments:
         check_number(payment.method, payment.check_number)
         at = payment.received_at or work.now
         check_moment(at, work.now)
-        order = await orders.lock(work, payment.order_id)
-        if order is None:
-            raise NotFound("order", payment.order_id)
+        order = await locked(work, payment.order_id)
         known = None
         if payment.check_number:
             known = await store.recorded_check(work, order.order_id, payment.check_number)

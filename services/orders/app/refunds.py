@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.orders import facts
+from services.orders.app.orders import locked
 from services.orders.domain import measures
 from services.orders.domain.actions import REFUNDED, ExternalAction, stated
 from services.orders.domain.listing import RefundPlace
@@ -43,14 +44,12 @@ class Refunds:
 
         Raises:
             NotFound: there is no such order.
-            InvalidField: the amount is not above zero.
+            InvalidField: the amount is not above zero, or the reason or who initiated it is blank.
             CurrencyMismatch: it is in another currency than the order.
             OrderStatusConflict: nothing was received for the order, or all was given back.
             OrderRefundExceeded: less was received and not given back.
         """
-        order = await orders.lock(work, wish.order_id)
-        if order is None:
-            raise NotFound("order", wish.order_id)
+        order = await locked(work, wish.order_id)
         change, amount = refunded(order, wish.amount, wish.via, work.now)
         tenders = await store.tenders(work, order.order_id)
         refund_id = new_id("ref")

@@ -123,6 +123,7 @@ def _rating(org_id: str, response: pricing_service_pb2.RateUsageResponse) -> Rat
         plan_version=response.plan_version,
         usage_snapshot=response.usage_snapshot,
         usage_ordinal=response.usage_ordinal if response.HasField("usage_ordinal") else None,
+        carried_skus=tuple(response.carried_skus),
     )
     if sum(line.amount.minor_units for line in rating.lines) != response.total.minor_units:
         raise Internal(f"the rated lines of {org_id} do not add up to their total")

@@ -23,8 +23,14 @@ from services.runtime.money import format_decimal
 LINES_TOLD_MAX = 500
 
 
-def usage_aggregated(charge: Charge, totals: Sequence[Total]) -> UsageAggregated:
-    """Tell which usage a charge saw; one that adjusts another saw all of the period's."""
+def usage_aggregated(
+    charge: Charge, totals: Sequence[Total], carried_skus: Sequence[str]
+) -> UsageAggregated:
+    """Tell which usage a charge saw; one that adjusts another saw all of the period's.
+
+    Args:
+        carried_skus: what of it was read as levels, used or not.
+    """
     event = UsageAggregated(
         org_id=charge.org_id,
         charge_id=charge.charge_id,
@@ -32,6 +38,7 @@ def usage_aggregated(charge: Charge, totals: Sequence[Total]) -> UsageAggregated
         adjusts_charge_id=charge.adjusts_charge_id,
         totals_omitted=len(totals) > LINES_TOLD_MAX,
         usage_ordinal=charge.usage_ordinal,
+        carried_skus=carried_skus,
     )
     event.period.CopyFrom(edge.period(charge.period.start_at, charge.period.end_at))
     for total in () if event.totals_omitted else totals:

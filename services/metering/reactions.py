@@ -30,6 +30,7 @@ async def on_usage_frozen(work: UnitOfWork, envelope: Envelope) -> None:
         end_at=moment_of(fact.period.end_at),
         usage_ordinal=fact.usage_ordinal if fact.HasField("usage_ordinal") else None,
         usage_snapshot=fact.usage_snapshot,
+        carried_skus=tuple(fact.carried_skus) if isinstance(fact, UsageAggregated) else (),
     )
     if isinstance(fact, UsageAggregated) and fact.adjusts_charge_id:
         await late.adjusted(work, fact.adjusts_charge_id, closing)

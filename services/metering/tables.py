@@ -228,6 +228,16 @@ closed_period = Table(
     Column("heard_ordinal", BigInteger, nullable=False),
 )
 
+carried_sku = Table(
+    "carried_sku",
+    metadata,
+    Column("start_at", DateTime(timezone=True), primary_key=True),
+    Column("tenant_id", Text(collation="C"), primary_key=True),
+    Column("org_id", Text(collation="C"), primary_key=True),
+    Column("sku", Text(collation="C"), primary_key=True),
+    Column("charge_id", Text(collation="C"), primary_key=True),
+)
+
 late_event = Table(
     "late_event",
     metadata,

@@ -32,6 +32,7 @@ from services.pricing.domain.rating import (
     RatedPart,
     Span,
 )
+from services.pricing.domain.readings import carried_skus
 from services.pricing.domain.taxes import TaxItem, TaxLine, TaxTotal, included, on_top, totals
 from services.pricing.domain.values import ZERO, document
 from services.runtime.edge import values as edge
@@ -425,6 +426,7 @@ def rated(answer: Rated) -> pricing_service_pb2.RateUsageResponse:
         ],
         taxes=map(_tax_total, taxes),
         total_with_tax=edge.money(answer.total_with_tax) if taxes else None,
+        carried_skus=sorted(set[str]().union(*(carried_skus(part.terms) for part in answer.parts))),
     )
 
 

@@ -139,7 +139,7 @@ class Charges:
         async with claimed.step("billing.freeze_charge") as work:
             if await store.insert_charge(work, charge):
                 totals = totals_of(charge)
-                work.publish(facts.usage_aggregated(charge, totals))
+                work.publish(facts.usage_aggregated(charge, totals, rating.carried_skus))
                 work.publish(facts.usage_rated(charge, totals))
                 return charge
             winner = await store.read_charge(work, charge_id)

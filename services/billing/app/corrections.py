@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from services.billing import facts, store
 from services.billing.app.charges import Charges
@@ -26,7 +27,15 @@ from services.runtime.turns import aside
 
 _TRIES_MAX = 8
 
-_Make = Callable[[str, Billed], Awaitable[Charge]]
+
+class _Made(NamedTuple):
+    """A correction, and the SKUs that it read as levels."""
+
+    charge: Charge
+    carried_skus: tuple[str, ...] = ()
+
+
+_Make = Callable[[str, Billed], Awaitable[_Made]]
 
 
 class Corrections:
@@ -61,7 +70,7 @@ class Corrections:
             NotFound, ChargeNotCorrectable, NothingToAdjust, ChargeTooLarge, AmountOverflow, DomainError: as making it
                 would.
         """
-        return await self._adjusted("", await self._read(charge_id))
+        return (await self._adjusted("", await self._read(charge_id))).charge
 
     async def reverse(self, order: Reversal, claimed: Claimed[Charge]) -> None:
         """Take back what was billed for a period, and free the period.
@@ -74,19 +83,20 @@ class Corrections:
         """
         charge_id = derived_id("chg", current().tenant_id, "reverse", order.request_id.lower())
 
-        async def make(charge_id: str, billed: Billed) -> Charge:
-            return reversed_by(charge_id, billed, order.cause, self._database.now())
+        async def make(charge_id: str, billed: Billed) -> _Made:
+            return _Made(reversed_by(charge_id, billed, order.cause, self._database.now()))
 
         async with claimed.refusing("billing.refuse_reversal", _untold):
             charge = await self._frozen(charge_id, order.charge_id, order.request_id, claimed, make)
         await self._charges.finish(charge, claimed)
 
-    async def _adjusted(self, charge_id: str, billed: Billed) -> Charge:
+    async def _adjusted(self, charge_id: str, billed: Billed) -> _Made:
         base = billed.base
         rating = await self._rater.rate(base.org_id, base.period)
         lines = sum(len(charge.lines) for charge in billed.charges) + len(rating.lines)
         now = self._database.now()
-        return await aside(lines, lambda: adjusted(charge_id, billed, rating, now))
+        charge = await aside(lines, lambda: adjusted(charge_id, billed, rating, now))
+        return _Made(charge, rating.carried_skus)
 
     async def _billed(self, charge_id: str) -> Billed:
         """Read what was billed; what is not in the books yet is posted first."""
@@ -122,7 +132,7 @@ class Corrections:
             correction = await make(charge_id, billed)
             async with claimed.step("billing.freeze_correction") as work:
                 if await _stored(work, billed, correction):
-                    return correction
+                    return correction.charge
         raise RequestInProgress(
             f"other corrections of charge {base_id} keep getting in first; repeat the same call",
             request_id=request_id,
@@ -130,8 +140,9 @@ class Corrections:
         )
 
 
-async def _stored(work: UnitOfWork, billed: Billed, correction: Charge) -> bool:
+async def _stored(work: UnitOfWork, billed: Billed, made: _Made) -> bool:
     """Store a correction and tell of it; False when what it corrects is not what was billed any more."""
+    correction = made.charge
     if not await store.is_as_billed(work, billed):
         return False
     if not await store.insert_charge(work, correction):
@@ -142,7 +153,7 @@ async def _stored(work: UnitOfWork, billed: Billed, correction: Charge) -> bool:
         work.publish(facts.charge_reversed(billed.base, correction))
         return True
     totals = totals_after(billed, correction)
-    work.publish(facts.usage_aggregated(correction, totals))
+    work.publish(facts.usage_aggregated(correction, totals, made.carried_skus))
     work.publish(facts.usage_rated(correction, totals))
     return True
 

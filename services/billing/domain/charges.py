@@ -124,6 +124,7 @@ class Rating:
 
     Attributes:
         usage_ordinal: up to which it holds what was metered; None when metering did not tell.
+        carried_skus: what was read as levels, used or not.
     """
 
     lines: Sequence[RatedLine]
@@ -132,6 +133,7 @@ class Rating:
     plan_version: int
     usage_snapshot: str
     usage_ordinal: int | None = None
+    carried_skus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,7 @@ async def carry_out(command: Correct, work: UnitOfWork) -> Receipt:
         await late.report_changed(work, receipt.receipt_id, changes)
     for change in changes:
         _audit(work, change)
-    moments = [at for change in changes for _, at in change.places]
+    moments = [place.event_time for change in changes for place in change.places]
     receipts_store.insert_receipt(work, receipt, moments, current().principal_id, command.kind)
     return receipt
 

@@ -1,6 +1,8 @@
 """Late usage: stored for a period after a charge had closed it. Each event is marked and reported once.
 
-An event is late when it lies in a charge's period and has a greater ordinal than the usage that the charge saw.
+An event is late when it counts in a charge's period and has a greater ordinal than the usage that the charge saw. It
+counts in the period of its time; where a charge reads levels, it also does in those that begin before the next event of
+its series, so that one event may be late for many charges, and is until each of them has it.
 Metering hears of the charge a while after that. It then waits for the batches that are under way (by a lock that
 batches share), gives ordinals to all there is, and keeps the period with the newest, which parts what is late in two:
 what is up to this ordinal is looked for afterwards (`report_unseen`); everything else is stored by batches that see the
@@ -38,6 +40,7 @@ async def close_period(work: UnitOfWork, closing: Closing) -> None:
     closing = await _with_ordinal(work, closing)
     if not await closings_store.close_period(work, closing, heard_ordinal):
         return
+    await closings_store.carry_skus(work, closing.charge_id, closing.carried_skus)
     work.publish(facts.period_closed(closing))
 
 
@@ -51,6 +54,7 @@ async def adjusted(work: UnitOfWork, charge_id: str, seen: Closing) -> None:
     await ordinals_store.sequence(work)
     seen = await _with_ordinal(work, seen)
     assert seen.usage_ordinal is not None, "it was looked up"
+    await closings_store.carry_skus(work, charge_id, seen.carried_skus)
     await closings_store.advance_closing(work, charge_id, seen.usage_ordinal)
 
 
@@ -90,7 +94,7 @@ async def report_changed(work: UnitOfWork, receipt_id: str, changes: Sequence[Ch
 async def refuse_stored(
     work: UnitOfWork, batch: Batch, refuse: Refuse, received_at: datetime | None = None
 ) -> Batch:
-    """Refuse the events of closed periods, save those that were stored before: they are duplicates.
+    """Refuse the events that count in closed periods, save those that were stored before: they are duplicates.
 
     From here to the commit no period of the tenant is closed.
 

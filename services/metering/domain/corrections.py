@@ -12,6 +12,7 @@ from services.metering.domain.events import (
     EVENT_NOT_FOUND,
     PERIOD_CLOSED,
     EventContent,
+    Place,
     Row,
     place_of,
 )
@@ -40,8 +41,8 @@ class Correction:
     reason: str
 
     @property
-    def place(self) -> tuple[str, datetime] | None:
-        """Organisation and time of the new content."""
+    def place(self) -> Place | None:
+        """Where the new content counts."""
         return None if self.row is None else place_of(self.row)
 
 
@@ -88,11 +89,12 @@ class Change:
         return self.before.version + 1
 
     @property
-    def places(self) -> list[tuple[str, datetime]]:
-        """Organisation and time of what it takes away and of what it brings."""
-        content = self.before.content
+    def places(self) -> list[Place]:
+        """Where what it takes away counted, and where what it brings does."""
+        said = self.before.content
+        before = Place(said.org_id, said.project_id, said.sku, said.event_time)
         after = self.correction.place
-        return [(content.org_id, content.event_time), *([] if after is None else [after])]
+        return [before] if after is None else [before, after]
 
 
 @dataclass(slots=True)
@@ -151,8 +153,8 @@ def _problem(item: Correction, newest: Newest | None) -> Problem | None:
     return None
 
 
-def refuse_closed(corrected: Corrected, charges: Mapping[tuple[str, datetime], str]) -> Corrected:
-    """Refuse the changes of closed periods; `charges` are by organisation and time."""
+def refuse_closed(corrected: Corrected, charges: Mapping[Place, str]) -> Corrected:
+    """Refuse the changes of closed periods; `charges` are by where usage counts."""
     refused = {}
     for change in corrected.changes:
         closed = [charges[place] for place in change.places if place in charges]

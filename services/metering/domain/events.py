@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
+from typing import NamedTuple
 
 from services.metering.domain.times import instant
 
@@ -73,10 +74,19 @@ Row = tuple[str, str, str, str, str]
 tab behind it), metadata as JSON or an empty text, key, fingerprint."""
 
 
-def place_of(row: Row) -> tuple[str, datetime]:
-    """Return organisation and time of an event to be stored."""
-    org_id, _, _, _, at_us, *_ = row[1].split("\t")
-    return org_id, instant(int(at_us))
+class Place(NamedTuple):
+    """Where an event counts: in the period of its time, and one that sets a level up to the next of the SKU."""
+
+    org_id: str
+    project_id: str
+    sku: str
+    event_time: datetime
+
+
+def place_of(row: Row) -> Place:
+    """Return where an event to be stored counts."""
+    org_id, project_id, sku, _, at_us, *_ = row[1].split("\t")
+    return Place(org_id, project_id, sku, instant(int(at_us)))
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ class Closing:
     """A period that a charge closed.
 
     Attributes:
+        carried_skus: what the charge read as levels; events from before the period count in it too.
         usage_ordinal: of the usage that the charge saw; None for one from before ordinals.
         usage_snapshot: the same in the words of the database, which alone tell it of a charge from before ordinals.
     """
@@ -24,6 +25,7 @@ class Closing:
     end_at: datetime
     usage_ordinal: int | None = None
     usage_snapshot: str = ""
+    carried_skus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,55 +1,39 @@
 
-Usage that was stored for closed periods.
+Usage that was stored for closed periods. `late_event.event_time` says from when it counts in the period.
 
--- @mark_stored
+-- @stored
 -- What this batch stores gets a greater ordinal than any charge has seen, so it need not be asked.
-WITH late AS (
-    INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id, version)
-    SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id, 0
-      FROM metering.usage_event AS event
-      JOIN unnest(%(event_keys)s::uuid[]) AS stored (event_key)
-        ON event.tenant_id = %(tenant_id)s AND event.receipt_id = %(receipt_id)s::uuid
-       AND event.event_key = stored.event_key
-      JOIN metering.closed_period AS period
-        ON period.tenant_id = %(tenant_id)s AND period.org_id = event.org_id
-       AND period.start_at <= event.event_time AND period.end_at > event.event_time
-        ON CONFLICT DO NOTHING
- RETURNING event_key, charge_id
-)
-SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
-       sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
-  FROM late
-  JOIN metering.usage_event AS event
-    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = %(receipt_id)s::uuid AND event.event_key = late.event_key
-  JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
- GROUP BY 1, 2, 3, 4, 5
- ORDER BY 4, 1, 5;
+SELECT event.event_key, 0 AS version, 0 AS side, event.org_id, event.project_id, event.sku, event.event_time,
+       event.quantity
+  FROM metering.usage_event AS event
+  JOIN unnest(%(event_keys)s::uuid[]) AS stored (event_key)
+    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = %(receipt_id)s::uuid
+   AND event.event_key = stored.event_key
 
--- @mark_unseen
+-- @unseen
 -- What the charge did not see although it was stored before the closing was heard of. Reads what the charge read.
-WITH late AS (
-    INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id, version)
-    SELECT event.tenant_id, event.org_id, event.event_time, event.event_key, period.charge_id, 0
-      FROM metering.closed_period AS period
-      JOIN metering.usage_event AS event
-        ON event.tenant_id = %(tenant_id)s AND event.org_id = period.org_id AND event.sku = ANY (%(skus)s::text[])
-       AND event.event_time >= period.start_at AND event.event_time < period.end_at
-      JOIN metering.receipt AS receipt
-        ON receipt.tenant_id = %(tenant_id)s AND receipt.receipt_id = event.receipt_id
-     WHERE period.tenant_id = %(tenant_id)s AND period.charge_id = %(charge_id)s
-       AND receipt.ordinal > period.usage_ordinal AND receipt.ordinal <= period.heard_ordinal
-        ON CONFLICT DO NOTHING
- RETURNING event_key, charge_id
-)
-SELECT period.charge_id, period.start_at, period.end_at, event.org_id, event.sku, count(*)::int AS event_count,
-       sum(event.quantity) AS quantity, min(event.event_time) AS first_event_at, max(event.event_time) AS last_event_at
-  FROM late
-  JOIN metering.usage_key AS key ON key.tenant_id = %(tenant_id)s AND key.event_key = late.event_key
+SELECT event.event_key, 0 AS version, 0 AS side, event.org_id, event.project_id, event.sku, event.event_time,
+       event.quantity
+  FROM metering.closed_period AS period
   JOIN metering.usage_event AS event
-    ON event.tenant_id = %(tenant_id)s AND event.receipt_id = key.receipt_id AND event.event_key = key.event_key
-  JOIN metering.closed_period AS period ON period.tenant_id = %(tenant_id)s AND period.charge_id = late.charge_id
- GROUP BY 1, 2, 3, 4, 5
- ORDER BY 4, 1, 5;
+    ON event.tenant_id = %(tenant_id)s AND event.org_id = period.org_id AND event.sku = ANY (%(skus)s::text[])
+   AND event.event_time >= period.start_at AND event.event_time < period.end_at
+  JOIN metering.receipt AS receipt
+    ON receipt.tenant_id = %(tenant_id)s AND receipt.receipt_id = event.receipt_id
+ WHERE period.tenant_id = %(tenant_id)s AND period.charge_id = %(charge_id)s
+   AND receipt.ordinal > period.usage_ordinal AND receipt.ordinal <= period.heard_ordinal
+UNION ALL
+SELECT event.event_key, 0, 0, event.org_id, event.project_id, event.sku, event.event_time, event.quantity
+  FROM metering.closed_period AS period
+  JOIN (SELECT sku, start_at FROM metering.carried_sku
+         WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s) AS carried ON true
+  JOIN metering.usage_event AS event
+    ON event.tenant_id = %(tenant_id)s AND event.org_id = period.org_id AND event.sku = carried.sku
+   AND event.event_time < carried.start_at
+  JOIN metering.receipt AS receipt
+    ON receipt.tenant_id = %(tenant_id)s AND receipt.receipt_id = event.receipt_id
+ WHERE period.tenant_id = %(tenant_id)s AND period.charge_id = %(charge_id)s
+   AND receipt.ordinal > period.usage_ordinal AND receipt.ordinal <= period.heard_ordinal
 
 -- @stored_changes
 -- What this batch corrected.
@@ -63,7 +47,10 @@ SELECT changed.event_key, changed.version
   FROM metering.closed_period AS period
   JOIN metering.event_version AS touched
     ON touched.tenant_id = %(tenant_id)s AND touched.org_id = period.org_id AND touched.sku = ANY (%(skus)s::text[])
-   AND touched.event_time >= period.start_at AND touched.event_time < period.end_at
+   AND touched.event_time < period.end_at
+   AND (touched.event_time >= period.start_at
+        OR touched.sku IN (SELECT sku FROM metering.carried_sku
+                            WHERE tenant_id = %(tenant_id)s AND charge_id = %(charge_id)s))
   JOIN metering.event_version AS changed
     ON changed.tenant_id = %(tenant_id)s AND changed.event_key = touched.event_key AND changed.version > 0
    AND changed.version IN (touched.version, touched.version + 1)
@@ -72,29 +59,44 @@ SELECT changed.event_key, changed.version
    AND receipt.ordinal > period.usage_ordinal AND receipt.ordinal <= period.heard_ordinal
  WHERE period.tenant_id = %(tenant_id)s AND period.charge_id = %(charge_id)s
 
--- @mark over change of stored_changes, unseen_changes
+-- @sides over change of stored_changes, unseen_changes
 -- A change has two sides: what it takes away and what it brings.
-, version AS (
-    SELECT change.event_key, change.version, stored.version - change.version AS side, stored.cancelled, stored.org_id,
-           stored.sku, stored.event_time, stored.quantity
-      FROM (SELECT DISTINCT event_key, version FROM change) AS change
-      JOIN metering.event_version AS stored
-        ON stored.tenant_id = %(tenant_id)s AND stored.event_key = change.event_key
-       AND stored.version IN (change.version - 1, change.version)
-), hit AS (
-    SELECT version.event_key, version.version, version.side, version.org_id, version.sku, version.event_time,
-           CASE WHEN version.side = 0 THEN version.quantity ELSE -version.quantity END AS quantity,
-           period.charge_id, period.start_at, period.end_at
-      FROM version
+SELECT change.event_key, change.version, stored.version - change.version AS side, stored.org_id, stored.project_id,
+       stored.sku, stored.event_time,
+       CASE WHEN stored.version = change.version THEN stored.quantity ELSE -stored.quantity END AS quantity
+  FROM (SELECT DISTINCT event_key, version FROM change) AS change
+  JOIN metering.event_version AS stored
+    ON stored.tenant_id = %(tenant_id)s AND stored.event_key = change.event_key
+   AND stored.version IN (change.version - 1, change.version)
+ WHERE NOT (stored.version = change.version AND stored.cancelled)
+
+-- @mark over touched of stored, unseen, sides_of_stored_changes, sides_of_unseen_changes
+-- Usage is late for the period in which it lies; what sets a level is for every period that begins before the next event
+-- of its series, and counts in it from its start.
+, hit AS (
+    SELECT touched.event_key, touched.version, touched.side, touched.org_id, touched.sku, touched.event_time,
+           touched.quantity, period.charge_id, period.start_at, period.end_at, touched.event_time AS counts_from_at
+      FROM touched
       JOIN metering.closed_period AS period
-        ON period.tenant_id = %(tenant_id)s AND period.org_id = version.org_id
-       AND period.start_at <= version.event_time AND period.end_at > version.event_time
+        ON period.tenant_id = %(tenant_id)s AND period.org_id = touched.org_id
+       AND period.start_at <= touched.event_time AND period.end_at > touched.event_time
        AND (%(charge_id)s::text IS NULL OR period.charge_id = %(charge_id)s)
-     WHERE NOT (version.side = 0 AND version.cancelled)
+     UNION ALL
+    SELECT touched.event_key, touched.version, touched.side, touched.org_id, touched.sku, touched.event_time,
+           touched.quantity, period.charge_id, period.start_at, period.end_at, period.start_at
+      FROM touched
+      JOIN metering.carried_sku AS carried
+        ON carried.tenant_id = %(tenant_id)s AND carried.org_id = touched.org_id AND carried.sku = touched.sku
+       AND carried.start_at > touched.event_time
+       AND (%(charge_id)s::text IS NULL OR carried.charge_id = %(charge_id)s)
+      JOIN metering.closed_period AS period
+        ON period.tenant_id = %(tenant_id)s AND period.charge_id = carried.charge_id
+     WHERE NOT metering.level_ends(%(tenant_id)s, touched.org_id, touched.project_id, touched.sku, touched.event_time,
+                                   carried.start_at)
 ), late AS (
     INSERT INTO metering.late_event (tenant_id, org_id, event_time, event_key, charge_id, version)
     SELECT DISTINCT ON (event_key, version, charge_id)
-           %(tenant_id)s, org_id, event_time, event_key, charge_id, version
+           %(tenant_id)s, org_id, counts_from_at, event_key, charge_id, version
       FROM hit ORDER BY event_key, version, charge_id, side DESC
         ON CONFLICT DO NOTHING
  RETURNING event_key, version, charge_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from services.metering.domain.events import Place
 from services.metering.domain.late import Closing
 from services.metering.domain.receipts import Total
 from services.metering.store.rows import rows_of
@@ -24,6 +25,7 @@ async def touches_closed(work: UnitOfWork, totals: Sequence[Total]) -> bool:
     asked = touching(
         work,
         [total.org_id for total in totals],
+        [total.sku for total in totals],
         [total.first_event_at for total in totals],
         [total.last_event_at for total in totals],
     )
@@ -38,13 +40,15 @@ def hold(work: UnitOfWork) -> tuple[str, Mapping[str, object]]:
 def touching(
     work: UnitOfWork,
     org_ids: Sequence[str],
+    skus: Sequence[str],
     firsts: Sequence[datetime],
     lasts: Sequence[datetime],
 ) -> tuple[str, Mapping[str, object]]:
-    """Ask whether usage may lie in closed periods: by first and last event of each organisation."""
+    """Ask whether usage may count in closed periods: by first and last event of each organisation and SKU."""
     return _SQL["touches_closed"], {
         "tenant_id": work.tenant_id,
         "org_ids": org_ids,
+        "skus": skus,
         "firsts": firsts,
         "lasts": lasts,
     }
@@ -52,10 +56,10 @@ def touching(
 
 async def charges_of(
     work: UnitOfWork,
-    places: Sequence[tuple[str, datetime]],
+    places: Sequence[Place],
     heard_until: datetime | None = None,
-) -> dict[tuple[str, datetime], str]:
-    """Return the charges that have closed the periods of organisations and times; those that none has are left out.
+) -> dict[Place, str]:
+    """Return the charges that have closed the periods in which usage counts; usage that none has is left out.
 
     Args:
         heard_until: closings that were heard of later do not count; None: all do.
@@ -65,8 +69,10 @@ async def charges_of(
         work,
         _SQL,
         "charges_of",
-        org_ids=[org_id for org_id, _ in asked],
-        event_times=[at for _, at in asked],
+        org_ids=[place.org_id for place in asked],
+        project_ids=[place.project_id for place in asked],
+        skus=[place.sku for place in asked],
+        event_times=[place.event_time for place in asked],
         heard_until_at=heard_until,
     )
     return {asked[row.place - 1]: row.charge_id for row in rows}
@@ -103,6 +109,12 @@ async def close_period(work: UnitOfWork, closing: Closing, heard_ordinal: int) -
     return bool(rows)
 
 
+async def carry_skus(work: UnitOfWork, charge_id: str, skus: Sequence[str]) -> None:
+    """Keep whose levels hold on into the period of a charge; those that are kept stay."""
+    if skus:
+        await rows_of(work, _SQL, "carry_skus", charge_id=charge_id, skus=list(skus))
+
+
 async def advance_closing(work: UnitOfWork, charge_id: str, usage_ordinal: int) -> None:
     """Keep that usage up to an ordinal is billed for the period of a charge, and none of it late any more."""
     names = {"charge_id": charge_id, "usage_ordinal": usage_ordinal}
@@ -113,4 +125,5 @@ async def advance_closing(work: UnitOfWork, charge_id: str, usage_ordinal: int) 
 async def reopen_period(work: UnitOfWork, charge_id: str) -> None:
     """Forget that a charge closed its period, and what was late by it."""
     await rows_of(work, _SQL, "forget_late", charge_id=charge_id)
+    await rows_of(work, _SQL, "forget_carried", charge_id=charge_id)
     await rows_of(work, _SQL, "forget_closing", charge_id=charge_id)

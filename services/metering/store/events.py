@@ -57,7 +57,7 @@ async def _store_few(work: UnitOfWork, receipt_id: str, rows: Sequence[Row]) -> 
     stored, _, touched = await work.execute_all(
         (_SQL["store_few"], parameters),
         closings.hold(work),
-        closings.touching(work, parameters["org_ids"], moments, moments),
+        closings.touching(work, parameters["org_ids"], parameters["skus"], moments, moments),
     )
     return Stored([Total(**row._asdict()) for row in stored], bool(touched.scalar_one()))
 
@@ -84,7 +84,7 @@ async def store_shared(
     stored, _, touched = await work.execute_all(
         (_SQL["store_shared"], parameters),
         closings.hold(work),
-        closings.touching(work, parameters["org_ids"], moments, moments),
+        closings.touching(work, parameters["org_ids"], parameters["skus"], moments, moments),
     )
     new = {
         row.event_key.replace("-", ""): (

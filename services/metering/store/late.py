@@ -20,16 +20,22 @@ _SQL = sql.load("services.metering", "queries/late.sql")
 
 async def mark_stored(work: UnitOfWork, receipt_id: str, batch: Batch) -> list[LateTotal]:
     """Mark what this transaction stored for closed periods; returns it by charge and SKU."""
-    keys = batch.event_keys
     return _late_totals(
-        await rows_of(work, _SQL, "mark_stored", receipt_id=bare(receipt_id), event_keys=keys)
+        await rows_of(
+            work,
+            _SQL,
+            "mark_of_stored",
+            receipt_id=bare(receipt_id),
+            event_keys=batch.event_keys,
+            charge_id=None,
+        )
     )
 
 
 async def mark_unseen(work: UnitOfWork, charge_id: str, skus: Sequence[str]) -> list[LateTotal]:
     """Mark what a charge did not see although it was stored before its closing was heard of."""
     return _late_totals(
-        await rows_of(work, _SQL, "mark_unseen", charge_id=charge_id, skus=list(skus))
+        await rows_of(work, _SQL, "mark_of_unseen", charge_id=charge_id, skus=list(skus))
     )
 
 
@@ -41,7 +47,7 @@ async def mark_changed(
         await rows_of(
             work,
             _SQL,
-            "mark_of_stored_changes",
+            "mark_of_sides_of_stored_changes",
             receipt_id=bare(receipt_id),
             event_keys=list(event_keys),
             charge_id=None,
@@ -54,7 +60,13 @@ async def mark_unseen_changes(
 ) -> list[LateTotal]:
     """Mark corrections that a charge did not see although they were stored before its closing was heard of."""
     return _late_totals(
-        await rows_of(work, _SQL, "mark_of_unseen_changes", charge_id=charge_id, skus=list(skus))
+        await rows_of(
+            work,
+            _SQL,
+            "mark_of_sides_of_unseen_changes",
+            charge_id=charge_id,
+            skus=list(skus),
+        )
     )
 
 
@@ -78,7 +90,7 @@ def _late_totals(rows: Sequence[Any]) -> list[LateTotal]:
 async def list_late(
     work: UnitOfWork, wanted: LateFilter, after: LatePlace | None, limit: int
 ) -> list[LateEvent]:
-    """List late events behind `after`, by organisation and event_time."""
+    """List late events behind `after`, by organisation and the time from which they count."""
     rows = await rows_of(
         work,
         _SQL,

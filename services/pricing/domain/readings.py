@@ -105,11 +105,16 @@ class Wanted:
     by_event: list[str] = field(default_factory=list)
 
 
+def carried_skus(terms: Terms) -> set[str]:
+    """Name the SKUs whose levels hold on from before a period."""
+    return {sku for sku, term in terms.by_sku.items() if term.aggregation.carries_over}
+
+
 def wanted(terms: Terms, usages: Iterable[Usage]) -> Wanted:
     """Tell what the prices of the used SKUs ask for, and of those of which a level may hold without any event."""
     found = Wanted()
-    levels = {sku for sku, term in terms.by_sku.items() if term.aggregation.carries_over}
-    for sku in sorted(({usage.sku for usage in usages} & set(terms.by_sku)) | levels):
+    used = {usage.sku for usage in usages} & set(terms.by_sku)
+    for sku in sorted(used | carried_skus(terms)):
         term = terms.by_sku[sku]
         source = term.price.source
         if source is Source.AMOUNTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,7 +40,15 @@ START = NOW.replace(hour=0, minute=0) - timedelta(days=1)
 IN_PERIOD = START + timedelta(hours=3)
 OWED = "receivable:chat:USD"
 CATALOG: dict[str, Any] = {
-    "skus": [{"sku": sku, "type": "SKU_TYPE_ACTION", "unit": "unit"} for sku in ("calls", "seats")],
+    "skus": [
+        *({"sku": sku, "type": "SKU_TYPE_ACTION", "unit": "unit"} for sku in ("calls", "seats")),
+        {
+            "sku": "disk",
+            "type": "SKU_TYPE_HOSTING",
+            "unit": "hour",
+            "aggregation": "AGGREGATION_WEIGHTED_SUM",
+        },
+    ],
     "plans": [
         {
             "plan_id": "flat",
@@ -49,6 +57,7 @@ CATALOG: dict[str, Any] = {
             "prices": [
                 {"sku": "calls", "price": {"per_unit": {"unit_amount": "0.5"}}},
                 {"sku": "seats", "price": {"per_unit": {"unit_amount": "2"}}},
+                {"sku": "disk", "price": {"per_unit": {"unit_amount": "1"}}},
             ],
         }
     ],
@@ -97,10 +106,10 @@ class Chain:
         asked = usage_query(start_at=START, at_ordinal=charge.usage_ordinal)
         return {row.sku: row.value for row in (await self.meter.QueryUsage(asked)).rows}
 
-    async def charge(self) -> pb.Charge:
-        """Charge the day."""
+    async def charge(self, start_at: datetime = START) -> pb.Charge:
+        """Charge the day, or another one."""
         request = service_pb.CreateChargeRequest(
-            request_id=str(uuid4()), org_id="chat", period=day()
+            request_id=str(uuid4()), org_id="chat", period=day(start_at)
         )
         return (await self.charges.CreateCharge(request)).charge
 
@@ -118,11 +127,11 @@ class Chain:
         return sums.debits_posted - sums.credits_posted
 
 
-def day() -> Period:
-    """The day before NOW."""
+def day(start_at: datetime = START) -> Period:
+    """The day before NOW, or another one."""
     period = Period()
-    period.start_at.FromDatetime(START)
-    period.end_at.FromDatetime(START + timedelta(days=1))
+    period.start_at.FromDatetime(start_at)
+    period.end_at.FromDatetime(start_at + timedelta(days=1))
     return period
 
 
@@ -228,3 +237,22 @@ async def test_a_charge_anew_bills_what_was_corrected_before_the_reversal(chain:
     assert (anew.total.minor_units, await chain.owed()) == (400, 400)
     await chain.mesh.drain_events()
     assert await chain.late() == []
+
+
+async def test_a_level_that_comes_late_is_listed_for_every_charge_until_it_has_it(
+    chain: Chain,
+) -> None:
+    """Also for one whose period had no level at all."""
+    days = [START - timedelta(days=1), START]
+    await chain.send(used("calls", "1"), used("calls before", "1", at=days[0]))
+    charges = [await chain.charge(at) for at in days]
+    await chain.mesh.drain_events()
+    await chain.send(used("disk", "5", "disk", at=days[0] - timedelta(days=3)))
+    for number, charge in enumerate(charges):
+        assert await chain.late() == [("disk", "STORED")] * (2 - number)
+        (line,) = (await chain.adjust(charge)).lines
+        assert (line.sku, line.amount_gross.minor_units) == ("disk", 24 * 5 * 100)
+        await chain.mesh.drain_events()
+    assert await chain.late() == []
+    await chain.cancel("disk")
+    assert await chain.late() == [("disk", "CANCELLED")] * 2

@@ -78,6 +78,9 @@ async def test_only_services_of_the_mesh_own_events() -> None:
 async def sold(rest: Rest) -> None:
     """A plan that is created, changed and, for newcomers, ended."""
     catalog = copy.deepcopy(CATALOG)
+    disk = {"sku": "disk", "type": "SKU_TYPE_HOSTING", "unit": "hour"}
+    catalog["skus"].append({**disk, "aggregation": "AGGREGATION_WEIGHTED_SUM"})
+    catalog["plans"][0]["prices"].append({**catalog["plans"][0]["prices"][0], "sku": "disk"})
     catalog["entitlements"].append({**catalog["entitlements"][0], "org_id": "gamma"})
     catalog["partners"] = [{"partner_id": "north", "name": "Northwind", "tier": "gold"}]
     catalog["partners_of_record"] = [{"org_id": "gamma", "partner_id": "north"}]

@@ -23,6 +23,7 @@ from payments.metering.v1 import (
     metering_service_pb2,
     metering_service_pb2_grpc,
 )
+from payments.type.v1 import type_pb2
 from payments.type.v1.type_pb2 import Period
 
 from services.metering import manifest as metering
@@ -89,6 +90,8 @@ class World:
             fact.usage_snapshot = closing.usage_snapshot
             if closing.usage_ordinal is not None:
                 fact.usage_ordinal = closing.usage_ordinal
+        if isinstance(fact, UsageAggregated):
+            fact.carried_skus.extend(closing.carried_skus)
         fact.period.start_at.FromDatetime(closing.start_at)
         fact.period.end_at.FromDatetime(closing.end_at)
         async with self.work(tenant) as work:
@@ -577,6 +580,185 @@ def test_the_question_for_closings_finds_its_index(untouched_database: DatabaseU
         connection.execute("SELECT set_config('mesh.tenant', 't', true)")
         connection.execute("SET LOCAL enable_seqscan = off")
         asked = "EXPLAIN " + closings._SQL["touches_closed"]
-        instants = {"org_ids": ["chat"], "firsts": [NOW], "lasts": [NOW], "tenant_id": "t"}
+        instants = {
+            "org_ids": ["chat"],
+            "skus": ["s"],
+            "firsts": [NOW],
+            "lasts": [NOW],
+            "tenant_id": "t",
+        }
         rows = connection.execute(asked.encode(), instants).fetchall()
-    assert "closed_period_by_end" in "\n".join(row[0] for row in rows)
+    plan = "\n".join(row[0] for row in rows)
+    assert "closed_period_by_end" in plan
+    assert "carried_sku_pkey" in plan
+
+
+LEVELS = ("gpu.seconds",)
+
+
+async def close_days(world: World, tenant: str, *days: int, **more: Any) -> list[Closing]:
+    """Charge days, counted from that of START, all of whose SKU is read as levels."""
+    closed = []
+    for day in days:
+        start_at = START + day * DAY
+        bounds = {"start_at": start_at, "end_at": start_at + DAY}
+        closing = await world.freeze(tenant, **{"carried_skus": LEVELS, **bounds, **more})
+        await world.publish(tenant, closing)
+        closed.append(closing)
+    await world.mesh.drain_events()
+    return closed
+
+
+async def missed(stub: Any, closings: list[Closing], **filters: Any) -> dict[str, list[int]]:
+    """Which of some charges miss which late events, by id."""
+    answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest(**filters))
+    places = [closing.charge_id for closing in closings]
+    found: dict[str, list[int]] = {}
+    for late in answer.late_events:
+        found.setdefault(late.request_id, []).append(places.index(late.charge_id))
+    return found
+
+
+async def test_a_late_level_is_missed_by_every_charge_until_the_next_event_of_its_series(
+    world: World, stub: Any, tenant: str
+) -> None:
+    level = {"sku": "gpu.seconds"}
+    await send(stub, "next", at=START - DAY, **level)
+    closings = await close_days(world, tenant, -4, -2, 0)
+    await send(stub, "ended", at=START - 3 * DAY, **level)
+    await send(stub, "at the start", at=START - 2 * DAY, project_id="batch", **level)
+    await send(stub, "no level", at=START - 5 * DAY)
+    await send(stub, "on and on", at=START - 6 * DAY, project_id="night", **level)
+    await send(stub, "same instant", at=START - DAY, quantity="99", **level)
+    await send(stub, "other organisation", at=START - 6 * DAY, org_id="code", **level)
+    # An event at the start of a period takes the place of what held before.
+    await send(stub, "not once more", at=START - 5 * DAY, project_id="batch", **level)
+    assert await missed(stub, closings) == {
+        "ended": [1],
+        "at the start": [1, 2],
+        "on and on": [0, 1, 2],
+        "same instant": [2],
+        "not once more": [0],
+    }
+    await world.mesh.drain_events()
+    assert sum(len(told.totals) for told in world.told(tenant)) == 8
+    # Each is listed for the periods in which it counts.
+    period = Period()
+    period.start_at.FromDatetime(START)
+    period.end_at.FromDatetime(START + DAY)
+    assert await missed(stub, closings, period=period) == {
+        "at the start": [2],
+        "on and on": [2],
+        "same instant": [2],
+    }
+    again = await stub.IngestEvents(
+        batch(event("on and on", at=START - 6 * DAY, project_id="night", **level))
+    )
+    assert again.duplicate == 1
+    # What one charge has, the others still miss.
+    adjustment = await world.freeze(tenant, start_at=closings[0].start_at, carried_skus=LEVELS)
+    adjustment = replace(adjustment, end_at=closings[0].end_at)
+    await world.publish(tenant, adjustment, adjusts_charge_id=closings[0].charge_id)
+    await world.mesh.drain_events()
+    assert (await missed(stub, closings))["on and on"] == [1, 2]
+    await world.publish(tenant, closings[2], ChargeReversed)
+    await world.mesh.drain_events()
+    assert (await missed(stub, closings))["on and on"] == [1]
+
+
+async def test_late_levels_are_refused_where_late_usage_is(
+    world: World, stub: Any, tenant: str
+) -> None:
+    level = {"sku": "gpu.seconds"}
+    await send(stub, "kept", at=START - 2 * DAY, **level)
+    await send(stub, "last", at=START - timedelta(hours=2), **level)
+    await send(stub, "night", at=START - 3 * DAY, project_id="night", **level)
+    (closing,) = await close_days(world, tenant, 0)
+    settings = metering_service_pb2.UpdateIngestSettingsRequest(
+        request_id=str(uuid4()), late=metering_pb2.LATE_POLICY_REJECT
+    )
+    await stub.UpdateIngestSettings(settings)
+    answer = await stub.IngestEvents(
+        batch(
+            event("before", at=START - DAY, **level),
+            event("behind", at=START - timedelta(hours=1), **level),
+            event("at the start of it", at=START, **level),
+            event("not shielded by what is refused", at=START - timedelta(minutes=90), **level),
+            event("kept", at=START - 2 * DAY, **level),
+            event("sums", at=START - DAY),
+        )
+    )
+    assert [(item.index, item.reason) for item in answer.problems] == [
+        (1, "PERIOD_CLOSED"),
+        (2, "PERIOD_CLOSED"),
+        (3, "PERIOD_CLOSED"),
+        (4, "EVENT_DUPLICATE"),
+    ]
+    assert (answer.accepted, answer.duplicate) == (2, 1)
+    amended = await stub.AmendEvents(
+        amendment(
+            event("kept", at=START - 2 * DAY, quantity="1", **level),
+            event("night", at=START - 3 * DAY, quantity="1", project_id="night", **level),
+            event("before", at=START - timedelta(minutes=30), **level),
+        )
+    )
+    assert [(item.index, item.reason) for item in amended.problems] == [
+        (1, "PERIOD_CLOSED"),
+        (2, "PERIOD_CLOSED"),
+    ]
+    cancelled = await stub.CancelEvents(cancellation("last"))
+    (problem,) = cancelled.problems
+    assert problem.message.startswith(f"charge {closing.charge_id} has closed")
+    assert await missed(stub, [closing]) == {}
+
+
+async def test_no_change_of_what_a_charge_of_levels_reads_is_lost(
+    world: World, stub: Any, tenant: str
+) -> None:
+    """Whatever is stored, amended or cancelled: a charge whose reading comes to something else is told of."""
+    chance = random.Random(5)
+    days = (-3, -1, 0)
+
+    def drawn(request_id: str) -> metering_pb2.UsageEvent:
+        hours = chance.randrange(6 * 8) * 3
+        return event(
+            request_id,
+            at=START - 5 * DAY + timedelta(hours=hours),
+            sku="gpu.seconds",
+            quantity=str(chance.randrange(4)),
+            project_id=chance.choice(["web", "night"]),
+        )
+
+    async def readings() -> list[dict[str, str]]:
+        found = []
+        for day in days:
+            asked = usage_query(
+                start_at=START + day * DAY,
+                skus=["gpu.seconds"],
+                aggregation=type_pb2.AGGREGATION_WEIGHTED_SUM,
+            )
+            answer = await stub.QueryUsage(asked)
+            found.append({row.project_id: row.value for row in answer.rows if row.value != "0"})
+        return found
+
+    sent = [f"seen-{number}" for number in range(6)]
+    await stub.IngestEvents(batch(*map(drawn, sent)))
+    closings = await close_days(world, tenant, *days)
+    before = await readings()
+    moved = set()
+    for number in range(25):
+        kind = chance.choice(["store", "store", "amend", "cancel"])
+        if kind == "store":
+            sent.append(f"new-{number}")
+            await stub.IngestEvents(batch(drawn(sent[-1])))
+        elif kind == "amend":
+            await stub.AmendEvents(amendment(drawn(chance.choice(sent))))
+        elif sent:
+            gone = sent.pop(chance.randrange(len(sent)))
+            await stub.CancelEvents(cancellation(gone))
+        after = await readings()
+        moved |= {place for place in range(3) if after[place] != before[place]}
+        answer = await stub.ListLateEvents(metering_service_pb2.ListLateEventsRequest())
+        told = {item.charge_id for item in answer.late_events}
+        assert {closings[place].charge_id for place in moved} <= told, (number, kind)
+    assert moved == {0, 1, 2}

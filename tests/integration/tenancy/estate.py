@@ -167,7 +167,13 @@ class Estate:
                     "type": "SKU_TYPE_ACTION",
                     "unit": "call",
                     "aggregation": "AGGREGATION_SUM",
-                }
+                },
+                {
+                    "sku": self.name("disk"),
+                    "type": "SKU_TYPE_HOSTING",
+                    "unit": "hour",
+                    "aggregation": "AGGREGATION_WEIGHTED_SUM",
+                },
             ],
             "plans": [
                 {
@@ -176,7 +182,8 @@ class Estate:
                     "currency_code": "USD",
                     "status": "STATUS_ACTIVE",
                     "prices": [
-                        {"sku": self.name("calls"), "price": {"per_unit": {"unit_amount": "1"}}}
+                        {"sku": self.name(sku), "price": {"per_unit": {"unit_amount": "1"}}}
+                        for sku in ("calls", "disk")
                     ],
                 },
                 *(

@@ -263,9 +263,11 @@ class MeteringService:
         self, request: metering_v1.ListLateEventsRequest, *, timeout: float | None = None
     ) -> metering_v1.ListLateEventsResponse:
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by
-        organisation and event_time: no charge bills it yet. `usage.late` and a violation of
-        `metering/late-usage` tell of it once. A closing is known here a moment after the charge was
-        made.
+        organisation and the time from which it counts in the period: no charge bills it yet. That
+        is its event_time, or the start of the period, where a level holds on into it
+        (WEIGHTED_SUM); such an event is listed once for each charge that it counts in. `usage.late`
+        and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a
+        moment after the charge was made.
         """
         return self._caller.unary(_LIST_LATE_EVENTS, request, timeout)
 
@@ -652,9 +654,11 @@ class AsyncMeteringService:
         self, request: metering_v1.ListLateEventsRequest, *, timeout: float | None = None
     ) -> metering_v1.ListLateEventsResponse:
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by
-        organisation and event_time: no charge bills it yet. `usage.late` and a violation of
-        `metering/late-usage` tell of it once. A closing is known here a moment after the charge was
-        made.
+        organisation and the time from which it counts in the period: no charge bills it yet. That
+        is its event_time, or the start of the period, where a level holds on into it
+        (WEIGHTED_SUM); such an event is listed once for each charge that it counts in. `usage.late`
+        and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a
+        moment after the charge was made.
         """
         return await self._caller.unary(_LIST_LATE_EVENTS, request, timeout)
 

@@ -401,7 +401,10 @@ type UsageAggregated struct {
 	// difference.
 	AdjustsChargeId string `protobuf:"bytes,7,opt,name=adjusts_charge_id,json=adjustsChargeId,proto3" json:"adjusts_charge_id,omitempty"`
 	// Ordinal of the usage that was added up; absent when it is not known.
-	UsageOrdinal  *int64 `protobuf:"varint,8,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	UsageOrdinal *int64 `protobuf:"varint,8,opt,name=usage_ordinal,json=usageOrdinal,proto3,oneof" json:"usage_ordinal,omitempty"`
+	// The SKUs that were added up as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up
+	// to the next event of the SKU in its project.
+	CarriedSkus   []string `protobuf:"bytes,9,rep,name=carried_skus,json=carriedSkus,proto3" json:"carried_skus,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +493,13 @@ func (x *UsageAggregated) GetUsageOrdinal() int64 {
 		return *x.UsageOrdinal
 	}
 	return 0
+}
+
+func (x *UsageAggregated) GetCarriedSkus() []string {
+	if x != nil {
+		return x.CarriedSkus
+	}
+	return nil
 }
 
 // UsageAggregatedTotal is how much of one SKU one project used.
@@ -894,7 +904,7 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12;\n" +
 	"\vreversed_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reversedAt:(\x92\xe7\x18$\n" +
-	"\x0fcharge.reversed\x10\x01\x1a\abilling\"\x06org_id\"\x9a\x03\n" +
+	"\x0fcharge.reversed\x10\x01\x1a\abilling\"\x06org_id\"\xbd\x03\n" +
 	"\x0fUsageAggregated\x12\x15\n" +
 	"\x06org_id\x18\x01 \x01(\tR\x05orgId\x120\n" +
 	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodR\x06period\x12\x1b\n" +
@@ -903,7 +913,8 @@ const file_payments_events_v1_billing_events_proto_rawDesc = "" +
 	"\x06totals\x18\x05 \x03(\v2(.payments.events.v1.UsageAggregatedTotalR\x06totals\x12%\n" +
 	"\x0etotals_omitted\x18\x06 \x01(\bR\rtotalsOmitted\x12*\n" +
 	"\x11adjusts_charge_id\x18\a \x01(\tR\x0fadjustsChargeId\x12(\n" +
-	"\rusage_ordinal\x18\b \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01:)\x92\xe7\x18%\n" +
+	"\rusage_ordinal\x18\b \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x12!\n" +
+	"\fcarried_skus\x18\t \x03(\tR\vcarriedSkus:)\x92\xe7\x18%\n" +
 	"\x10usage.aggregated\x10\x01\x1a\abilling\"\x06org_idB\x10\n" +
 	"\x0e_usage_ordinal\"c\n" +
 	"\x14UsageAggregatedTotal\x12\x10\n" +

@@ -836,7 +836,7 @@ type ListLateEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only of this organisation.
 	OrgId string `protobuf:"bytes,1,opt,name=org_id,json=orgId,proto3" json:"org_id,omitempty"`
-	// Only of this period, by event_time.
+	// Only what counts from an instant in this period on.
 	Period *v1.Period `protobuf:"bytes,2,opt,name=period,proto3" json:"period,omitempty"`
 	// Events on a page; 0 means 100.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`

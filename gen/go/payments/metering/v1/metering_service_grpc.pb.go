@@ -94,8 +94,10 @@ type MeteringServiceClient interface {
 	// that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
 	QueryUsage(ctx context.Context, in *QueryUsageRequest, opts ...grpc.CallOption) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-	// closing is known here a moment after the charge was made.
+	// the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+	// period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+	// in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+	// after the charge was made.
 	ListLateEvents(ctx context.Context, in *ListLateEventsRequest, opts ...grpc.CallOption) (*ListLateEventsResponse, error)
 	// AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
 	// content instead. For a period that a charge has closed the change is late usage. Sending the original event again
@@ -484,8 +486,10 @@ type MeteringServiceServer interface {
 	// that is asked for, and USAGE_TOO_WIDE when the answer would have more than 10,000 windows or rows.
 	QueryUsage(context.Context, *QueryUsageRequest) (*QueryUsageResponse, error)
 	// ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-	// event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-	// closing is known here a moment after the charge was made.
+	// the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+	// period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+	// in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+	// after the charge was made.
 	ListLateEvents(context.Context, *ListLateEventsRequest) (*ListLateEventsResponse, error)
 	// AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
 	// content instead. For a period that a charge has closed the change is late usage. Sending the original event again

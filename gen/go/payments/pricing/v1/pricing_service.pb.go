@@ -580,7 +580,10 @@ type RateUsageResponse struct {
 	// What the taxes of all lines come to, each at each rate; empty while nothing is taxed.
 	Taxes []*TaxTotal `protobuf:"bytes,8,rep,name=taxes,proto3" json:"taxes,omitempty"`
 	// The total with all taxes; unset while nothing is taxed.
-	TotalWithTax  *v1.Money `protobuf:"bytes,9,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	TotalWithTax *v1.Money `protobuf:"bytes,9,opt,name=total_with_tax,json=totalWithTax,proto3" json:"total_with_tax,omitempty"`
+	// The SKUs that were read as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up to
+	// the next event of the SKU in its project.
+	CarriedSkus   []string `protobuf:"bytes,10,rep,name=carried_skus,json=carriedSkus,proto3" json:"carried_skus,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +677,13 @@ func (x *RateUsageResponse) GetTaxes() []*TaxTotal {
 func (x *RateUsageResponse) GetTotalWithTax() *v1.Money {
 	if x != nil {
 		return x.TotalWithTax
+	}
+	return nil
+}
+
+func (x *RateUsageResponse) GetCarriedSkus() []string {
+	if x != nil {
+		return x.CarriedSkus
 	}
 	return nil
 }
@@ -982,7 +992,7 @@ const file_payments_pricing_v1_pricing_service_proto_rawDesc = "" +
 	"\x14grand_total_with_tax\x18\x05 \x01(\v2\x17.payments.type.v1.MoneyR\x11grandTotalWithTax\"\x83\x01\n" +
 	"\x10RateUsageRequest\x125\n" +
 	"\x06org_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{1,64}$R\x05orgId\x128\n" +
-	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xc1\x03\n" +
+	"\x06period\x18\x02 \x01(\v2\x18.payments.type.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\"\xe4\x03\n" +
 	"\x11RateUsageResponse\x124\n" +
 	"\x05lines\x18\x01 \x03(\v2\x1e.payments.pricing.v1.RatedLineR\x05lines\x12-\n" +
 	"\x05total\x18\x02 \x01(\v2\x17.payments.type.v1.MoneyR\x05total\x12\x17\n" +
@@ -992,7 +1002,9 @@ const file_payments_pricing_v1_pricing_service_proto_rawDesc = "" +
 	"\rusage_ordinal\x18\x06 \x01(\x03H\x00R\fusageOrdinal\x88\x01\x01\x124\n" +
 	"\x05parts\x18\a \x03(\v2\x1e.payments.pricing.v1.RatedPartR\x05parts\x123\n" +
 	"\x05taxes\x18\b \x03(\v2\x1d.payments.pricing.v1.TaxTotalR\x05taxes\x12=\n" +
-	"\x0etotal_with_tax\x18\t \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTaxB\x10\n" +
+	"\x0etotal_with_tax\x18\t \x01(\v2\x17.payments.type.v1.MoneyR\ftotalWithTax\x12!\n" +
+	"\fcarried_skus\x18\n" +
+	" \x03(\tR\vcarriedSkusB\x10\n" +
 	"\x0e_usage_ordinal\"y\n" +
 	"\vTaxableItem\x121\n" +
 	"\btax_code\x18\x01 \x01(\tB\x16\xbaH\x13r\x112\x0f^[^\\x00]{0,64}$R\ataxCode\x127\n" +

@@ -224,6 +224,7 @@ class UsageAggregated(_message.Message):
     TOTALS_OMITTED_FIELD_NUMBER: _builtins.int
     ADJUSTS_CHARGE_ID_FIELD_NUMBER: _builtins.int
     USAGE_ORDINAL_FIELD_NUMBER: _builtins.int
+    CARRIED_SKUS_FIELD_NUMBER: _builtins.int
     org_id: _builtins.str
     """Organisation whose usage was added up."""
     charge_id: _builtins.str
@@ -246,6 +247,12 @@ class UsageAggregated(_message.Message):
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageAggregatedTotal]:
         """The sums, in the order of the charge's lines. Empty when totals_omitted."""
 
+    @_builtins.property
+    def carried_skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The SKUs that were added up as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up
+        to the next event of the SKU in its project.
+        """
+
     def __init__(
         self,
         *,
@@ -257,10 +264,11 @@ class UsageAggregated(_message.Message):
         totals_omitted: _builtins.bool = ...,
         adjusts_charge_id: _builtins.str = ...,
         usage_ordinal: _builtins.int | None = ...,
+        carried_skus: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "period", b"period", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "adjusts_charge_id", b"adjusts_charge_id", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "adjusts_charge_id", b"adjusts_charge_id", "carried_skus", b"carried_skus", "charge_id", b"charge_id", "org_id", b"org_id", "period", b"period", "totals", b"totals", "totals_omitted", b"totals_omitted", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
     _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015

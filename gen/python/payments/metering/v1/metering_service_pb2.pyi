@@ -504,7 +504,7 @@ class ListLateEventsRequest(_message.Message):
     """The next_page_token of the page before; empty for the first page."""
     @_builtins.property
     def period(self) -> _type_pb2.Period:
-        """Only of this period, by event_time."""
+        """Only what counts from an instant in this period on."""
 
     def __init__(
         self,

@@ -230,8 +230,10 @@ class MeteringServiceServicer:
 
     def ListLateEvents(self, request, context):
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-        event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-        closing is known here a moment after the charge was made.
+        the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+        period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+        in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+        after the charge was made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,8 +86,10 @@ class MeteringServiceStub:
     """
     ListLateEvents: _grpc.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]
     """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-    event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-    closing is known here a moment after the charge was made.
+    the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+    period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+    in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+    after the charge was made.
     """
     AmendEvents: _grpc.UnaryUnaryMultiCallable[_corrections_pb2.AmendEventsRequest, _corrections_pb2.AmendEventsResponse]
     """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
@@ -244,8 +246,10 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """
     ListLateEvents: _aio.UnaryUnaryMultiCallable[_metering_service_pb2.ListLateEventsRequest, _metering_service_pb2.ListLateEventsResponse]  # type: ignore[assignment]
     """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-    event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-    closing is known here a moment after the charge was made.
+    the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+    period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+    in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+    after the charge was made.
     """
     AmendEvents: _aio.UnaryUnaryMultiCallable[_corrections_pb2.AmendEventsRequest, _corrections_pb2.AmendEventsResponse]  # type: ignore[assignment]
     """AmendEvents gives events another content. What was sent stays; usage from the receipt's ordinal on has the new
@@ -429,8 +433,10 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metering_service_pb2.ListLateEventsResponse, _abc.Awaitable[_metering_service_pb2.ListLateEventsResponse]]:
         """ListLateEvents lists the usage that was stored for a period after a charge had closed it, by organisation and
-        event_time: no charge bills it yet. `usage.late` and a violation of `metering/late-usage` tell of it once. A
-        closing is known here a moment after the charge was made.
+        the time from which it counts in the period: no charge bills it yet. That is its event_time, or the start of the
+        period, where a level holds on into it (WEIGHTED_SUM); such an event is listed once for each charge that it counts
+        in. `usage.late` and a violation of `metering/late-usage` tell of it once a charge. A closing is known here a moment
+        after the charge was made.
         """
 
     @_abc_1.abstractmethod

@@ -382,6 +382,7 @@ class RateUsageResponse(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     TAXES_FIELD_NUMBER: _builtins.int
     TOTAL_WITH_TAX_FIELD_NUMBER: _builtins.int
+    CARRIED_SKUS_FIELD_NUMBER: _builtins.int
     plan_id: _builtins.str
     """Plan that rated them."""
     plan_version: _builtins.int
@@ -412,6 +413,12 @@ class RateUsageResponse(_message.Message):
     def total_with_tax(self) -> _type_pb2.Money:
         """The total with all taxes; unset while nothing is taxed."""
 
+    @_builtins.property
+    def carried_skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The SKUs that were read as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up to
+        the next event of the SKU in its project.
+        """
+
     def __init__(
         self,
         *,
@@ -424,10 +431,11 @@ class RateUsageResponse(_message.Message):
         parts: _abc.Iterable[_pricing_pb2.RatedPart] | None = ...,
         taxes: _abc.Iterable[_pricing_pb2.TaxTotal] | None = ...,
         total_with_tax: _type_pb2.Money | None = ...,
+        carried_skus: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "total", b"total", "total_with_tax", b"total_with_tax", "usage_ordinal", b"usage_ordinal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "lines", b"lines", "parts", b"parts", "plan_id", b"plan_id", "plan_version", b"plan_version", "taxes", b"taxes", "total", b"total", "total_with_tax", b"total_with_tax", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal", "carried_skus", b"carried_skus", "lines", b"lines", "parts", b"parts", "plan_id", b"plan_id", "plan_version", b"plan_version", "taxes", b"taxes", "total", b"total", "total_with_tax", b"total_with_tax", "usage_ordinal", b"usage_ordinal", "usage_snapshot", b"usage_snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__usage_ordinal: _TypeAlias = _typing.Literal["usage_ordinal"]  # noqa: Y015
     _WhichOneofArgType__usage_ordinal: _TypeAlias = _typing.Literal["_usage_ordinal", b"_usage_ordinal"]  # noqa: Y015

@@ -4290,6 +4290,12 @@ class UsageAggregated(CheckedMessage):
     Ordinal of the usage that was added up; absent when it is not known.
     """
 
+    carried_skus: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The SKUs that were added up as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up
+    to the next event of the SKU in its project.
+    """
+
 
 default_message_pool.register_message("payments.events.v1", "UsageAggregated", UsageAggregated)
 

@@ -2193,7 +2193,7 @@ class ListLateEventsRequest(CheckedMessage):
         2, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Only of this period, by event_time.
+    Only what counts from an instant in this period on.
     """
 
     page_size: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)

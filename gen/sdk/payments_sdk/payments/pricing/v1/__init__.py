@@ -3585,6 +3585,12 @@ class RateUsageResponse(CheckedMessage):
     The total with all taxes; unset while nothing is taxed.
     """
 
+    carried_skus: "list[str]" = betterproto2.field(10, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The SKUs that were read as levels (WEIGHTED_SUM), used or not: an event from before the period counts in it too, up to
+    the next event of the SKU in its project.
+    """
+
 
 default_message_pool.register_message("payments.pricing.v1", "RateUsageResponse", RateUsageResponse)
 

@@ -5,8 +5,9 @@ authorisation, whose PaymentIntent tells only their sum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class Peer:
         loses: the next answer never arrives.
         says: in place of each answer, where it is not None.
         ends_as: status after what is left was let go beside captures.
+        pages: of the list, that were given.
     """
 
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -39,12 +41,15 @@ class Peer:
     loses: bool = False
     says: Any = None
     ends_as: str = "canceled"
+    pages: int = 0
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer a call."""
         form = dict(await request.post())
         if self.says is not None:
             return web.json_response(self.says)
+        if request.method == "GET" and not request.match_info["path"]:
+            return web.json_response(self._listed(request.query))
         key = request.headers.get("Idempotency-Key", "")
         answer = self.answers.get(key) or self._carry_out(request.match_info["path"], form)
         if key:
@@ -55,6 +60,15 @@ class Peer:
             self.loses = False
             request.transport.abort()
         return web.json_response(answer)
+
+    def _listed(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Give a page, the newest first."""
+        self.pages += 1
+        found = list(self.intents.values())[::-1]
+        after = query.get("starting_after")
+        start = [each["id"] for each in found].index(after) + 1 if after else 0
+        end = start + int(query["limit"])
+        return {"object": "list", "data": found[start:end], "has_more": end < len(found)}
 
     def _carry_out(self, path: str, form: dict[str, Any]) -> dict[str, Any]:
         if not path:
@@ -184,3 +198,35 @@ def test_several_captures_need_keys() -> None:
     config = replace(CONFIG, settings=(("idempotency_keys", "false"), ("multicapture", "true")))
     (fault,) = StripeAdapter().check(config)
     assert fault.field == "settings[multicapture]"
+
+
+async def test_an_order_whose_key_is_forgotten_is_found_in_the_list(
+    captures: tuple[Subject, Peer],
+) -> None:
+    """Page by page, without the library's objects, whose making would hold up everybody else."""
+    subject, peer = captures
+    order = subject.order(1000)
+    settled = await taken(subject, Operation.CHARGE, order)
+    for number in range(250):
+        made = {"id": f"pi_other_{number}", "status": "succeeded", "metadata": {}}
+        peer.intents[str(made["id"])] = made
+    inquiry = replace(
+        subject.inquiry(Operation.CHARGE, order), sent_at=subject.now() - timedelta(hours=30)
+    )
+    found = await subject.processor.lookup(inquiry)
+    assert isinstance(found, Settled)
+    assert (found.provider_ref, found.amount_minor) == (settled.provider_ref, 1000)
+    assert peer.pages == 3
+    never = replace(inquiry, order=subject.order(1000))
+    assert isinstance(await subject.processor.lookup(never), NotFound)
+
+
+@pytest.mark.parametrize("says", [[], 7, {"data": 7}, {"data": ["pi_1"]}, {"data": None}, {}])
+async def test_a_list_that_is_none_proves_nothing(
+    captures: tuple[Subject, Peer], says: object
+) -> None:
+    subject, peer = captures
+    peer.says = says
+    inquiry = subject.inquiry(Operation.CHARGE, subject.order(1000))
+    inquiry = replace(inquiry, sent_at=subject.now() - timedelta(hours=30))
+    assert isinstance(await subject.processor.lookup(inquiry), Unknown)

@@ -109,6 +109,10 @@ SELECT p.payment_id, p.due_at IS NOT NULL AND p.lease_until IS NOT NULL AND p.le
  WHERE a.tenant_id = %(tenant_id)s AND a.attempt_id = %(attempt_id)s
    FOR NO KEY UPDATE OF p;
 
+-- @is_under_way
+SELECT due_at IS NOT NULL AND lease_until IS NOT NULL AND lease_until >= clock_timestamp()
+  FROM orchestration.payment WHERE tenant_id = %(tenant_id)s AND payment_id = %(payment_id)s;
+
 -- @seize
 -- For who has locked it and found that nobody holds it; a worker whose lease has run out writes nothing any more.
 UPDATE orchestration.payment

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.orchestration.app.asking import bounded, heard_of, inquiry_of
 from services.orchestration.app.findings import ApplyFinding
 from services.orchestration.domain.findings import Heard, Word
-from services.orchestration.domain.instructions import PaymentUnderWay
+from services.orchestration.domain.instructions import PaymentUnderWay, under_way
 from services.orchestration.domain.payment import Attempt
 from services.orchestration.domain.processors import ProcessorConfig
 from services.orchestration.domain.record import Payment
@@ -39,10 +39,13 @@ from services.runtime.commands import Commands
 from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
+from services.runtime.turns import in_slices
 
 # A webhook often overtakes the answer of the call that it tells of: whoever waits for that is given this long.
 WAIT_SECONDS_MAX = 5.0
 _GAP_SECONDS = 0.2
+# Signatures that are checked before others have their turn.
+ACCOUNTS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +99,26 @@ class ReceiveWebhook:
             named = await store.processors_named(work, processor_id)
         if not named:
             raise NotFound("processor", processor_id)
-        accounts, news = self._checked(processor_id, named, webhook)
+        accounts, news = await self._checked(processor_id, named, webhook)
         async with self._database.read() as work:
             known = await store.is_known(work, processor_id, news.event_id, news.merchant_ref)
         if known:
             return Received(news.event_id, WebhookOutcome.REPEATED)
         until = time.monotonic() + WAIT_SECONDS_MAX
         asked: set[str] = set()
+        applied = False
         while True:
             found = await self._concerned(accounts, news)
             left = [] if found is None else [a for a in found[1] if a.attempt_id not in asked]
             payment_id = "" if found is None else found[0].payment_id
             heard = None
             if found is not None and left:
+                if await self._under_way(payment_id):
+                    # Whoever works on it hears the same, and a question could call off what it is about to do.
+                    if time.monotonic() >= until:
+                        raise under_way(found[0])
+                    await self._wait(payment_id)
+                    continue
                 heard = await self._asked(found[0], left[0])
             attempt_id = "" if found is None else news.merchant_ref
             word = _Word(processor_id, news.event_id, attempt_id, heard, len(left) <= 1)
@@ -121,14 +131,15 @@ class ReceiveWebhook:
                 continue
             if left:
                 asked.add(left[0].attempt_id)
+            applied |= is_new and heard is not None
             if not word.is_last:
                 continue
             if not is_new:
                 return Received(news.event_id, WebhookOutcome.REPEATED, payment_id)
-            outcome = WebhookOutcome.APPLIED if asked else WebhookOutcome.IGNORED
+            outcome = WebhookOutcome.APPLIED if applied else WebhookOutcome.IGNORED
             return Received(news.event_id, outcome, payment_id)
 
-    def _checked(
+    async def _checked(
         self, processor_id: str, named: list[ProcessorConfig], webhook: Webhook
     ) -> tuple[list[ProcessorConfig], News]:
         """Find the accounts that may have signed a request; merchants that share one keep the same secret.
@@ -139,7 +150,7 @@ class ReceiveWebhook:
         expected = False
         unread: InvalidField | None = None
         heard: list[tuple[ProcessorConfig, News]] = []
-        for config in named:
+        async for config in in_slices(named, ACCOUNTS_AT_ONCE):
             if not self._adapters.expects_webhooks(config):
                 continue
             expected = True
@@ -211,6 +222,10 @@ class ReceiveWebhook:
         if word.heard is not None:
             await self._apply(word.heard, work)
         return True
+
+    async def _under_way(self, payment_id: str) -> bool:
+        async with self._database.read() as work:
+            return await store.is_under_way(work, payment_id)
 
     async def _wait(self, payment_id: str) -> None:
         if not await self._runs.wait(current().tenant_id, payment_id, _GAP_SECONDS):

@@ -12,7 +12,7 @@ from services.runtime.postgres import sql
 # Processors send an event again for a few days; what comes later is asked about once more, and changes nothing.
 KEPT_FOR = timedelta(days=30)
 # One processor's name may stand for so many accounts of a tenant.
-ACCOUNTS_MAX = 50
+ACCOUNTS_MAX = 2_000
 
 _SQL = sql.load("services.orchestration", "queries.sql")
 
@@ -22,6 +22,12 @@ async def processors_named(work: UnitOfWork, processor_id: str) -> list[Processo
     asked = {"tenant_id": work.tenant_id, "processor_id": processor_id, "limit": ACCOUNTS_MAX}
     rows = await work.execute(_SQL["processors_named"], asked)
     return [codec.processors_from_json([row.processor])[0] for row in rows]
+
+
+async def is_under_way(work: UnitOfWork, payment_id: str) -> bool:
+    """Say whether a worker keeps a payment at this moment."""
+    asked = {"tenant_id": work.tenant_id, "payment_id": payment_id}
+    return bool((await work.execute(_SQL["is_under_way"], asked)).scalar())
 
 
 async def is_known(work: UnitOfWork, processor_id: str, event_id: str, attempt_id: str) -> bool:

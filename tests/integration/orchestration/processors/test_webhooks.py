@@ -13,7 +13,9 @@ import stripe
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
+from services.orchestration.adapters.stripe.adapter import StripeAdapter
 from services.orchestration.app import webhooks
+from services.orchestration.ports import NotFound
 from tests.support.peers.cutter import Fault
 from tests.support.peers.faulted import keep_credential, processor
 
@@ -298,10 +300,46 @@ async def test_a_word_waits_for_who_works_on_its_payment(
     )
     shop.bench.execute(lease.format(until="clock_timestamp() + interval '1 hour'"))
     body = event("payment_intent.succeeded", payment.attempts[0].attempt_id)
+    asked = shop.cutter.done.total()
     assert await refusal(shop.bench, signed(shop.bench, body)) == "PAYMENT_UNDER_WAY"
+    assert shop.cutter.done.total() == asked, "a question could call off what is about to be done"
     shop.bench.execute(lease.format(until="clock_timestamp() - interval '1 hour'"))
     answer = await shop.bench.payments.ReceiveWebhook(signed(shop.bench, body))
     assert answer.outcome == APPLIED, "it was not kept when it was refused"
+
+
+async def test_a_word_of_which_the_processor_knows_nothing_changes_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await open_shop(shop)
+    payment = await in_doubt(shop)
+
+    async def nothing(*_: object) -> NotFound:
+        return NotFound()
+
+    monkeypatch.setattr(StripeAdapter, "lookup", nothing)
+    answer = await tell(shop.bench, "payment_intent.succeeded", payment.attempts[0].attempt_id)
+    assert (answer.outcome, answer.payment_id) == (IGNORED, payment.payment_id)
+    assert await shop.bench.get(payment.payment_id) == payment
+
+
+async def test_one_of_many_accounts_is_heard(shop: Shop) -> None:
+    """Each merchant of a tenant has its own account, all under one name: the signature finds the right one."""
+    await open_shop(shop)
+    of = shop.bench
+    for number in range(60):
+        name = f"a-{number:02}"
+        keep_credential(
+            shop.folder, of.tenant_id, shop.base_url, name, webhook_secrets=[f"whsec_of_{name}"]
+        )
+        await of.configure(
+            {"method": "card", "processor_id": "stripe"},
+            merchant=f"boutique-{name}",
+            processors=[processor(shop.base_url, credential_ref=name)],
+        )
+    payment = await in_doubt(shop)
+    body = event("payment_intent.succeeded", payment.attempts[0].attempt_id)
+    assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == APPLIED
 
 
 async def test_a_processor_that_does_not_answer_is_to_tell_again(shop: Shop) -> None:

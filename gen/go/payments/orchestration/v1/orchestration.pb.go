@@ -570,7 +570,7 @@ const (
 	WebhookOutcome_WEBHOOK_OUTCOME_APPLIED WebhookOutcome = 1
 	// It came before.
 	WebhookOutcome_WEBHOOK_OUTCOME_REPEATED WebhookOutcome = 2
-	// It is about nothing of ours, or about nothing that is open.
+	// It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it.
 	WebhookOutcome_WEBHOOK_OUTCOME_IGNORED WebhookOutcome = 3
 )
 

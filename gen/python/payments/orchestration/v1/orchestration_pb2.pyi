@@ -342,7 +342,7 @@ class _WebhookOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Webhoo
     WEBHOOK_OUTCOME_REPEATED: _WebhookOutcome.ValueType  # 2
     """It came before."""
     WEBHOOK_OUTCOME_IGNORED: _WebhookOutcome.ValueType  # 3
-    """It is about nothing of ours, or about nothing that is open."""
+    """It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it."""
 
 class WebhookOutcome(_WebhookOutcome, metaclass=_WebhookOutcomeEnumTypeWrapper):
     """WebhookOutcome is what came of an event that a processor told."""
@@ -354,7 +354,7 @@ WEBHOOK_OUTCOME_APPLIED: WebhookOutcome.ValueType  # 1
 WEBHOOK_OUTCOME_REPEATED: WebhookOutcome.ValueType  # 2
 """It came before."""
 WEBHOOK_OUTCOME_IGNORED: WebhookOutcome.ValueType  # 3
-"""It is about nothing of ours, or about nothing that is open."""
+"""It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it."""
 Global___WebhookOutcome: _TypeAlias = WebhookOutcome  # noqa: Y015
 
 @_typing.final

@@ -578,7 +578,7 @@ class WebhookOutcome(betterproto2.Enum):
 
     IGNORED = 3
     """
-    It is about nothing of ours, or about nothing that is open.
+    It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it.
     """
 
     @classmethod

@@ -213,6 +213,9 @@ class Processors(Protocol):
     def named_by(self, config: MerchantConfig | None) -> Mapping[str, Processor]:
         """Return those that a configuration may name."""
 
+    def owner_of(self, merchant_id: str, processor_id: str) -> str:
+        """Return the merchant whose own a processor is that it names; empty for one of every merchant."""
+
 
 class Runs(Protocol):
     """The payments that this process works on.

@@ -54,7 +54,7 @@ SELECT payment_id, attempt_id,
        step_index, number, operation, processor_id, amount_minor, idempotency_key, status, created_at, parent_id,
        error_code, failure_code, retryable, provider_ref, message, latency_ms, sent_at, settled_at, verify_count,
        not_found_count, verify_after, instruction_id, closes, replayed_at, resolved_by, evidence, instrument,
-       never_again, withheld_by
+       never_again, withheld_by, processor_of
   FROM orchestration.attempt
  WHERE tenant_id = %(tenant_id)s AND payment_id = ANY(%(payment_ids)s) ORDER BY ordinal;
 
@@ -64,12 +64,13 @@ INSERT INTO orchestration.attempt
       (tenant_id, payment_id, ordinal, attempt_id, step_index, number, operation, processor_id, amount_minor,
        idempotency_key, status, created_at, parent_id, error_code, failure_code, retryable, provider_ref, message,
        latency_ms, sent_at, settled_at, verify_count, not_found_count, verify_after, instruction_id, closes,
-       replayed_at, resolved_by, evidence, instrument, never_again, withheld_by)
+       replayed_at, resolved_by, evidence, instrument, never_again, withheld_by, processor_of)
 VALUES (%(tenant_id)s, %(payment_id)s, %(ordinal)s, %(attempt_id)s, %(step_index)s, %(number)s, %(operation)s,
         %(processor_id)s, %(amount_minor)s, %(idempotency_key)s, %(status)s, %(created_at)s, %(parent_id)s,
         %(error_code)s, %(failure_code)s, %(retryable)s, %(provider_ref)s, %(message)s, %(latency_ms)s, %(sent_at)s,
         %(settled_at)s, %(verify_count)s, %(not_found_count)s, %(verify_after)s, %(instruction_id)s, %(closes)s,
-        %(replayed_at)s, %(resolved_by)s, %(evidence)s, %(instrument)s, %(never_again)s, %(withheld_by)s);
+        %(replayed_at)s, %(resolved_by)s, %(evidence)s, %(instrument)s, %(never_again)s, %(withheld_by)s,
+        %(processor_of)s);
 
 -- @lock_instrument
 SELECT pg_advisory_xact_lock(hashtextextended('orchestration.instrument:' || %(tenant_id)s || ':' || %(instrument)s, 0));
@@ -276,11 +277,12 @@ SELECT p.processor_id,
        count(*) FILTER (WHERE x.status = 'SUCCEEDED') AS done,
        count(*) FILTER (WHERE x.status IN ('UNKNOWN', 'MANUAL', 'NOT_CHARGED', 'NOT_SENT')
                            OR (x.status = 'DECLINED' AND (x.retryable OR x.error_code = 'unknown'))) AS failed
-  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+  FROM unnest(%(processors)s::text[], %(owners)s::text[]) AS p (processor_id, processor_of),
        LATERAL (
          SELECT a.status, a.retryable, a.error_code
            FROM orchestration.attempt AS a
-          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+          WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id
+            AND a.processor_of = p.processor_of AND a.created_at > %(since_at)s
             AND a.operation IN ('CHARGE', 'AUTHORIZE')
           ORDER BY a.created_at DESC LIMIT 1000) AS x
  GROUP BY p.processor_id;
@@ -319,18 +321,20 @@ DELETE FROM orchestration.velocity AS v
 -- The last attempts of processors to take an amount, the newest first: those that ended, of which the last few count, and
 -- the last one that is under way. However many are, they hide no fault.
 SELECT p.processor_id, x.status, x.created_at
-  FROM unnest(%(processors)s::text[]) AS p (processor_id),
+  FROM unnest(%(processors)s::text[], %(owners)s::text[]) AS p (processor_id, processor_of),
        LATERAL (
          (SELECT a.status, a.created_at
             FROM orchestration.attempt AS a
-           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(since_at)s
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id
+            AND a.processor_of = p.processor_of AND a.created_at > %(since_at)s
              AND a.operation IN ('CHARGE', 'AUTHORIZE')
              AND a.status NOT IN ('CREATED', 'SENT', 'PENDING', 'VOIDED_UNSENT')
            ORDER BY a.created_at DESC LIMIT %(recent_max)s)
          UNION ALL
          (SELECT a.status, a.created_at
             FROM orchestration.attempt AS a
-           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id AND a.created_at > %(tried_since_at)s
+           WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = p.processor_id
+            AND a.processor_of = p.processor_of AND a.created_at > %(tried_since_at)s
              AND a.operation IN ('CHARGE', 'AUTHORIZE') AND a.status IN ('CREATED', 'SENT', 'PENDING')
            ORDER BY a.created_at DESC LIMIT 1)) AS x
  ORDER BY p.processor_id, x.created_at DESC;
@@ -348,16 +352,17 @@ SELECT count(*) AS attempts,
        max(x.created_at) AS last_at
   FROM (SELECT a.status, a.retryable, a.error_code, a.latency_ms, a.created_at
           FROM orchestration.attempt AS a
-         WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = %(processor_id)s AND a.created_at > %(since_at)s
+         WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = %(processor_id)s AND a.processor_of = %(owner)s
+           AND a.created_at > %(since_at)s
            AND a.operation IN ('CHARGE', 'AUTHORIZE')
          ORDER BY a.created_at DESC LIMIT 1000) AS x;
 
 -- @is_known_processor
 SELECT EXISTS (SELECT FROM orchestration.attempt AS a
                 WHERE a.tenant_id = %(tenant_id)s AND a.processor_id = %(processor_id)s
-                  AND a.operation IN ('CHARGE', 'AUTHORIZE'))
+                  AND a.processor_of = %(owner)s AND a.operation IN ('CHARGE', 'AUTHORIZE'))
     OR EXISTS (SELECT FROM orchestration.merchant_config AS c
-                WHERE c.tenant_id = %(tenant_id)s
+                WHERE c.tenant_id = %(tenant_id)s AND c.merchant_id = %(owner)s
                   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text)))
     AS is_known;
 

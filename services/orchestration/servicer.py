@@ -179,7 +179,7 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
     ) -> service_pb.GetProcessorHealthResponse:
         """Tell how a processor has fared."""
         window = processor_messages.window_of(request)
-        found = await self._processors.fared(request.processor_id, window)
+        found = await self._processors.fared(request.merchant_id, request.processor_id, window)
         return service_pb.GetProcessorHealthResponse(health=processor_messages.health(found))
 
     async def ReceiveWebhook(

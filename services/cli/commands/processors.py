@@ -56,13 +56,18 @@ def list_(
 @processors.command("health")
 def health(
     processor_id: Annotated[str, typer.Argument(help="id of the processor")],
+    merchant_id: Annotated[
+        str, typer.Option("--merchant", help="the merchant whose own the processor is")
+    ] = "",
     window: Annotated[
         str, typer.Option(help=f"how far back is looked, from 1m to 24h: {durations.HELP}")
     ] = "15m",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show how a processor has fared lately, and whether its circuit breaker lets payments try it first."""
-    request = service_pb2.GetProcessorHealthRequest(processor_id=processor_id)
+    request = service_pb2.GetProcessorHealthRequest(
+        processor_id=processor_id, merchant_id=merchant_id
+    )
     request.window.FromTimedelta(durations.parse(window))
     with Client(Session.find()) as client:
         stub = client.stub(orchestration_service_pb2_grpc.PaymentServiceStub)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 
 from services.orchestration.app.processors import MerchantProcessors, check_adapters
 from services.orchestration.domain import config as config_rules
@@ -76,7 +77,8 @@ class MerchantConfigs:
             config = replace(config, version=stored[0].config.version + 1 if stored else 1)
             known = routing.NOTHING_KNOWN
             if beside := config_rules.replaceable(config):
-                known = await health.snapshot(work, config_rules.watched(config), beside)
+                owner_of = partial(self._processors.owner_of, config.merchant_id)
+                known = await health.snapshot(work, owner_of, config_rules.watched(config), beside)
         offered = self._processors.named_by(config)
         holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
         found, before = Simulation(), ""

@@ -170,7 +170,11 @@ class Engine:
             progress.steps[action.step_index].amount_minor,
         )
         token = progress.steps[action.step_index].token
-        attempt = replace(attempt, instrument=instrument_of(payment.merchant_id, token))
+        attempt = replace(
+            attempt,
+            instrument=instrument_of(payment.merchant_id, token),
+            processor_of=self._processors.owner_of(payment.merchant_id, attempt.processor_id),
+        )
         return await self._send(lease, payment, attempt)
 
     async def _follow(self, lease: Claim, payment: Payment, action: Follow) -> Payment:

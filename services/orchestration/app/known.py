@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from services.orchestration.domain import config as config_rules
 from services.orchestration.domain.config import MerchantConfig, StoredConfig
@@ -38,17 +39,18 @@ class Planning:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A version, with what follows from it; `watched` and `breakers` are what `health.look` takes."""
+    """A version, with what follows from it; the last three are what `health.look` takes."""
 
     stored: StoredConfig
     holding: frozenset[str]
+    owner_of: Callable[[str], str]
     watched: Mapping[int, Set[str]]
     breakers: Set[str]
 
     def look(self, tenant_id: str, now: datetime) -> health.Look:
         # Where no processor could stand in for another, their order does not matter.
         watched = self.watched if self.breakers else {}
-        return health.look(tenant_id, now, watched, self.breakers)
+        return health.look(tenant_id, now, self.owner_of, watched, self.breakers)
 
     def is_in_force(self, answer: Rows) -> bool:
         row = answer.first()
@@ -105,7 +107,11 @@ class Known:
         offered = self._processors.named_by(config)
         holding = frozenset(name for name, each in offered.items() if each.capabilities.holds)
         kept = _Kept(
-            stored, holding, config_rules.watched(config), config_rules.replaceable(config)
+            stored,
+            holding,
+            partial(self._processors.owner_of, config.merchant_id),
+            config_rules.watched(config),
+            config_rules.replaceable(config),
         )
         key = (tenant_id, config.merchant_id)
         self._kept[key] = kept

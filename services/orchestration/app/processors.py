@@ -55,6 +55,10 @@ class MerchantProcessors:
         own = {each.processor_id: self._adapters.build(each) for each in config.processors}
         return {**self._adapters.built_in, **own}
 
+    def owner_of(self, merchant_id: str, processor_id: str) -> str:
+        """Return the merchant whose own a processor is that it names; empty for one of every merchant."""
+        return "" if processor_id in self._adapters.built_in else merchant_id
+
 
 class ProcessorList:
     """What there is to know of processors beforehand: what they can do, and how they have fared."""
@@ -90,13 +94,23 @@ class ProcessorList:
         behind = (each for each in found if each.processor_id > after)
         return heapq.nsmallest(limit, behind, key=lambda each: each.processor_id)
 
-    async def fared(self, processor_id: str, window: timedelta) -> Fared:
-        """Return how a processor has fared. Raises NotFound: nobody may name it, and nobody has tried it."""
+    async def fared(self, merchant_id: str, processor_id: str, window: timedelta) -> Fared:
+        """Return how a processor has fared.
+
+        Args:
+            merchant_id: whose own it is; one of every merchant is told the same with any.
+
+        Raises:
+            NotFound: it is no processor of every merchant, and the merchant neither brings it nor has tried it.
+        """
+        everybodys = processor_id in self._adapters.built_in
+        owner = "" if everybodys else merchant_id
         async with self._database.read() as work:
-            found = await health.fared(work, processor_id, window)
-            is_known = processor_id in self._adapters.built_in or found.attempts > 0
-            if not is_known and not await health.is_known(work, processor_id):
-                raise NotFound("processor", processor_id)
+            found = await health.fared(work, owner, processor_id, window)
+            is_known = everybodys or found.attempts > 0
+            if not is_known and not await health.is_known(work, owner, processor_id):
+                whose = f" of merchant {owner}" if owner else ""
+                raise NotFound("processor", f"{processor_id}{whose}")
         return found
 
 

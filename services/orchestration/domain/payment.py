@@ -97,6 +97,7 @@ class Attempt:
         replayed_at: when it was last sent again under its key; None when it was sent once.
         resolved_by: who told the outcome that no processor proved; empty when nobody had to.
         evidence: what that person saw.
+        processor_of: the merchant whose own the processor is; empty for one of every merchant.
         instrument: stands for merchant and token; empty without a token, and for what follows a success.
         never_again: the issuer forbids to try the instrument again.
         withheld_by: rule by which it was not sent at all; empty for what was.
@@ -128,6 +129,7 @@ class Attempt:
     replayed_at: datetime | None = None
     resolved_by: str = ""
     evidence: str = ""
+    processor_of: str = ""
     instrument: str = ""
     never_again: bool = False
     withheld_by: str = ""

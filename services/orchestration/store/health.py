@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,6 +51,7 @@ class Look:
 def look(
     tenant_id: str,
     now: datetime,
+    owner_of: Callable[[str], str],
     watched: Mapping[int, Collection[str]],
     breakers: Collection[str],
 ) -> Look:
@@ -59,6 +60,7 @@ def look(
     Args:
         tenant_id: whose processors.
         now: business time.
+        owner_of: tells the merchant whose own a processor is; empty for one of every merchant.
         watched: processors whose success counts, by how far back is looked, in seconds.
         breakers: processors whose circuit breakers count.
     """
@@ -67,36 +69,39 @@ def look(
         (
             _SQL["health"],
             {
-                "tenant_id": tenant_id,
-                "processors": sorted(watched[window_s]),
+                **_named(tenant_id, owner_of, watched[window_s]),
                 "since_at": now - timedelta(seconds=window_s),
             },
         )
         for window_s in windows_s
     ]
     if breakers:
-        queries.append((_SQL["recent_attempts"], _recently(tenant_id, now, breakers)))
+        queries.append((_SQL["recent_attempts"], _recently(tenant_id, now, owner_of, breakers)))
     return Look(windows_s, tuple(queries), now)
 
 
 async def snapshot(
-    work: UnitOfWork, watched: Mapping[int, Collection[str]], breakers: Collection[str]
+    work: UnitOfWork,
+    owner_of: Callable[[str], str],
+    watched: Mapping[int, Collection[str]],
+    breakers: Collection[str],
 ) -> Snapshot:
     """Return what is known of processors; see `look`."""
-    looked = look(work.tenant_id, work.now, watched, breakers)
+    looked = look(work.tenant_id, work.now, owner_of, watched, breakers)
     answers = await work.execute_all(*looked.queries) if looked.queries else []
     return looked.seen(answers)
 
 
-async def fared(work: UnitOfWork, processor_id: str, window: timedelta) -> Fared:
-    """Return how a processor has fared, by its attempts of so long."""
+async def fared(work: UnitOfWork, owner: str, processor_id: str, window: timedelta) -> Fared:
+    """Return how a processor of a merchant's own, or of all (empty), has fared, by its attempts of so long."""
     asked = {
         "tenant_id": work.tenant_id,
+        "owner": owner,
         "processor_id": processor_id,
         "since_at": work.now - window,
     }
     row = (await work.execute(_SQL["processor_health"], asked)).one()
-    asked = _recently(work.tenant_id, work.now, [processor_id])
+    asked = _recently(work.tenant_id, work.now, lambda _: owner, [processor_id])
     recent = _by_processor(await work.execute(_SQL["recent_attempts"], asked))
     return Fared(
         processor_id=processor_id,
@@ -111,16 +116,25 @@ async def fared(work: UnitOfWork, processor_id: str, window: timedelta) -> Fared
     )
 
 
-async def is_known(work: UnitOfWork, processor_id: str) -> bool:
-    """Say whether a payment has tried a processor, or a configuration brings it."""
-    asked = {"tenant_id": work.tenant_id, "processor_id": processor_id}
+async def is_known(work: UnitOfWork, owner: str, processor_id: str) -> bool:
+    """Say whether a payment has tried a processor, or a configuration of its owner brings it."""
+    asked = {"tenant_id": work.tenant_id, "owner": owner, "processor_id": processor_id}
     return bool((await work.execute(_SQL["is_known_processor"], asked)).scalar_one())
 
 
-def _recently(tenant_id: str, now: datetime, processors: Collection[str]) -> dict[str, Any]:
+def _named(
+    tenant_id: str, owner_of: Callable[[str], str], processors: Collection[str]
+) -> dict[str, Any]:
+    names = sorted(processors)
+    owners = [owner_of(each) for each in names]
+    return {"tenant_id": tenant_id, "processors": names, "owners": owners}
+
+
+def _recently(
+    tenant_id: str, now: datetime, owner_of: Callable[[str], str], processors: Collection[str]
+) -> dict[str, Any]:
     return {
-        "tenant_id": tenant_id,
-        "processors": sorted(processors),
+        **_named(tenant_id, owner_of, processors),
         "since_at": now - _LOOKED_BACK,
         "tried_since_at": now - breaker.PROBE_MAX,
         "recent_max": breaker.RECENT_MAX,

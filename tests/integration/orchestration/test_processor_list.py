@@ -17,8 +17,12 @@ from .conftest import CARD, Bench, reason
 OWN = {"processor_id": "till-1", "adapter": "sandbox"}
 
 
-async def health(bench: Bench, processor_id: str, window_s: int = 0) -> pb.ProcessorHealth:
-    request = service_pb.GetProcessorHealthRequest(processor_id=processor_id)
+async def health(
+    bench: Bench, processor_id: str, window_s: int = 0, merchant_id: str = ""
+) -> pb.ProcessorHealth:
+    request = service_pb.GetProcessorHealthRequest(
+        processor_id=processor_id, merchant_id=merchant_id
+    )
     if window_s:
         request.window.FromSeconds(window_s)
     return (await bench.payments.GetProcessorHealth(request)).health
@@ -105,4 +109,32 @@ async def test_the_breaker_is_told_with_when_it_is_tried_again(bench: Bench) -> 
 async def test_a_processor_that_nobody_names_is_not_found(bench: Bench) -> None:
     assert await refusal(health(bench, "nobodys")) == "NOT_FOUND"
     await bench.configure(CARD, processors=[OWN])
-    assert (await health(bench, "till-1")).attempts == 0
+    assert (await health(bench, "till-1", merchant_id="acme")).attempts == 0
+    assert await refusal(health(bench, "till-1", merchant_id="other")) == "NOT_FOUND"
+    assert await refusal(health(bench, "till-1")) == "NOT_FOUND", "nobody's but a merchant's"
+
+
+async def test_two_merchants_with_a_processor_of_one_name_have_a_breaker_each(bench: Bench) -> None:
+    method = {
+        "method": "card",
+        "processor_id": "till-1",
+        "fallback_processor_ids": ["sandbox-card"],
+    }
+    for merchant in ("acme", "beta"):
+        await bench.configure(method, merchant=merchant, processors=[OWN])
+    for number in range(FAULTS_TO_OPEN):
+        lost = await bench.pay(
+            order_id=f"lost-{number}", method="card", token="tok_connection_refused@till-1"
+        )
+        assert [each.processor_id for each in lost.attempts] == ["till-1", "sandbox-card"]
+    found = await health(bench, "till-1", merchant_id="acme")
+    assert (found.breaker, found.failed) == (pb.BREAKER_STATE_OPEN, found.attempts)
+    found = await health(bench, "till-1", merchant_id="beta")
+    assert (found.breaker, found.attempts) == (pb.BREAKER_STATE_CLOSED, 0)
+    shared = await health(bench, "sandbox-card", merchant_id="beta")
+    assert shared.attempts == FAULTS_TO_OPEN, "one of every merchant is told with all payments"
+    hers = await bench.pay(order_id="hers", method="card")
+    assert [each.processor_id for each in hers.attempts] == ["sandbox-card"], "asked last"
+    other = await bench.pay(merchant_id="beta", order_id="others", method="card")
+    assert [each.processor_id for each in other.attempts] == ["till-1"]
+    assert (await health(bench, "till-1", merchant_id="beta")).succeeded == 1

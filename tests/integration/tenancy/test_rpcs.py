@@ -260,7 +260,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
         orchestration_service_pb2.ListProcessorsRequest(merchant_id=own.name("shop"))
     ),
     "orchestration.v1.PaymentService.GetProcessorHealth": lambda own: (
-        orchestration_service_pb2.GetProcessorHealthRequest(processor_id=own.name("till"))
+        orchestration_service_pb2.GetProcessorHealthRequest(
+            processor_id=own.name("till"), merchant_id=own.name("shop")
+        )
     ),
     "orchestration.v1.PaymentService.PlanPayment": lambda own: (
         orchestration_service_pb2.PlanPaymentRequest(raw_request=payment_at(own.name("shop")))

@@ -236,9 +236,10 @@ class PaymentService:
     def get_processor_health(
         self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None
     ) -> orchestration_v1.GetProcessorHealthResponse:
-        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments,
-        and whether its circuit breaker lets payments try it first. NOT_FOUND for one that no
-        configuration may name and no payment has tried.
+        """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit
+        breaker lets payments try it first: one of every merchant with all payments of the tenant, a
+        merchant's own with those of the merchant. NOT_FOUND for one that is no processor of every
+        merchant, and that the named merchant neither brings nor has tried.
         """
         return self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)
 
@@ -395,9 +396,10 @@ class AsyncPaymentService:
     async def get_processor_health(
         self, request: orchestration_v1.GetProcessorHealthRequest, *, timeout: float | None = None
     ) -> orchestration_v1.GetProcessorHealthResponse:
-        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments,
-        and whether its circuit breaker lets payments try it first. NOT_FOUND for one that no
-        configuration may name and no payment has tried.
+        """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit
+        breaker lets payments try it first: one of every merchant with all payments of the tenant, a
+        merchant's own with those of the merchant. NOT_FOUND for one that is no processor of every
+        merchant, and that the named merchant neither brings nor has tried.
         """
         return await self._caller.unary(_GET_PROCESSOR_HEALTH, request, timeout)
 

@@ -1775,7 +1775,9 @@ type GetProcessorHealthRequest struct {
 	// Its id.
 	ProcessorId string `protobuf:"bytes,1,opt,name=processor_id,json=processorId,proto3" json:"processor_id,omitempty"`
 	// How far back is looked; absent: 15 minutes.
-	Window        *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	Window *durationpb.Duration `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	// The merchant whose own the processor is; empty, or any, for a processor of every merchant.
+	MerchantId    string `protobuf:"bytes,3,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1822,6 +1824,13 @@ func (x *GetProcessorHealthRequest) GetWindow() *durationpb.Duration {
 		return x.Window
 	}
 	return nil
+}
+
+func (x *GetProcessorHealthRequest) GetMerchantId() string {
+	if x != nil {
+		return x.MerchantId
+	}
+	return ""
 }
 
 // GetProcessorHealthResponse holds what was found.
@@ -2417,11 +2426,13 @@ const file_payments_orchestration_v1_orchestration_service_proto_rawDesc = "" +
 	"\n" +
 	"processors\x18\x01 \x03(\v2$.payments.orchestration.v1.ProcessorR\n" +
 	"processors\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe7\x01\n" +
 	"\x19GetProcessorHealthRequest\x12D\n" +
 	"\fprocessor_id\x18\x01 \x01(\tB!\xbaH\x1er\x1c2\x1a^[a-z0-9][a-z0-9_-]{0,63}$R\vprocessorId\x12C\n" +
 	"\x06window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
-	"\"\x04\b\x80\xa3\x052\x02\b<R\x06window\"`\n" +
+	"\"\x04\b\x80\xa3\x052\x02\b<R\x06window\x12?\n" +
+	"\vmerchant_id\x18\x03 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9._:-]{0,64}$R\n" +
+	"merchantId\"`\n" +
 	"\x1aGetProcessorHealthResponse\x12B\n" +
 	"\x06health\x18\x01 \x01(\v2*.payments.orchestration.v1.ProcessorHealthR\x06health\"?\n" +
 	"\x13WatchPaymentRequest\x12(\n" +

@@ -85,8 +85,9 @@ type PaymentServiceClient interface {
 	// ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
 	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
 	ListProcessors(ctx context.Context, in *ListProcessorsRequest, opts ...grpc.CallOption) (*ListProcessorsResponse, error)
-	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+	// GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+	// first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+	// one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
 	GetProcessorHealth(ctx context.Context, in *GetProcessorHealthRequest, opts ...grpc.CallOption) (*GetProcessorHealthResponse, error)
 	// ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
 	// asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes
@@ -287,8 +288,9 @@ type PaymentServiceServer interface {
 	// ListProcessors answers with a page of the processors that a merchant's current configuration may name, by processor_id: those of
 	// every merchant, and its own. NOT_FOUND for a merchant without a configuration.
 	ListProcessors(context.Context, *ListProcessorsRequest) (*ListProcessorsResponse, error)
-	// GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-	// breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+	// GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+	// first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+	// one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
 	GetProcessorHealth(context.Context, *GetProcessorHealthRequest) (*GetProcessorHealthResponse, error)
 	// ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
 	// asked of the processor, and what it answers then is applied, so a word that is late, repeated or out of order changes

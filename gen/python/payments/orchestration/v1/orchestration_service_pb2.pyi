@@ -896,8 +896,11 @@ class GetProcessorHealthRequest(_message.Message):
 
     PROCESSOR_ID_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
     processor_id: _builtins.str
     """Its id."""
+    merchant_id: _builtins.str
+    """The merchant whose own the processor is; empty, or any, for a processor of every merchant."""
     @_builtins.property
     def window(self) -> _duration_pb2.Duration:
         """How far back is looked; absent: 15 minutes."""
@@ -907,10 +910,11 @@ class GetProcessorHealthRequest(_message.Message):
         *,
         processor_id: _builtins.str = ...,
         window: _duration_pb2.Duration | None = ...,
+        merchant_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["processor_id", b"processor_id", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["merchant_id", b"merchant_id", "processor_id", b"processor_id", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

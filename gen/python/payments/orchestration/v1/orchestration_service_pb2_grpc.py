@@ -198,8 +198,9 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProcessorHealth(self, request, context):
-        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-        breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+        """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+        first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+        one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

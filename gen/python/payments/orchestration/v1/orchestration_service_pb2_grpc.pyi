@@ -88,8 +88,9 @@ class PaymentServiceStub:
     every merchant, and its own. NOT_FOUND for a merchant without a configuration.
     """
     GetProcessorHealth: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]
-    """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-    breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+    """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+    first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+    one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
     """
     ReceiveWebhook: _grpc.UnaryUnaryMultiCallable[_orchestration_service_pb2.ReceiveWebhookRequest, _orchestration_service_pb2.ReceiveWebhookResponse]
     """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
@@ -161,8 +162,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     every merchant, and its own. NOT_FOUND for a merchant without a configuration.
     """
     GetProcessorHealth: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.GetProcessorHealthRequest, _orchestration_service_pb2.GetProcessorHealthResponse]  # type: ignore[assignment]
-    """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-    breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+    """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+    first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+    one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
     """
     ReceiveWebhook: _aio.UnaryUnaryMultiCallable[_orchestration_service_pb2.ReceiveWebhookRequest, _orchestration_service_pb2.ReceiveWebhookResponse]  # type: ignore[assignment]
     """ReceiveWebhook takes what a processor tells by itself: a request of its own, with its signature. What a word is about is
@@ -297,8 +299,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestration_service_pb2.GetProcessorHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestration_service_pb2.GetProcessorHealthResponse, _abc.Awaitable[_orchestration_service_pb2.GetProcessorHealthResponse]]:
-        """GetProcessorHealth answers with how a processor has fared lately with the tenant's payments, and whether its circuit
-        breaker lets payments try it first. NOT_FOUND for one that no configuration may name and no payment has tried.
+        """GetProcessorHealth answers with how a processor has fared lately, and whether its circuit breaker lets payments try it
+        first: one of every merchant with all payments of the tenant, a merchant's own with those of the merchant. NOT_FOUND for
+        one that is no processor of every merchant, and that the named merchant neither brings nor has tried.
         """
 
     @_abc_1.abstractmethod

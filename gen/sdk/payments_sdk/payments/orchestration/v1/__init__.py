@@ -1164,6 +1164,11 @@ class GetProcessorHealthRequest(CheckedMessage):
     How far back is looked; absent: 15 minutes.
     """
 
+    merchant_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The merchant whose own the processor is; empty, or any, for a processor of every merchant.
+    """
+
 
 default_message_pool.register_message(
     "payments.orchestration.v1", "GetProcessorHealthRequest", GetProcessorHealthRequest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.orchestration.app.asking import bounded, heard_of, inquiry_of
@@ -16,7 +17,10 @@ from services.orchestration.domain.record import Payment
 from services.orchestration.domain.webhooks import (
     News,
     Received,
+    SignatureInvalid,
     WebhookOutcome,
+    WebhooksNotExpected,
+    attempts_named,
     concerned,
     not_expected,
     signature_invalid,
@@ -95,11 +99,7 @@ class ReceiveWebhook:
             PaymentUnderWay: a worker keeps the payment; the event is to be sent again.
             ProcessorSilent: the processor does not answer; the event is to be sent again.
         """
-        async with self._database.read() as work:
-            named = await store.processors_named(work, processor_id)
-        if not named:
-            raise NotFound("processor", processor_id)
-        accounts, news = await self._checked(processor_id, named, webhook)
+        accounts, news = await self._from(processor_id, webhook)
         async with self._database.read() as work:
             known = await store.is_known(work, processor_id, news.event_id, news.merchant_ref)
         if known:
@@ -138,6 +138,28 @@ class ReceiveWebhook:
                 return Received(news.event_id, WebhookOutcome.REPEATED, payment_id)
             outcome = WebhookOutcome.APPLIED if applied else WebhookOutcome.IGNORED
             return Received(news.event_id, outcome, payment_id)
+
+    async def _from(
+        self, processor_id: str, webhook: Webhook
+    ) -> tuple[list[ProcessorConfig], News]:
+        """Find the accounts that may have signed a request, and read it.
+
+        Those that were sent what it names come first: they are found by a key, however many accounts a name has.
+
+        Raises:
+            NotFound, WebhooksNotExpected, SignatureInvalid, InvalidField: as `__call__` does.
+        """
+        if named := attempts_named(webhook.body):
+            async with self._database.read() as work:
+                sent_to = await store.processors_sent_to(work, processor_id, named)
+            # What they cannot read may be the word of another account, which only names their attempt.
+            with suppress(SignatureInvalid, WebhooksNotExpected, InvalidField):
+                return await self._checked(processor_id, sent_to, webhook)
+        async with self._database.read() as work:
+            others = await store.processors_named(work, processor_id)
+        if not others:
+            raise NotFound("processor", processor_id)
+        return await self._checked(processor_id, others, webhook)
 
     async def _checked(
         self, processor_id: str, named: list[ProcessorConfig], webhook: Webhook

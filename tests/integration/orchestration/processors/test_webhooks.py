@@ -16,6 +16,7 @@ from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 from services.orchestration.adapters.stripe.adapter import StripeAdapter
 from services.orchestration.app import webhooks
 from services.orchestration.ports import NotFound
+from services.orchestration.store import webhooks as store
 from tests.support.peers.cutter import Fault
 from tests.support.peers.faulted import keep_credential, processor
 
@@ -338,8 +339,45 @@ async def test_one_of_many_accounts_is_heard(shop: Shop) -> None:
             processors=[processor(shop.base_url, credential_ref=name)],
         )
     payment = await in_doubt(shop)
+    for body, outcome in (
+        (event("customer.created", ""), IGNORED),
+        (event("payment_intent.succeeded", payment.attempts[0].attempt_id), APPLIED),
+    ):
+        assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == outcome
+
+
+async def test_an_account_is_found_by_what_was_sent_to_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many accounts have the name: only what names nothing of ours is compared with a bounded list of them."""
+    await open_shop(shop)
+    of = shop.bench
+    keep_credential(
+        shop.folder, of.tenant_id, shop.base_url, "a-first", webhook_secrets=["whsec_first"]
+    )
+    await of.configure(
+        {"method": "card", "processor_id": "stripe"},
+        merchant="boutique",
+        processors=[processor(shop.base_url, credential_ref="a-first")],
+    )
+    payment = await in_doubt(shop)
+    monkeypatch.setattr(store, "ACCOUNTS_MAX", 1)
+    # The merchant has gone over to another account since, and the event is about the old one still.
+    keep_credential(
+        shop.folder, of.tenant_id, shop.base_url, "b-next", webhook_secrets=["whsec_next"]
+    )
+    await of.configure(
+        {"method": "card", "processor_id": "stripe"},
+        processors=[processor(shop.base_url, credential_ref="b-next")],
+    )
     body = event("payment_intent.succeeded", payment.attempts[0].attempt_id)
-    assert (await of.payments.ReceiveWebhook(signed(of, body))).outcome == APPLIED
+    nothing = event("customer.created", "")
+    assert await refusal(of, signed(of, nothing)) == "SIGNATURE_INVALID", "it is not in the list"
+    assert await refusal(of, signed(of, body, secret="whsec_next")) == "SIGNATURE_INVALID"
+    theirs = await of.payments.ReceiveWebhook(signed(of, body, secret="whsec_first"))
+    assert (theirs.outcome, theirs.payment_id) == (IGNORED, ""), "naming an attempt is no right"
+    answer = await of.payments.ReceiveWebhook(signed(of, body))
+    assert (answer.outcome, answer.payment_id) == (APPLIED, payment.payment_id)
 
 
 async def test_a_processor_that_does_not_answer_is_to_tell_again(shop: Shop) -> None:

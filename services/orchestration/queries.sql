@@ -366,6 +366,25 @@ SELECT EXISTS (SELECT FROM orchestration.attempt AS a
                   AND c.processors @> jsonb_build_array(jsonb_build_object('processor_id', %(processor_id)s::text)))
     AS is_known;
 
+-- @processors_sent_to
+-- A merchant's newest words about the credential count: what it said when it paid tells only which one that was.
+SELECT DISTINCT latest.processor
+  FROM orchestration.attempt AS a
+  JOIN orchestration.payment AS y ON y.tenant_id = a.tenant_id AND y.payment_id = a.payment_id
+  JOIN orchestration.merchant_config AS c
+    ON c.tenant_id = y.tenant_id AND c.merchant_id = y.merchant_id AND c.version = y.config_version
+ CROSS JOIN LATERAL jsonb_array_elements(c.processors) AS sent (processor)
+ CROSS JOIN LATERAL (
+       SELECT p.processor
+         FROM orchestration.merchant_config AS n, jsonb_array_elements(n.processors) AS p (processor)
+        WHERE n.tenant_id = y.tenant_id AND n.merchant_id = y.merchant_id AND n.version >= y.config_version
+          AND p.processor ->> 'processor_id' = %(processor_id)s
+          AND p.processor ->> 'credential_ref' = sent.processor ->> 'credential_ref'
+          AND p.processor ->> 'adapter' = sent.processor ->> 'adapter'
+        ORDER BY n.version DESC LIMIT 1) AS latest
+ WHERE a.tenant_id = %(tenant_id)s AND a.attempt_id = ANY(%(attempt_ids)s)
+   AND a.processor_id = %(processor_id)s AND sent.processor ->> 'processor_id' = %(processor_id)s;
+
 -- @processors_named
 -- The newest of each credential: which of them signed is found out by the signature.
 SELECT DISTINCT ON (p.processor ->> 'credential_ref', p.processor ->> 'adapter') p.processor

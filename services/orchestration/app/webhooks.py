@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.orchestration.app.asking import bounded, heard_of, inquiry_of
 from services.orchestration.app.findings import ApplyFinding
-from services.orchestration.domain.findings import Heard, Word
+from services.orchestration.domain.findings import NOTHING, Heard, Word
 from services.orchestration.domain.instructions import PaymentUnderWay, under_way
 from services.orchestration.domain.payment import Attempt
 from services.orchestration.domain.processors import ProcessorConfig
@@ -16,7 +17,10 @@ from services.orchestration.domain.record import Payment
 from services.orchestration.domain.webhooks import (
     News,
     Received,
+    SignatureInvalid,
     WebhookOutcome,
+    WebhooksNotExpected,
+    attempts_named,
     concerned,
     not_expected,
     signature_invalid,
@@ -95,11 +99,7 @@ class ReceiveWebhook:
             PaymentUnderWay: a worker keeps the payment; the event is to be sent again.
             ProcessorSilent: the processor does not answer; the event is to be sent again.
         """
-        async with self._database.read() as work:
-            named = await store.processors_named(work, processor_id)
-        if not named:
-            raise NotFound("processor", processor_id)
-        accounts, news = await self._checked(processor_id, named, webhook)
+        accounts, news = await self._from(processor_id, webhook)
         async with self._database.read() as work:
             known = await store.is_known(work, processor_id, news.event_id, news.merchant_ref)
         if known:
@@ -123,7 +123,7 @@ class ReceiveWebhook:
             attempt_id = "" if found is None else news.merchant_ref
             word = _Word(processor_id, news.event_id, attempt_id, heard, len(left) <= 1)
             try:
-                is_new = await self._commands.apply("orchestration.webhook", self._take, word)
+                came = await self._commands.apply("orchestration.webhook", self._take, word)
             except PaymentUnderWay:
                 if found is None or time.monotonic() >= until:
                     raise
@@ -131,13 +131,34 @@ class ReceiveWebhook:
                 continue
             if left:
                 asked.add(left[0].attempt_id)
-            applied |= is_new and heard is not None
+            applied |= came is WebhookOutcome.APPLIED
             if not word.is_last:
                 continue
-            if not is_new:
-                return Received(news.event_id, WebhookOutcome.REPEATED, payment_id)
-            outcome = WebhookOutcome.APPLIED if applied else WebhookOutcome.IGNORED
-            return Received(news.event_id, outcome, payment_id)
+            if applied and came is WebhookOutcome.IGNORED:
+                came = WebhookOutcome.APPLIED
+            return Received(news.event_id, came, payment_id)
+
+    async def _from(
+        self, processor_id: str, webhook: Webhook
+    ) -> tuple[list[ProcessorConfig], News]:
+        """Find the accounts that may have signed a request, and read it.
+
+        Those that were sent what it names come first: they are found by a key, however many accounts a name has.
+
+        Raises:
+            NotFound, WebhooksNotExpected, SignatureInvalid, InvalidField: as `__call__` does.
+        """
+        if named := attempts_named(webhook.body):
+            async with self._database.read() as work:
+                sent_to = await store.processors_sent_to(work, processor_id, named)
+            # What they cannot read may be the word of another account, which only names their attempt.
+            with suppress(SignatureInvalid, WebhooksNotExpected, InvalidField):
+                return await self._checked(processor_id, sent_to, webhook)
+        async with self._database.read() as work:
+            others = await store.processors_named(work, processor_id)
+        if not others:
+            raise NotFound("processor", processor_id)
+        return await self._checked(processor_id, others, webhook)
 
     async def _checked(
         self, processor_id: str, named: list[ProcessorConfig], webhook: Webhook
@@ -213,15 +234,15 @@ class ReceiveWebhook:
                 raise silent(attempt)
         return None
 
-    async def _take(self, word: _Word, work: UnitOfWork) -> bool:
-        """Apply a word beside the event that brought it; False when the event was taken before."""
+    async def _take(self, word: _Word, work: UnitOfWork) -> WebhookOutcome:
+        """Apply a word beside the event that brought it; REPEATED when the event was taken before."""
         if word.is_last and not await store.take(
             work, word.processor_id, word.event_id, word.attempt_id
         ):
-            return False
-        if word.heard is not None:
-            await self._apply(word.heard, work)
-        return True
+            return WebhookOutcome.REPEATED
+        if word.heard is None or await self._apply(word.heard, work) == NOTHING:
+            return WebhookOutcome.IGNORED
+        return WebhookOutcome.APPLIED
 
     async def _under_way(self, payment_id: str) -> bool:
         async with self._database.read() as work:

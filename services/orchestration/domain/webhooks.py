@@ -14,6 +14,9 @@ from services.runtime.errors import Code, DomainError, InvalidField
 _EVENT_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,255}")
 # Processors keep other systems' references too, in any text: none but ours is looked for, or stored.
 _ATTEMPT_ID = re.compile(r"att_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAMED = re.compile(rb"\b" + _ATTEMPT_ID.pattern.encode() + rb"\b")
+# An event is about one attempt; it may name a few more, e.g. the charge that a refund belongs to.
+NAMED_MAX = 10
 # What a word about it may still change: it is open, or counts as not done, and a late word would say otherwise.
 _NOT_DONE = OPEN | {
     AttemptStatus.MANUAL,
@@ -95,6 +98,16 @@ def news(event_id: object, merchant_ref: object) -> News:
         raise InvalidField.one("raw_request", "must be an event with an id of its own")
     is_ours = isinstance(merchant_ref, str) and _ATTEMPT_ID.fullmatch(merchant_ref)
     return News(event_id, str(merchant_ref) if is_ours else "")
+
+
+def attempts_named(body: bytes) -> list[str]:
+    """Return the first references of ours in a request whose signature is not checked yet, each once."""
+    named: dict[str, None] = {}
+    for found in _NAMED.finditer(body):
+        named[found.group().decode()] = None
+        if len(named) == NAMED_MAX:
+            break
+    return list(named)
 
 
 def concerned(payment: Payment, attempt: Attempt) -> list[Attempt]:

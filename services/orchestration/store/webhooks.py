@@ -11,7 +11,7 @@ from services.runtime.postgres import sql
 
 # Processors send an event again for a few days; what comes later is asked about once more, and changes nothing.
 KEPT_FOR = timedelta(days=30)
-# One processor's name may stand for so many accounts of a tenant.
+# One processor's name may stand for so many accounts of a tenant where an event names nothing that was sent to one.
 ACCOUNTS_MAX = 2_000
 
 _SQL = sql.load("services.orchestration", "queries.sql")
@@ -22,6 +22,19 @@ async def processors_named(work: UnitOfWork, processor_id: str) -> list[Processo
     asked = {"tenant_id": work.tenant_id, "processor_id": processor_id, "limit": ACCOUNTS_MAX}
     rows = await work.execute(_SQL["processors_named"], asked)
     return [codec.processors_from_json([row.processor])[0] for row in rows]
+
+
+async def processors_sent_to(
+    work: UnitOfWork, processor_id: str, attempt_ids: list[str]
+) -> list[ProcessorConfig]:
+    """Return the accounts that attempts were sent to, as their merchants have them now; none for unknown ones."""
+    asked = {
+        "tenant_id": work.tenant_id,
+        "processor_id": processor_id,
+        "attempt_ids": attempt_ids,
+    }
+    rows = await work.execute(_SQL["processors_sent_to"], asked)
+    return list(codec.processors_from_json([row.processor for row in rows]))
 
 
 async def is_under_way(work: UnitOfWork, payment_id: str) -> bool:

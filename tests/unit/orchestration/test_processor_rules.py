@@ -17,6 +17,7 @@ from services.orchestration.adapters.wire import url_fault
 from services.orchestration.domain.minor_units import ISO_4217, STRIPE, NotExpressible
 from services.orchestration.domain.operations import Operation
 from services.orchestration.domain.processors import Capabilities, ProcessorConfig, check
+from services.orchestration.domain.webhooks import NAMED_MAX, attempts_named
 from services.runtime.addresses import AllowList
 from services.runtime.context import CallContext, acting
 
@@ -195,3 +196,12 @@ def test_the_finer_code_of_stripe_counts(
     assert found == raw
     told = (meaning.error_code, meaning.failure_code, meaning.retryable)
     assert told == (error_code, failure_code, retryable)
+
+
+def test_only_whole_references_are_named_each_once_and_so_many() -> None:
+    ours = [f"att_{number:08x}-0000-7000-8000-000000000000" for number in range(NAMED_MAX + 5)]
+    around = [f"x{ours[0]}", f"{ours[1]}0", ours[2].upper(), ours[3][:-1], "att_1"]
+    body = json.dumps([*around, ours[5], ours[4], ours[5]]).encode() + b"\xff"
+    assert attempts_named(body) == [ours[5], ours[4]]
+    assert attempts_named(json.dumps(ours).encode()) == ours[:NAMED_MAX]
+    assert attempts_named(f"ref={ours[0]}&amount=1".encode()) == ours[:1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.orchestration.app.asking import bounded, heard_of, inquiry_of
 from services.orchestration.app.findings import ApplyFinding
-from services.orchestration.domain.findings import Heard, Word
+from services.orchestration.domain.findings import NOTHING, Heard, Word
 from services.orchestration.domain.instructions import PaymentUnderWay, under_way
 from services.orchestration.domain.payment import Attempt
 from services.orchestration.domain.processors import ProcessorConfig
@@ -123,7 +123,7 @@ class ReceiveWebhook:
             attempt_id = "" if found is None else news.merchant_ref
             word = _Word(processor_id, news.event_id, attempt_id, heard, len(left) <= 1)
             try:
-                is_new = await self._commands.apply("orchestration.webhook", self._take, word)
+                came = await self._commands.apply("orchestration.webhook", self._take, word)
             except PaymentUnderWay:
                 if found is None or time.monotonic() >= until:
                     raise
@@ -131,13 +131,12 @@ class ReceiveWebhook:
                 continue
             if left:
                 asked.add(left[0].attempt_id)
-            applied |= is_new and heard is not None
+            applied |= came is WebhookOutcome.APPLIED
             if not word.is_last:
                 continue
-            if not is_new:
-                return Received(news.event_id, WebhookOutcome.REPEATED, payment_id)
-            outcome = WebhookOutcome.APPLIED if applied else WebhookOutcome.IGNORED
-            return Received(news.event_id, outcome, payment_id)
+            if applied and came is WebhookOutcome.IGNORED:
+                came = WebhookOutcome.APPLIED
+            return Received(news.event_id, came, payment_id)
 
     async def _from(
         self, processor_id: str, webhook: Webhook
@@ -235,15 +234,15 @@ class ReceiveWebhook:
                 raise silent(attempt)
         return None
 
-    async def _take(self, word: _Word, work: UnitOfWork) -> bool:
-        """Apply a word beside the event that brought it; False when the event was taken before."""
+    async def _take(self, word: _Word, work: UnitOfWork) -> WebhookOutcome:
+        """Apply a word beside the event that brought it; REPEATED when the event was taken before."""
         if word.is_last and not await store.take(
             work, word.processor_id, word.event_id, word.attempt_id
         ):
-            return False
-        if word.heard is not None:
-            await self._apply(word.heard, work)
-        return True
+            return WebhookOutcome.REPEATED
+        if word.heard is None or await self._apply(word.heard, work) == NOTHING:
+            return WebhookOutcome.IGNORED
+        return WebhookOutcome.APPLIED
 
     async def _under_way(self, payment_id: str) -> bool:
         async with self._database.read() as work:

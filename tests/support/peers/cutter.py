@@ -1,4 +1,7 @@
-"""Stands between us and a processor, and does to calls what networks do: refuses, delays, resets, loses answers."""
+"""Stands between us and a processor, and does to calls what networks do: refuses, delays, resets, loses answers.
+
+And what gateways before a processor do: they answer with an error, and have passed nothing on.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
 
+_ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 class Fault(Enum):
     """What happens to one call."""
 
     NONE = auto()
     CUT_BEFORE = auto()
+    ERROR = auto()
     REPLY_LOST = auto()
     HALF_REPLY = auto()
     STALLED = auto()
@@ -47,7 +53,10 @@ class Cutter:
                 request = await _message(reader)
                 fault = self.fault(request)
                 self.done[fault] += 1
-                if fault is not Fault.CUT_BEFORE:
+                if fault is Fault.ERROR:
+                    writer.write(_ERROR)
+                    await writer.drain()
+                elif fault is not Fault.CUT_BEFORE:
                     reply = await self._ask(request)
                     if fault is Fault.STALLED:
                         await asyncio.sleep(self._stall_seconds)

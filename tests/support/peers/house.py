@@ -57,12 +57,12 @@ SETTINGS = {
 
 
 class Books:
-    """What it has done, by our references."""
+    """What it has done. Only a key tells it that an order came before: our references are names to it, and no more."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.orders: dict[str, dict[str, Any]] = {}
-        self.by_number: dict[str, str] = {}
+        self.first_of: dict[str, str] = {}
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def take(self, key: str, kind: str, parent: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -82,21 +82,22 @@ class Books:
         }
         if why:
             order["why"] = {"code": why, "text": f"reason {why}"}
-        root = self.orders[self.by_number[parent]]["root"] if parent in self.by_number else ""
-        self.orders[body["ours"]] = {
+        root = self.orders[parent]["root"] if parent in self.orders else ""
+        number = str(order["number"])
+        self.orders[number] = {
             "answer": order,
             "kind": kind,
             "parent": parent,
             "root": root or body["ours"],
             "closes": body.get("closes", False),
         }
-        self.by_number[str(order["number"])] = body["ours"]
+        self.first_of.setdefault(body["ours"], number)
         return (402 if why else 201), order
 
     def _why_not(self, kind: str, parent: str, body: dict[str, Any]) -> str:
         if kind in ("sales", "holds"):
             return {"good": "", "poor": "51"}.get(body.get("card", ""), "14")
-        followed = self.orders.get(self.by_number.get(parent, ""))
+        followed = self.orders.get(parent)
         if followed is None or followed["answer"]["state"] != "OK":
             return "25"
         after = [
@@ -133,7 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, self.books.net_minor())
         if not self._is_signed(b""):
             return self._answer(401, {})
-        order = self.books.orders.get(self.path.removeprefix("/orders/"))
+        ours = self.path.removeprefix("/orders/")
+        order = self.books.orders.get(self.books.first_of.get(ours, ""))
         return self._answer(200, order["answer"]) if order else self._answer(404, {})
 
     def do_POST(self) -> None:

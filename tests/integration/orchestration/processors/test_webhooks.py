@@ -13,9 +13,10 @@ import stripe
 from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
+from services.orchestration.adapters.registry import Access
 from services.orchestration.adapters.stripe.adapter import StripeAdapter
 from services.orchestration.app import webhooks
-from services.orchestration.ports import NotFound
+from services.orchestration.ports import Finding, Inquiry, NotFound, Pending
 from services.orchestration.store import webhooks as store
 from tests.support.peers.cutter import Fault
 from tests.support.peers.faulted import keep_credential, processor
@@ -307,6 +308,64 @@ async def test_a_word_waits_for_who_works_on_its_payment(
     shop.bench.execute(lease.format(until="clock_timestamp() - interval '1 hour'"))
     answer = await shop.bench.payments.ReceiveWebhook(signed(shop.bench, body))
     assert answer.outcome == APPLIED, "it was not kept when it was refused"
+
+
+async def test_a_processor_is_asked_once_when_its_payment_is_free(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await open_shop(shop)
+    payment = await in_doubt(shop)
+    lease = (
+        "UPDATE orchestration.payment SET lease_owner = 'another', lease_until = {until}, due_at = created_at"
+        " WHERE tenant_id = %(tenant)s"
+    )
+    shop.bench.execute(lease.format(until="clock_timestamp() + interval '1 hour'"))
+    looks, questions = 0, 0
+    lookup = StripeAdapter.lookup
+
+    async def waited(*_: object) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 5:
+            shop.bench.execute(lease.format(until="clock_timestamp() - interval '1 hour'"))
+
+    async def counted(self: StripeAdapter, access: Access, inquiry: Inquiry) -> Finding:
+        nonlocal questions
+        assert looks == 5, "it is under way"
+        questions += 1
+        return await lookup(self, access, inquiry)
+
+    monkeypatch.setattr(webhooks.ReceiveWebhook, "_wait", waited)
+    monkeypatch.setattr(webhooks, "WAIT_SECONDS_MAX", 60.0)
+    monkeypatch.setattr(StripeAdapter, "lookup", counted)
+    answer = await tell(shop.bench, "payment_intent.succeeded", payment.attempts[0].attempt_id)
+    assert (answer.outcome, looks, questions) == (APPLIED, 5, 1)
+
+
+async def test_what_is_known_already_is_not_applied_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processor is asked, for its word may be new; its answer says what came of it."""
+    await open_shop(shop)
+    declined = await shop.bench.pay(
+        payment_methods=[{"method": "card", "token": "pm_card_chargeCustomerFail"}]
+    )
+    assert step_statuses(declined) == ["DECLINED"]
+    asked = shop.cutter.done.total()
+    answer = await tell(shop.bench, "payment_intent.canceled", declined.attempts[0].attempt_id)
+    assert shop.cutter.done.total() > asked
+    assert (answer.outcome, answer.payment_id) == (IGNORED, declined.payment_id)
+    assert await shop.bench.get(declined.payment_id) == declined
+    payment = await in_doubt(shop)
+
+    async def pending(*_: object) -> Pending:
+        return Pending("pi_1")
+
+    monkeypatch.setattr(StripeAdapter, "lookup", pending)
+    for outcome in (APPLIED, IGNORED):
+        answer = await tell(shop.bench, "payment_intent.processing", payment.attempts[0].attempt_id)
+        assert answer.outcome == outcome
+    assert step_statuses(await shop.bench.get(payment.payment_id)) == ["PENDING"]
 
 
 async def test_a_word_of_which_the_processor_knows_nothing_changes_nothing(

@@ -566,11 +566,12 @@ type WebhookOutcome int32
 const (
 	// Not known to this reader.
 	WebhookOutcome_WEBHOOK_OUTCOME_UNSPECIFIED WebhookOutcome = 0
-	// The processor was asked about a payment, and its answer was applied.
+	// The processor was asked about a payment, and its answer changed it, or contradicts it and was reported.
 	WebhookOutcome_WEBHOOK_OUTCOME_APPLIED WebhookOutcome = 1
 	// It came before.
 	WebhookOutcome_WEBHOOK_OUTCOME_REPEATED WebhookOutcome = 2
-	// It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it.
+	// Nothing came of it: it is about nothing of ours, or about nothing that is open, or the processor was asked and knows
+	// nothing of it, or nothing new.
 	WebhookOutcome_WEBHOOK_OUTCOME_IGNORED WebhookOutcome = 3
 )
 

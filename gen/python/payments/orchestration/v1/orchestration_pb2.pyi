@@ -338,11 +338,13 @@ class _WebhookOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Webhoo
     WEBHOOK_OUTCOME_UNSPECIFIED: _WebhookOutcome.ValueType  # 0
     """Not known to this reader."""
     WEBHOOK_OUTCOME_APPLIED: _WebhookOutcome.ValueType  # 1
-    """The processor was asked about a payment, and its answer was applied."""
+    """The processor was asked about a payment, and its answer changed it, or contradicts it and was reported."""
     WEBHOOK_OUTCOME_REPEATED: _WebhookOutcome.ValueType  # 2
     """It came before."""
     WEBHOOK_OUTCOME_IGNORED: _WebhookOutcome.ValueType  # 3
-    """It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it."""
+    """Nothing came of it: it is about nothing of ours, or about nothing that is open, or the processor was asked and knows
+    nothing of it, or nothing new.
+    """
 
 class WebhookOutcome(_WebhookOutcome, metaclass=_WebhookOutcomeEnumTypeWrapper):
     """WebhookOutcome is what came of an event that a processor told."""
@@ -350,11 +352,13 @@ class WebhookOutcome(_WebhookOutcome, metaclass=_WebhookOutcomeEnumTypeWrapper):
 WEBHOOK_OUTCOME_UNSPECIFIED: WebhookOutcome.ValueType  # 0
 """Not known to this reader."""
 WEBHOOK_OUTCOME_APPLIED: WebhookOutcome.ValueType  # 1
-"""The processor was asked about a payment, and its answer was applied."""
+"""The processor was asked about a payment, and its answer changed it, or contradicts it and was reported."""
 WEBHOOK_OUTCOME_REPEATED: WebhookOutcome.ValueType  # 2
 """It came before."""
 WEBHOOK_OUTCOME_IGNORED: WebhookOutcome.ValueType  # 3
-"""It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it."""
+"""Nothing came of it: it is about nothing of ours, or about nothing that is open, or the processor was asked and knows
+nothing of it, or nothing new.
+"""
 Global___WebhookOutcome: _TypeAlias = WebhookOutcome  # noqa: Y015
 
 @_typing.final

@@ -568,7 +568,7 @@ class WebhookOutcome(betterproto2.Enum):
 
     APPLIED = 1
     """
-    The processor was asked about a payment, and its answer was applied.
+    The processor was asked about a payment, and its answer changed it, or contradicts it and was reported.
     """
 
     REPEATED = 2
@@ -578,7 +578,8 @@ class WebhookOutcome(betterproto2.Enum):
 
     IGNORED = 3
     """
-    It is about nothing of ours, or about nothing that is open, or the processor knows nothing of it.
+    Nothing came of it: it is about nothing of ours, or about nothing that is open, or the processor was asked and knows
+    nothing of it, or nothing new.
     """
 
     @classmethod

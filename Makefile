@@ -19,6 +19,10 @@ HISTORY_TRANSFERS ?= 1000000
 # Payments through cut connections at a processor of others in `make chaos`; `make test` makes 20.
 FAULTED_PAYMENTS ?= 10000
 
+# The types take as long as all other checks together, on one core.
+LINT := check-types check-style check-imports check-schemas check-breaking check-generated check-pages
+BESIDE := -j $(TEST_WORKERS) $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 VENV := .venv
 UV := $(VENV)/bin/uv
 SYNCED := $(VENV)/.synced
@@ -55,9 +59,12 @@ up: setup ## Start the mesh with its REST facade; Ctrl-C stops it (ARGS="--grpc-
 
 ##@ Work on it
 
-test: lint check-gateway suites ## Lint, types, architecture, schemas and all suites; ends with the count
+test: setup ## Lint, types, architecture, schemas and all suites; ends with the count
+	@$(MAKE) $(BESIDE) $(LINT) check-gateway
+	@$(MAKE) suites
 
-lint: check-style check-types check-imports check-schemas check-breaking check-generated check-pages ## All checks that run no service
+lint: setup ## All checks that run no service
+	@$(MAKE) $(BESIDE) $(LINT)
 
 generate: setup ## Write gen/ from proto/, and pages of docs/reference (PARTS="python sdk go jsonschema" for some)
 	@$(PY) tools/generate.py $(PARTS)

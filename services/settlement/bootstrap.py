@@ -11,7 +11,7 @@ from services.settlement.app.payouts import Payouts
 from services.settlement.app.policies import Policies
 from services.settlement.app.sweeps import Sweeps
 from services.settlement.clients import BillingClient, LedgerClient
-from services.settlement.reactions import REACTIONS
+from services.settlement.reactions import reactions
 from services.settlement.servicer import PayoutServicer, SettlementServicer
 from services.settlement.work import posting, sweeping, taking_in
 
@@ -20,14 +20,17 @@ def build(runtime: Runtime) -> Service:
     """Build the service."""
     database, telemetry = runtime.database, runtime.telemetry
     books = LedgerClient(runtime.channels)
-    commissions = Commissions(database, BillingClient(runtime.channels))
-    payouts = Payouts(database, books)
-    sweeps = Sweeps(database)
-    workers = (
-        taking_in(database, commissions, telemetry),
-        posting(database, payouts, telemetry),
-        sweeping(database, sweeps, telemetry),
-    )
+
+    def wake_poster() -> None:
+        # It serves what those wake it for, so it is made behind them.
+        poster.wake()
+
+    commissions = Commissions(database, BillingClient(runtime.channels), wake_poster)
+    payouts = Payouts(database, books, wake_poster)
+    sweeps = Sweeps(database, wake_poster)
+    poster = posting(database, payouts, telemetry)
+    taker = taking_in(database, commissions, telemetry)
+    workers = (taker, poster, sweeping(database, sweeps, telemetry))
 
     async def start() -> None:
         for worker in workers:
@@ -51,7 +54,7 @@ def build(runtime: Runtime) -> Service:
                 "payments.settlement.v1.PayoutService",
             ),
         ],
-        reactions=REACTIONS,
+        reactions=reactions(taker.wake),
         start=start,
         stop=stop,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from services.runtime.crashpoints import crashpoint
@@ -19,11 +19,18 @@ from services.settlement.store import payouts, policies
 
 
 class Commissions:
-    """What parties of the running call's tenant earn."""
+    """What parties of the running call's tenant earn.
 
-    def __init__(self, database: Database, charges: Charges) -> None:
+    Args:
+        database: where it is.
+        charges: what is earned on them.
+        wake: tells the worker of this process that payouts are to be posted.
+    """
+
+    def __init__(self, database: Database, charges: Charges, wake: Callable[[], None]) -> None:
         self._database = database
         self._charges = charges
+        self._wake = wake
 
     async def take_in(self, charge_id: str) -> None:
         """Take a settled charge in: balances, lines, and payouts of what is above the threshold, in one transaction.
@@ -35,8 +42,9 @@ class Commissions:
         crashpoint("settlement.take_in.read")
         async with self._database.unit_of_work("settlement.take_in") as work:
             # Of two that have read the same charge one gets this far.
-            if await store.take_in(work, charge_id) and found:
-                await _earned(work, charge_id, found)
+            taken = await store.take_in(work, charge_id)
+            if taken and found and await _earned(work, charge_id, found):
+                work.after_commit(self._wake)
 
     async def list_lines(
         self, wanted: EarningFilter, after: EarningPlace | None, limit: int
@@ -51,7 +59,8 @@ class Commissions:
             return await store.list_balances(work, party, after, limit)
 
 
-async def _earned(work: UnitOfWork, charge_id: str, found: Sequence[Earning]) -> None:
+async def _earned(work: UnitOfWork, charge_id: str, found: Sequence[Earning]) -> bool:
+    """Write what is earned on a charge; says whether some of it is paid at once."""
     rules = await policies.holding(work, {each.party for each in found})
     await schedule.keep(work)
     standings = await store.earn(work, found)
@@ -74,3 +83,4 @@ async def _earned(work: UnitOfWork, charge_id: str, found: Sequence[Earning]) ->
     paid = {line_no: payout.payout_id for line_no, payout in made.items()}
     lines = [replace(each, payout_id=paid.get(each.line_no, "")) for each in found]
     store.insert(work, charge_id, lines)
+    return bool(made)

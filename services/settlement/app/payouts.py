@@ -7,6 +7,7 @@ loses the answer, posts it once more and gets the posting that stands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -65,14 +66,20 @@ class Return:
 
 
 class Payouts:
-    """The payouts of the tenant that the running call acts for."""
+    """The payouts of the tenant that the running call acts for.
 
-    def __init__(self, database: Database, books: Books) -> None:
+    Args:
+        database: where they are.
+        books: what posts their steps.
+        wake: tells the worker of this process that a step is to be posted.
+    """
+
+    def __init__(self, database: Database, books: Books, wake: Callable[[], None]) -> None:
         self._database = database
         self._books = books
+        self._wake = wake
 
-    @staticmethod
-    async def create(order: Order, work: UnitOfWork) -> Payout:
+    async def create(self, order: Order, work: UnitOfWork) -> Payout:
         """Take an amount off what a party is owed, and have it claimed.
 
         Raises:
@@ -98,10 +105,10 @@ class Payouts:
         )
         earnings.move(work, {(order.party, amount.currency_code): amount.minor_units})
         store.insert(work, [payout])
+        work.after_commit(self._wake)
         return replace(payout, postings=(payout.claim,))
 
-    @staticmethod
-    async def pay(payment: Payment, work: UnitOfWork) -> Payout:
+    async def pay(self, payment: Payment, work: UnitOfWork) -> Payout:
         """Mark a payout as paid, and have it booked.
 
         Raises:
@@ -116,6 +123,7 @@ class Payouts:
         check_status(payout, PayoutStatus.CLAIMED)
         key = await _held(work, payout)
         await store.paid(work, payout.payout_id, reference, paid_at)
+        work.after_commit(self._wake)
         minor = payout.amount.minor_units
         earnings.move(work, {key: -minor}, {key: minor})
         posting = Posting(payout.payout_id, Leg.PAID, paid_at)
@@ -130,8 +138,7 @@ class Payouts:
         work.publish(facts.payout_paid(payout))
         return payout
 
-    @staticmethod
-    async def take_back(given: Return, work: UnitOfWork) -> Payout:
+    async def take_back(self, given: Return, work: UnitOfWork) -> Payout:
         """Mark a payout as returned: it is owed again. Have it booked.
 
         Raises:
@@ -148,6 +155,7 @@ class Payouts:
         key = await _held(work, payout)
         was_paid = payout.status is PayoutStatus.PAID
         await store.returned(work, payout.payout_id, return_code, at)
+        work.after_commit(self._wake)
         minor = payout.amount.minor_units
         earnings.move(work, {key: 0 if was_paid else -minor}, {key: -minor if was_paid else 0})
         posting = Posting(payout.payout_id, Leg.RETURNED, at, was_paid)

@@ -6,6 +6,7 @@ another there, and the second finds what the first has left.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -43,10 +44,19 @@ class Order:
 
 
 class Sweeps:
-    """The sweeps of the tenant that the running call acts for."""
+    """The sweeps of the tenant that the running call acts for.
 
-    def __init__(self, database: Database, *, page: int = PAGE_BALANCES) -> None:
+    Args:
+        database: where they are.
+        wake: tells the worker of this process that payouts are to be posted.
+        page: balances that are swept in one transaction.
+    """
+
+    def __init__(
+        self, database: Database, wake: Callable[[], None], *, page: int = PAGE_BALANCES
+    ) -> None:
         self._database = database
+        self._wake = wake
         self._page = page
 
     async def sweep(self, order: Order, claimed: Claimed[Sweep]) -> None:
@@ -100,6 +110,7 @@ class Sweeps:
             if made:
                 earnings.move(work, {_key(each): each.amount.minor_units for each in made})
                 payouts.insert(work, made)
+                work.after_commit(self._wake)
             if owed:
                 last = owed[-1][0]
                 sweep = _with(sweep, made, (last.party, last.currency_code))

@@ -63,21 +63,30 @@ class Desk:
         await self.world.mesh.drain_events()
 
 
+def nobody() -> None:
+    """Wake nobody."""
+
+
 @asynccontextmanager
-async def settlement_world(database: DatabaseUrls) -> AsyncIterator[Desk]:
-    """Serve settlement, billing and the ledger, with pricing played, until the block ends."""
+async def settlement_world(database: DatabaseUrls, *, works: bool = False) -> AsyncIterator[Desk]:
+    """Serve settlement, billing and the ledger, with pricing played, until the block ends.
+
+    Its workers are the test's to run, unless it `works` by itself.
+    """
     runtimes: list[Runtime] = []
 
     def build(runtime: Runtime) -> Service:
         runtimes.append(runtime)
-        return replace(bootstrap.build(runtime), start=None, stop=None)
+        service = bootstrap.build(runtime)
+        return service if works else replace(service, start=None, stop=None)
 
     served = Manifest("settlement", needs=settlement.SERVICE.needs, builder=build)
     async with billing_world(database, [served]) as world:
         (runtime,) = runtimes
         books = LedgerClient(runtime.channels)
-        commissions = Commissions(runtime.database, BillingClient(runtime.channels))
-        payouts, sweeps = Payouts(runtime.database, books), Sweeps(runtime.database, page=PAGE)
+        commissions = Commissions(runtime.database, BillingClient(runtime.channels), nobody)
+        payouts = Payouts(runtime.database, books, nobody)
+        sweeps = Sweeps(runtime.database, nobody, page=PAGE)
         yield Desk(
             world,
             runtime,

@@ -11,6 +11,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ class Place:
     base_url: str
     folder: Path
 
-    async def open(self, **changed: str) -> int:
-        """Let the tenant reach the gateway, in the form that it speaks."""
+    async def open(self, merchant: str = "acme", **changed: str) -> int:
+        """Let a merchant of the tenant reach the gateway, in the form that it speaks."""
         place = self.folder / self.bench.tenant_id
         place.mkdir(exist_ok=True)
         kept = {"secret": KEY, "base_urls": [self.base_url], "webhook_secrets": [SECRET]}
@@ -61,6 +62,7 @@ class Place:
         )
         return await self.bench.configure(
             *({"method": each, "processor_id": "house"} for each in ("card", "second_card")),
+            merchant=merchant,
             processors=[account],
             timeouts={"call_timeout": {"seconds": 2}},
         )
@@ -224,6 +226,28 @@ async def test_a_word_signed_by_hmac_ends_the_doubt(place: Place, encoding: str)
     headers = {"x-house": f"sha256={text}"}
     assert await told(place, body, headers) == pb.WEBHOOK_OUTCOME_APPLIED
     assert await told(place, body, headers) == pb.WEBHOOK_OUTCOME_REPEATED
+    assert status(await place.bench.get(payment.payment_id)) == "SUCCEEDED"
+
+
+async def test_a_word_is_read_in_the_form_that_its_merchant_names_now(place: Place) -> None:
+    """Another merchant may name another form for the same credential; neither stands in the other's way."""
+    await place.open()
+    payment = await in_doubt(place)
+    hmac_form = {"webhook__scheme": "hmac", "webhook__prefix": ""}
+    place.bench.clock.advance(timedelta(seconds=1))
+    await place.open(webhook__header="X-House", **hmac_form)
+    place.bench.clock.advance(timedelta(seconds=1))
+    await place.open("boutique", webhook__header="X-Boutique", **hmac_form)
+    body = json.dumps({"event": "7", "about": {"ours": payment.attempts[0].attempt_id}}).encode()
+    digest = hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
+    now = place.bench.clock.now()
+    older = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign("msg_1", now, body.decode()),
+    }
+    assert await forged(place, body, older) == "SIGNATURE_INVALID"
+    assert await told(place, body, {"x-house": digest}) == pb.WEBHOOK_OUTCOME_APPLIED
     assert status(await place.bench.get(payment.payment_id)) == "SUCCEEDED"
 
 

@@ -1,8 +1,8 @@
 """Thousands of payments and refunds through cut connections and dying workers: none is charged twice or lost.
 
 The peers' own books are the oracle: of one that knows no keys, and of one that can only be asked by its keys. The first
-writes all that it has down at each change, and every question makes it read all of it: so it is a fresh one for every small
-batch, since what is slow there looks like a fault that never heals.
+writes all that it has down at each change, and reads all of it for every question. So each small batch has a fresh one:
+what is slow there looks like a fault that never heals.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ from tests.support.peers.stage import (
     idle,
 )
 
-RUNS = 100 if int(os.environ.get("TOLLMESH_FAULTED_PAYMENTS", "20")) >= 1_000 else 20
+RUNS = 100 if int(os.environ.get("TOLLMESH_FAULTED_PAYMENTS", "20")) >= 1_000 else 6
 STEPS = 14
 POINTS = (
     "orchestration.payment.before_send",

@@ -476,6 +476,8 @@ async def commissions(recorder: Recorder) -> None:
     paid = {"request_id": new_id(), "payment_reference": "E2E-2031"}
     await play("POST", f"/v1/payouts/{made['payout_id']}:record-payment", paid)
     sweep = await play("POST", "/v1/commissions:sweep", {"request_id": new_id()})
+    # Its steps are posted within milliseconds or not: the examples show it posted.
+    await settled(recorder, f"/v1/payouts?sweep_id={sweep['sweep_id']}", "payouts", claimed)
     await play("GET", f"/v1/commissions/sweeps/{sweep['sweep_id']}")
     await play("GET", "/v1/commissions/sweeps?page_size=1")
     await play("GET", f"/v1/payouts?sweep_id={sweep['sweep_id']}&page_size=20")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 from payments.orchestration.v1 import orchestration_service_pb2 as service_pb
 
 from services.orchestration.domain.breaker import FAULTS_TO_OPEN
+from services.runtime.postgres.roles import DatabaseUrls
 
-from .conftest import CARD, Bench, reason
+from .conftest import CARD, Bench, reason, serving
 
 OWN = {"processor_id": "till-1", "adapter": "sandbox"}
 
@@ -138,3 +140,40 @@ async def test_two_merchants_with_a_processor_of_one_name_have_a_breaker_each(be
     other = await bench.pay(merchant_id="beta", order_id="others", method="card")
     assert [each.processor_id for each in other.attempts] == ["till-1"]
     assert (await health(bench, "till-1", merchant_id="beta")).succeeded == 1
+
+
+async def test_a_try_of_one_process_keeps_the_others_from_trying(
+    bench: Bench, database_url: DatabaseUrls
+) -> None:
+    """Half-open: what tries the processor is read from what all processes store."""
+    method = {
+        "method": "card",
+        "processor_id": "sandbox-card",
+        "fallback_processor_ids": ["sandbox-card-second"],
+    }
+    await bench.configure(method)
+    for number in range(FAULTS_TO_OPEN):
+        token = "tok_connection_refused@sandbox-card"
+        await bench.pay(order_id=f"lost-{number}", method="card", token=token)
+    async with serving(database_url, []) as (mesh, runs, booker, clock, apply):
+        other = Bench(mesh, runs, booker, clock, database_url, bench.tenant_id, apply)
+        clock.advance(bench.clock.now() - clock.now())
+        assert await asked_first(other) == "sandbox-card-second", "open"
+        for each in (bench.clock, clock):
+            each.advance(timedelta(seconds=20))
+        assert await asked_first(other) == "sandbox-card", "half open: somebody may try"
+        trying = asyncio.create_task(bench.pay(order_id="slow", method="card", token="tok_slow"))
+        sent = "SELECT FROM orchestration.attempt WHERE tenant_id = %(tenant)s AND status = 'SENT'"
+        for _ in range(500):
+            if bench.rows(sent):
+                break
+            await asyncio.sleep(0.01)
+        assert await asked_first(other) == "sandbox-card-second", "the other process tries"
+        assert (await trying).attempts[0].processor_id == "sandbox-card"
+        assert await asked_first(other) == "sandbox-card", "its answer closed it for all"
+
+
+async def asked_first(bench: Bench) -> str:
+    request = service_pb.PlanPaymentRequest(raw_request=Bench.request(method="card").raw_request)
+    plan = (await bench.payments.PlanPayment(request)).plan
+    return str(plan.steps[0].processor_id)

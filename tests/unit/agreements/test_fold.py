@@ -350,3 +350,45 @@ def test_fold_is_the_model_and_each_past_is_a_replay(told: list[tuple[int, e.Edi
                 "quantities": {each.product_id: each.quantity for each in found.products},
                 "net_days": found.net_days,
             }
+
+
+# ---- Terms: whatever was accepted can be asked for at any two times.
+
+TERM_EDITS = st.one_of(
+    EDITS,
+    st.builds(e.Renew, st.integers(1, 3), st.decimals(-50, 50, places=1)),
+    st.builds(
+        lambda months, notice: e.SetAutoRenew(e.AutoRenewal(months, notice, Decimal(5))),
+        st.integers(1, 3),
+        st.integers(0, 20),
+    ),
+    st.just(e.SetAutoRenew(None)),
+    st.builds(lambda day: e.ExtendTerm(T0 + day * DAY), st.integers(1, 120)),
+)
+
+
+@given(
+    st.integers(1, 60),
+    st.lists(st.tuples(st.integers(0, 90), TERM_EDITS), max_size=12),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 12)), min_size=1, max_size=6),
+)
+def test_what_was_accepted_can_be_asked_for_at_any_two_times(
+    ends: int, told: list[tuple[int, e.Edit]], asked: list[tuple[int, int]]
+) -> None:
+    begin = e.Create("acme", "north", "USD", T0, T0 + ends * DAY)
+    log = entries((0, begin), (0, e.AddProduct(product())))
+    for when, edit in told:
+        added = entries((when, edit), first=len(log) + 1, recorded=len(log))
+        try:
+            (step,) = extended("agr_1", log, added)
+        except DomainError:
+            continue
+        log += added
+        # What was promised to the caller is what a reader finds.
+        assert at(log, when) == step.after
+    for day, known in asked:
+        found = at(log, day, known=known)
+        assert found == at(log[: known + 1], day)
+        is_over = found.end_at is not None and found.end_at <= T0 + day * DAY
+        running = found.status in (Status.ACTIVE, Status.SUSPENDED)
+        assert not (running and is_over), "what is in force has not outlived its term"

@@ -23,6 +23,7 @@ from services.runtime.secrets import new_key
 from tests.support.events.outside import payload_of
 from tests.support.jetstream import nats
 from tests.support.mesh.process import MeshProcess, start
+from tests.support.processes.alive import runs
 from tests.support.processes.forked import program
 
 REPOSITORY = Path(__file__).parents[3]
@@ -41,22 +42,9 @@ def descendants(pid: int) -> set[int]:
     return children.union(*(descendants(child) for child in children))
 
 
-def alive(pids: set[int]) -> set[int]:
-    """Those that still run; what waits to be collected does not."""
-    found = set()
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            continue
-        if state != "Z":
-            found.add(pid)
-    return found
-
-
 def await_gone(pids: set[int]) -> None:
     give_up_at = time.monotonic() + ENDS_WITHIN_S
-    while left := alive(pids):
+    while left := {pid for pid in pids if runs(pid)}:
         assert time.monotonic() < give_up_at, f"still there: {left}"
         time.sleep(0.05)
 

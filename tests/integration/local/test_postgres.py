@@ -37,6 +37,7 @@ from services.local.postgres.server import (
     PostgresError,
 )
 from services.runtime.postgres import roles
+from tests.support.processes.alive import runs
 
 REPOSITORY = Path(__file__).parents[3]
 LAUNCHER = REPOSITORY / "services/local/postgres/launcher.py"
@@ -116,11 +117,7 @@ def gone(pid: int) -> bool:
     """Whether a process ended; one that nobody waited for yet has ended too."""
     give_up_at = time.monotonic() + GONE_WITHIN_S
     while time.monotonic() < give_up_at:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
+        if not runs(pid):
             return True
         time.sleep(0.01)
     return False

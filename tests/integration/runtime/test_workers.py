@@ -16,6 +16,7 @@ import pytest
 from services.runtime.errors import InvalidField
 from services.runtime.workers import CALL_BUDGETS, ITEMS_PER_JOB, Overrun, WorkerFault, Workers
 from tests.support.mesh import worker_jobs as jobs
+from tests.support.processes.alive import runs
 
 # CPU time: what the machine does besides counts for nothing.
 BUDGET = 0.2
@@ -132,7 +133,7 @@ async def test_a_call_that_goes_away_takes_its_process_along(
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert not _lives(before)
+    assert not runs(before)
     (after,) = await workers.run("acme", jobs.pid, None, [0])
     assert after != before
 
@@ -140,7 +141,7 @@ async def test_a_call_that_goes_away_takes_its_process_along(
 async def test_a_process_that_dies_idle_is_replaced(workers: Workers) -> None:
     (before,) = await workers.run("acme", jobs.pid, None, [0])
     os.kill(before, signal.SIGKILL)
-    await _until(lambda: not _lives(before))
+    await _until(lambda: not runs(before))
     assert await workers.run("acme", jobs.echo, None, [1, 2]) == [(None, 1), (None, 2)]
 
 
@@ -155,7 +156,7 @@ async def test_it_knows_no_secrets_and_keeps_the_pipe_clean(
 async def test_closing_ends_the_processes(workers: Workers) -> None:
     (process,) = await workers.run("acme", jobs.pid, None, [0])
     await workers.close()
-    assert not _lives(process)
+    assert not runs(process)
 
 
 _OWNER = """\
@@ -186,21 +187,13 @@ async def test_no_process_outlives_a_kill_of_ours(tmp_path: Path) -> None:
     )
     assert owner.stdout is not None
     worker = int(await asyncio.to_thread(owner.stdout.readline))
-    assert _lives(worker)
+    assert runs(worker)
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    await _until(lambda: not _lives(worker))
+    await _until(lambda: not runs(worker))
 
 
 async def _until(holds: Callable[[], bool]) -> None:
     while not holds():  # noqa: ASYNC110 - a process rings no bell
         await asyncio.sleep(0.005)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

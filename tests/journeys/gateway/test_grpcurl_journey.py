@@ -37,6 +37,7 @@ UNAUTHENTICATED = GRPC_EXIT + 16
 # holds it against what reflection lists.
 HARMLESS: dict[str, dict[str, Any]] = {
     "payments.access.v1.AccessService/ListApiKeys": {},
+    "payments.agreements.v1.AgreementService/ListAgreements": {},
     "payments.billing.v1.ChargeService/ListCharges": {},
     "payments.contracts.v1.ContractMonitorService/ListViolations": {},
     "payments.events.v1.EventService/ListEvents": {},

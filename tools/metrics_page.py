@@ -38,6 +38,7 @@ _TITLES = {
     "settlement": "Payouts",
     "ledger": "Ledger",
     "payments": "Payments",
+    "agreements": "Agreements",
     "orders": "Orders",
     "webhooks": "Webhooks",
     "events": "The event log",

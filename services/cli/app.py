@@ -32,6 +32,7 @@ NOUNS = (
     "processors",
     "payments",
     "orders",
+    "agreements",
     "payouts",
     "ledger",
     "events",

@@ -230,7 +230,8 @@ class Engine:
             await self._hold(work, lease, payment, lease_ms=timeout_ms + LEASE_MARGIN_MS)
             why = await self._withheld(work, payment, attempt)
             if why is not None:
-                attempt = outcome.withheld(attempt, why, self._clock.now())
+                method = payment.work.steps[attempt.step_index].method
+                attempt = outcome.withheld(attempt, why, method, self._clock.now())
             store.insert_attempt(work, payment.payment_id, ordinal, attempt)
             if why is not None:
                 return await self._settling.write(work, lease, before, attempt)

@@ -99,29 +99,35 @@ def declined(
     message: str,
     never_again: bool = False,
 ) -> Attempt:
-    """The processor refused. A declined card has a word of its own in the seed's partition."""
-    word = "card_declined" if failure_code == "declined" and method == "card" else failure_code
+    """The processor refused."""
     after = _settled(
         attempt,
         AttemptStatus.DECLINED,
         now,
         provider_ref=provider_ref,
         error_code=error_code,
-        failure_code=word,
+        failure_code=_word(failure_code, method),
         retryable=retryable,
         message=message[:500],
     )
     return replace(after, never_again=never_again)
 
 
-def withheld(attempt: Attempt, why: Withheld, now: datetime) -> Attempt:
+def _word(failure_code: str, method: str) -> str:
+    """Return a failure's word by its method: a declined card has one of its own in the contract."""
+    if failure_code not in ("declined", "card_declined"):
+        return failure_code
+    return "card_declined" if method == "card" else "declined"
+
+
+def withheld(attempt: Attempt, why: Withheld, method: str, now: datetime) -> Attempt:
     """It is not sent, since its instrument must not be tried again: the step has failed."""
     after = _settled(
         replace(attempt, sent_at=None),
         AttemptStatus.VOIDED_UNSENT,
         now,
         error_code="declined",
-        failure_code=why.failure_code,
+        failure_code=_word(why.failure_code, method),
         message=why.message,
     )
     return replace(after, withheld_by=why.rule.value)

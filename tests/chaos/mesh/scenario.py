@@ -14,6 +14,11 @@ from uuid import NAMESPACE_OID, uuid5
 
 import psycopg
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.agreements.v1 import (
+    agreement_service_pb2,
+    agreement_service_pb2_grpc,
+    agreements_pb2,
+)
 from payments.billing.v1 import charge_service_pb2, charge_service_pb2_grpc
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
@@ -211,6 +216,7 @@ class Scenario:
             self._instruct(client)
             self._pay_out(client)
             self._order(client)
+            self._agree(client)
             self._post_by_recipe(client)
             self._close(client)
             self._watch(client)
@@ -542,6 +548,35 @@ class Scenario:
             initiated_by="Ada",
         )
         client.call(stub.InitiateRefund, back)
+
+    def _agree(self, client: Client) -> None:
+        """A contract that is activated, and whose price is corrected for the past."""
+        stub = client.stub(agreement_service_pb2_grpc.AgreementServiceStub)
+        begin = agreements_pb2.Create(buyer="acme", seller="north", currency_code="USD")
+        begin.term.start_at.FromJsonString("2026-01-01T00:00:00Z")
+        product = agreements_pb2.Product(
+            product_id="rack", sku="colo", quantity="2", unit_price="450"
+        )
+        request = agreement_service_pb2.ApplyEditsRequest(
+            request_id=self.request_id("agreement"),
+            edits=[
+                agreements_pb2.Edit(create=begin),
+                agreements_pb2.Edit(add_product=agreements_pb2.AddProduct(product=product)),
+                agreements_pb2.Edit(activate=agreements_pb2.Activate()),
+            ],
+            effective_at=begin.term.start_at,
+        )
+        made = client.call(stub.ApplyEdits, request).agreement
+        corrected = agreements_pb2.ChangePrice(product_id="rack", unit_price="420")
+        request = agreement_service_pb2.ApplyEditsRequest(
+            request_id=self.request_id("agreement-corrected"),
+            agreement_id=made.agreement_id,
+            edits=[agreements_pb2.Edit(change_price=corrected)],
+            expected_revision=made.revision,
+        )
+        request.effective_at.FromJsonString("2026-02-01T00:00:00Z")
+        (change,) = client.call(stub.ApplyEdits, request).changes
+        assert (change.before, change.after) == ("450", "420")
 
     def _claimed(
         self, client: Client, kind: settlement_pb2.PayoutKind.ValueType
@@ -1138,6 +1173,16 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
     "refund.completed": (_EVENT_COUNT + "'refund.completed'", (1,)),
     "order.created": (_EVENT_COUNT + "'order.created'", (2,)),
     "order.updated": (_EVENT_COUNT + "'order.updated'", (4,)),
+    "agreements": (
+        "SELECT a.revision, array_agg(e.kind ORDER BY e.revision) FROM agreements.agreement AS a"
+        " JOIN agreements.edit AS e USING (tenant_id, agreement_id) WHERE a.tenant_id = %(t)s"
+        " GROUP BY a.agreement_id, a.revision",
+        (4, ["create", "add_product", "activate", "change_price"]),
+    ),
+    "agreement.created": (_EVENT_COUNT + "'agreement.created'", (1,)),
+    "agreement.product.added": (_EVENT_COUNT + "'agreement.product.added'", (1,)),
+    "agreement.status.changed": (_EVENT_COUNT + "'agreement.status.changed'", (1,)),
+    "agreement.price.changed": (_EVENT_COUNT + "'agreement.price.changed'", (1,)),
     "payouts": (
         "SELECT array_agg(kind ORDER BY kind), array_agg(status ORDER BY kind), sum(amount_minor)::bigint"
         " FROM settlement.payout WHERE tenant_id = %(t)s",

@@ -61,6 +61,7 @@ async def test_a_real_flow_emits_every_event_of_the_services(
     await paid(rest)
     await earned(rest)
     await kept(rest)
+    await agreed(rest)
     await mesh.drain_events()
     told = await told_when_due(mesh, tenant, "ledger.scheduled.refused")
     owned = {kind.subject for kind in registry.all_types().values()}
@@ -193,6 +194,28 @@ async def paid(rest: Rest) -> None:
             "POST", "/v1/payments", json.dumps(request).encode(), {"Idempotency-Key": new_id()}
         )
         assert answer.status == 201, answer.body
+
+
+async def agreed(rest: Rest) -> None:
+    """A contract through all that may change of it."""
+    term = {"start_at": "2026-01-01T00:00:00Z", "end_at": "2027-01-01T00:00:00Z"}
+    begin = {"buyer": "acme", "seller": "north", "currency_code": "USD", "term": term}
+    rack = {"product_id": "rack", "sku": "colo", "quantity": "2", "unit_price": "450.00"}
+    party = {"role": "ROLE_PARTNER", "party_id": "p-1", "share_pct": "10"}
+    edits: list[dict[str, Any]] = [
+        {"create": begin},
+        {"add_product": {"product": rack}},
+        {"add_product": {"product": rack | {"product_id": "ups"}}},
+        {"change_price": {"product_id": "rack", "unit_price": "400"}},
+        {"change_quantity": {"product_id": "rack", "quantity": "3"}},
+        {"remove_product": {"product_id": "ups"}},
+        {"assign_party": {"party": party}},
+        {"change_terms": {"net_days": 30, "reference": "MSA 7"}},
+        {"activate": {}},
+        {"renew": {"months": 12, "price_change_pct": "2"}},
+    ]
+    whole = {"request_id": new_id(), "effective_at": "2026-01-01T00:00:00Z", "edits": edits}
+    await done(rest, "/v1/agreements:apply-edits", whole)
 
 
 async def kept(rest: Rest) -> None:

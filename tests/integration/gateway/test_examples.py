@@ -523,6 +523,21 @@ async def orders(recorder: Recorder) -> None:
     await play("GET", f"/v1/refunds?order_id={made['order_id']}&page_size=20")
 
 
+async def agreements(recorder: Recorder) -> None:
+    """A contract that is drafted, activated and corrected for the past."""
+    play = recorder.play
+    term = {"start_at": "2026-01-01T00:00:00Z", "end_at": "2027-01-01T00:00:00Z"}
+    begin = {"buyer": "acme", "seller": "north", "currency_code": "USD", "term": term}
+    rack = {"product_id": "rack", "sku": "colo", "quantity": "2", "unit_price": "450.00"}
+    edits = [{"create": begin}, {"add_product": {"product": rack}}, {"activate": {}}]
+    whole = {"request_id": new_id(), "effective_at": "2026-01-01T00:00:00Z", "edits": edits}
+    made = await play("POST", "/v1/agreements:apply-edits", whole)
+    path = f"/v1/agreements/{made['agreement']['agreement_id']}"
+    await play("GET", f"{path}?effective_at=2026-02-01T00:00:00Z")
+    await play("GET", f"{path}/edits?page_size=20")
+    await play("GET", "/v1/agreements?page_size=20")
+
+
 async def events(recorder: Recorder, mesh: Mesh, url: str) -> str:
     """Events of one's own, and webhooks; gives the id of an event."""
     play = recorder.play
@@ -734,6 +749,7 @@ async def recorder(
     await heard(recorder, credentials, tenant)
     await commissions(recorder)
     await orders(recorder)
+    await agreements(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)
     await time_and_failures(recorder, mesh, tenant, database)

@@ -10,6 +10,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from payments.access.v1 import access_service_pb2, access_service_pb2_grpc
+from payments.agreements.v1 import (
+    agreement_service_pb2,
+    agreement_service_pb2_grpc,
+    agreements_pb2,
+)
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2, contracts_service_pb2_grpc
 from payments.events.v1 import (
@@ -115,6 +120,7 @@ class Estate:
             self._ingest(client)
             self._put_policy(client)
             self._order(client)
+            self._agree(client)
             charge = create_charge(client, self.name("org"), PERIOD)
             assert charge.total.minor_units == self.total_minor
             self.ids["charge"] = charge.charge_id
@@ -681,6 +687,30 @@ class Estate:
         ):
             assert time.monotonic() < give_up_at, "the check did not reach the ledger"
             time.sleep(0.05)
+
+    def _agree(self, client: Client) -> None:
+        """Begin an agreement about one product."""
+        begin = agreements_pb2.Create(
+            buyer=self.name("buyer"), seller=self.name("vendor"), currency_code="USD"
+        )
+        begin.term.start_at.GetCurrentTime()
+        product = agreements_pb2.Product(
+            product_id=self.name("product"),
+            sku=self.name("sku"),
+            quantity=str(self.uses),
+            unit_price="1",
+        )
+        request = agreement_service_pb2.ApplyEditsRequest(
+            request_id=str(uuid4()),
+            edits=[
+                agreements_pb2.Edit(create=begin),
+                agreements_pb2.Edit(add_product=agreements_pb2.AddProduct(product=product)),
+            ],
+        )
+        stub = client.stub(agreement_service_pb2_grpc.AgreementServiceStub)
+        # Before it begins there is nothing, and the mesh's clock is not the estate's.
+        request.effective_at.CopyFrom(begin.term.start_at)
+        self.ids["agreement"] = client.call(stub.ApplyEdits, request).agreement.agreement_id
 
     def _pay_out(self, client: Client) -> None:
         """Wait until the partner's tenth is claimed; sweep what is left, which is nothing."""

@@ -20,6 +20,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from payments.access.v1 import access_service_pb2
+from payments.agreements.v1 import agreement_service_pb2, agreements_pb2
 from payments.billing.v1 import charge_service_pb2
 from payments.config.v1 import config_pb2
 from payments.contracts.v1 import contracts_pb2, contracts_service_pb2
@@ -326,6 +327,15 @@ OWN: dict[str, Callable[[Estate], Message]] = {
             )
         ],
     ),
+    "agreements.v1.AgreementService.GetAgreement": lambda own: (
+        agreement_service_pb2.GetAgreementRequest(agreement_id=own.ids["agreement"])
+    ),
+    "agreements.v1.AgreementService.ListAgreements": lambda own: (
+        agreement_service_pb2.ListAgreementsRequest()
+    ),
+    "agreements.v1.AgreementService.ListEdits": lambda own: agreement_service_pb2.ListEditsRequest(
+        agreement_id=own.ids["agreement"]
+    ),
     "orders.v1.OrderService.GetOrder": lambda own: order_service_pb2.GetOrderRequest(
         order_id=own.ids["order"]
     ),
@@ -398,6 +408,18 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     "billing.v1.ChargeService.PreviewCharge": (
         OWN["billing.v1.ChargeService.PreviewCharge"],
         "NO_PLAN",
+    ),
+    "agreements.v1.AgreementService.GetAgreement": (
+        OWN["agreements.v1.AgreementService.GetAgreement"],
+        "NOT_FOUND",
+    ),
+    "agreements.v1.AgreementService.ListEdits": (
+        OWN["agreements.v1.AgreementService.ListEdits"],
+        "NOT_FOUND",
+    ),
+    "agreements.v1.AgreementService.ListAgreements": (
+        OWN["agreements.v1.AgreementService.ListAgreements"],
+        "",
     ),
     "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
     "orders.v1.OrderService.GetRefund": (OWN["orders.v1.OrderService.GetRefund"], "NOT_FOUND"),
@@ -833,6 +855,13 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
     "billing.v1.ChargeService.ReverseCharge": lambda other: charge_service_pb2.ReverseChargeRequest(
         request_id=str(uuid4()), charge_id=other.ids["charge"], reason="not ours"
     ),
+    "agreements.v1.AgreementService.ApplyEdits": lambda other: (
+        agreement_service_pb2.ApplyEditsRequest(
+            request_id=str(uuid4()),
+            agreement_id=other.ids["agreement"],
+            edits=[agreements_pb2.Edit(terminate=agreements_pb2.Terminate(reason="not ours"))],
+        )
+    ),
     "orders.v1.OrderService.CreateOrder": lambda other: order_service_pb2.CreateOrderRequest(
         request_id=str(uuid4()),
         order=orders_pb2.Order(
@@ -1111,6 +1140,7 @@ REFUSED = {
     "orchestration.v1.PaymentService.ResolveAttempt": "NOT_FOUND",
     "orchestration.v1.PaymentService.ReceiveWebhook": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
+    "agreements.v1.AgreementService.ApplyEdits": "NOT_FOUND",
     "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
     "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
     "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",
@@ -1157,6 +1187,11 @@ def everything(own: Estate) -> dict[str, str]:
             message.balance.ClearField("recorded_at")
         if isinstance(message, ledger_service_pb2.GetStatementResponse):
             message.ClearField("recorded_at")
+        if isinstance(message, agreement_service_pb2.GetAgreementResponse):
+            message.agreement.ClearField("effective_at")
+        if isinstance(message, agreement_service_pb2.ListAgreementsResponse):
+            for agreement in message.agreements:
+                agreement.ClearField("effective_at")
         if isinstance(message, events_service_pb2.ListConsumersResponse):
             for consumer in message.consumers:
                 # Events of its own may still be on their way.

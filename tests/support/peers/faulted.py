@@ -16,7 +16,13 @@ from payments.orchestration.v1 import orchestration_pb2 as pb
 
 from tests.support.peers.localstripe import KEY
 
-AT_REST = {pb.PAYMENT_STATUS_SUCCEEDED, pb.PAYMENT_STATUS_FAILED, pb.PAYMENT_STATUS_PARTIALLY_PAID}
+AT_REST = {
+    pb.PAYMENT_STATUS_SUCCEEDED,
+    pb.PAYMENT_STATUS_FAILED,
+    pb.PAYMENT_STATUS_PARTIALLY_PAID,
+    pb.PAYMENT_STATUS_AUTHORIZED,
+    pb.PAYMENT_STATUS_VOIDED,
+}
 OPEN = {
     pb.ATTEMPT_STATUS_SENT,
     pb.ATTEMPT_STATUS_UNKNOWN,
@@ -119,6 +125,8 @@ async def rested(
 
 def _rests(payment: pb.Payment) -> bool:
     under_way = (each.status == pb.INSTRUCTION_STATUS_PENDING for each in payment.instructions)
+    if any(each.status == pb.ATTEMPT_STATUS_MANUAL for each in payment.attempts):
+        return True  # it is for an operator
     return payment.status in AT_REST and not any(under_way)
 
 

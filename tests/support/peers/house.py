@@ -64,10 +64,14 @@ class Books:
         self.orders: dict[str, dict[str, Any]] = {}
         self.first_of: dict[str, str] = {}
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.bodies: dict[str, tuple[str, str, dict[str, Any]]] = {}
+        self.conflicts: list[str] = []
 
     def take(self, key: str, kind: str, parent: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Carry an order out, once for each key."""
         with self.lock:
+            if self.bodies.setdefault(key, (kind, parent, body)) != (kind, parent, body):
+                self.conflicts.append(key)
             if key not in self.answers:
                 self.answers[key] = self._taken(kind, parent, body)
             return self.answers[key]
@@ -132,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/books":
             return self._answer(200, self.books.net_minor())
+        if self.path == "/conflicts":
+            return self._answer(200, self.books.conflicts)
         if not self._is_signed(b""):
             return self._answer(401, {})
         ours = self.path.removeprefix("/orders/")
@@ -174,9 +180,16 @@ class House:
 
     def net_minor(self) -> Counter[str]:
         """Return what its books say is charged and not given back, by the reference of what took it."""
-        url = f"http://127.0.0.1:{self.port}/books"
+        return Counter(self._told("books"))
+
+    def conflicts(self) -> list[str]:
+        """Return keys that came with more than one order."""
+        return list(self._told("conflicts"))
+
+    def _told(self, what: str) -> Any:
+        url = f"http://127.0.0.1:{self.port}/{what}"
         with urllib.request.urlopen(url, timeout=30) as answer:  # ours
-            return Counter(json.load(answer))
+            return json.load(answer)
 
 
 @asynccontextmanager

@@ -39,9 +39,9 @@ from tests.support.peers.faulted import (
     rested,
 )
 
-AT_ONCE = 32
-CALL_TIMEOUT_MS = 1000
-STALL_SECONDS = 1.2
+AT_ONCE = 64
+CALL_TIMEOUT_MS = 2000
+STALL_SECONDS = 2.2
 # Tries to give an instruction to a payment that is under way.
 TRIES = 40
 
@@ -59,6 +59,7 @@ class Peer:
         secret: what it is called with.
         good, poor: tokens that it approves and declines.
         net_minor: what it has charged and not given back, by the reference of what took it: its own books.
+        conflicts: keys that came with more than one order, where it knows keys.
     """
 
     port: int
@@ -67,6 +68,7 @@ class Peer:
     good: str
     poor: str
     net_minor: Callable[[], Counter[str]]
+    conflicts: Callable[[], list[str]] = list
 
 
 @asynccontextmanager
@@ -98,7 +100,9 @@ async def keyed() -> AsyncIterator[Peer]:
         )
 
     async with house_peer.house() as peer:
-        yield Peer(peer.port, config, house_peer.KEY, "good", "poor", peer.net_minor)
+        yield Peer(
+            peer.port, config, house_peer.KEY, "good", "poor", peer.net_minor, peer.conflicts
+        )
 
 
 PEERS = {"hostile": hostile, "keyed": keyed}
@@ -151,6 +155,17 @@ def mishaps(seed: int, deaths: float, doubled: float) -> Iterator[Mishaps]:
         yield found
 
 
+async def configure(bench: Bench, peer: Peer, folder: Path, port: int) -> None:
+    """Let a merchant's two methods go to a peer, behind a port."""
+    base_url = f"http://127.0.0.1:{port}"
+    keep_credential(folder, bench.tenant_id, base_url, secret=peer.secret)
+    await bench.configure(
+        *({"method": each, "processor_id": "stripe"} for each in ("card", "second_card")),
+        processors=[peer.config(base_url)],
+        timeouts={"call_timeout": {"seconds": CALL_TIMEOUT_MS // 1000}},
+    )
+
+
 async def faulted(
     bench: Bench,
     peer: Peer,
@@ -168,13 +183,7 @@ async def faulted(
         AssertionError: something was charged twice, or lost, or given back twice.
     """
     async with cutting(peer.port, STALL_SECONDS) as (cutter, port):
-        base_url = f"http://127.0.0.1:{port}"
-        keep_credential(folder, bench.tenant_id, base_url, secret=peer.secret)
-        await bench.configure(
-            *({"method": each, "processor_id": "stripe"} for each in ("card", "second_card")),
-            processors=[peer.config(base_url)],
-            timeouts={"call_timeout": {"seconds": CALL_TIMEOUT_MS // 1000}},
-        )
+        await configure(bench, peer, folder, port)
         cutter.fault = at_random(seed, share=0.3)
         with mishaps(seed, deaths, doubled) as wrong:
             slots = asyncio.Semaphore(AT_ONCE)
@@ -185,29 +194,25 @@ async def faulted(
 
             made = requests(seed, count, peer.good, peer.poor)
             ids = await asyncio.gather(*(pay(each) for each in made))
-            payments = await _healed(bench, peer, cutter, wrong, ids)
+            payments = await healed(bench, peer, cutter, wrong, ids)
             if refunds:
                 wrong.on, cutter.fault = True, at_random(seed + 1, share=0.3)
                 await asyncio.gather(*(_refund(bench, each) for each in payments[::3]))
-                payments = await _healed(bench, peer, cutter, wrong, ids)
+                payments = await healed(bench, peer, cutter, wrong, ids)
         assert cutter.done.total() > cutter.done[Fault.NONE], "something was cut"
         assert wrong.happened or not deaths + doubled
         compare(payments, peer.net_minor())
 
 
-async def _healed(
+async def healed(
     bench: Bench, peer: Peer, cutter: Cutter, wrong: Mishaps, ids: list[str]
 ) -> list[pb.Payment]:
     """Let all be well again, and what was left behind be taken over. Raises Amiss, Restless."""
     wrong.on, cutter.fault = False, lambda request: Fault.NONE
 
     async def later(seconds: float) -> int:
-        if bench.runs.worker.under_way == 0:
-            # What the dead held is free some seconds later.
-            bench.execute(
-                "UPDATE orchestration.payment SET lease_until = now() - interval '1 second'"
-                " WHERE tenant_id = %(tenant)s AND due_at IS NOT NULL"
-            )
+        await idle(bench)
+        free(bench)
         return await bench.later(seconds)
 
     try:
@@ -215,6 +220,23 @@ async def _healed(
     except Restless as error:
         check_none_is_too_much(error.payments, peer.net_minor())
         raise
+
+
+async def idle(bench: Bench) -> None:
+    """Wait until nobody works on a payment."""
+    for _ in range(3_000):
+        if bench.runs.worker.under_way == 0:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("workers do not come back")
+
+
+def free(bench: Bench) -> None:
+    """Let the leases of the dead run out, as they do some seconds later. Nobody must be at work."""
+    bench.execute(
+        "UPDATE orchestration.payment SET lease_until = now() - interval '1 second'"
+        " WHERE tenant_id = %(tenant)s AND due_at IS NOT NULL"
+    )
 
 
 async def _refund(bench: Bench, payment: pb.Payment) -> None:

@@ -162,7 +162,7 @@ def test_what_is_withheld_ends_its_step() -> None:
     found = withheld(Scheme.VISA, [Tried(NOW, True, "card_declined")], NOW)
     assert found is not None
     sent = attempt(1, AttemptStatus.SENT, NOW)
-    after = outcome.withheld(sent, found, NOW)
+    after = outcome.withheld(sent, found, "card", NOW)
     assert (after.status, after.sent_at) == (AttemptStatus.VOIDED_UNSENT, None)
     assert (after.withheld_by, after.failure_code) == ("NEVER_AGAIN", "card_declined")
     steps = (Step("card", 100, ("p", "q")),)

@@ -9,6 +9,7 @@ from ..rpc import AsyncCaller, Caller
 
 if TYPE_CHECKING:
     from .access import AsyncAccessService, AccessService
+    from .agreement import AsyncAgreementService, AgreementService
     from .catalog import AsyncCatalogService, CatalogService
     from .charge import AsyncChargeService, ChargeService
     from .contract_monitor import AsyncContractMonitorService, ContractMonitorService
@@ -42,6 +43,13 @@ class Services:
         from .access import AccessService  # noqa: PLC0415
 
         return AccessService(self._caller)
+
+    @cached_property
+    def agreement(self) -> AgreementService:
+        """AgreementService."""
+        from .agreement import AgreementService  # noqa: PLC0415
+
+        return AgreementService(self._caller)
 
     @cached_property
     def catalog(self) -> CatalogService:
@@ -151,6 +159,13 @@ class AsyncServices:
         from .access import AsyncAccessService  # noqa: PLC0415
 
         return AsyncAccessService(self._caller)
+
+    @cached_property
+    def agreement(self) -> AsyncAgreementService:
+        """AgreementService."""
+        from .agreement import AsyncAgreementService  # noqa: PLC0415
+
+        return AsyncAgreementService(self._caller)
 
     @cached_property
     def catalog(self) -> AsyncCatalogService:

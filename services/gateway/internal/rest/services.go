@@ -19,6 +19,7 @@ import (
 	"tollmesh.dev/gateway/internal/docs"
 	"tollmesh.dev/gen/go/buf/validate"
 	accessv1 "tollmesh.dev/gen/go/payments/access/v1"
+	agreementsv1 "tollmesh.dev/gen/go/payments/agreements/v1"
 	billingv1 "tollmesh.dev/gen/go/payments/billing/v1"
 	contractsv1 "tollmesh.dev/gen/go/payments/contracts/v1"
 	eventsv1 "tollmesh.dev/gen/go/payments/events/v1"
@@ -34,6 +35,7 @@ import (
 // link every payload of an event, without which its JSON could not be written.
 var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	accessv1.RegisterAccessServiceHandler,
+	agreementsv1.RegisterAgreementServiceHandler,
 	billingv1.RegisterChargeServiceHandler,
 	contractsv1.RegisterContractMonitorServiceHandler,
 	eventsv1.RegisterEventServiceHandler,

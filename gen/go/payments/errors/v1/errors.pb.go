@@ -731,6 +731,36 @@ const (
 	//
 	//	{"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
 	ErrorReason_ERROR_REASON_FEE_MISSING ErrorReason = 623
+	// The status of an agreement does not allow an edit. GetAgreement at the time of the edit tells it.
+	//
+	// Metadata: `agreement_id`, `edit`, `status`.
+	//
+	//	{"reason": "AGREEMENT_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "status": "TERMINATED", "edit": "resume"}}
+	ErrorReason_ERROR_REASON_AGREEMENT_STATUS_CONFLICT ErrorReason = 700
+	// Others edited an agreement since the revision that was expected. Read it again, and apply the edits to what it is now.
+	//
+	// Metadata: `agreement_id`, `expected_revision`, `revision`.
+	//
+	//	{"reason": "AGREEMENT_REVISION_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "expected_revision": "3", "revision": "4"}}
+	ErrorReason_ERROR_REASON_AGREEMENT_REVISION_CONFLICT ErrorReason = 701
+	// The agreement contradicts an edit at the time from which it holds; the message says in what.
+	//
+	// Metadata: `agreement_id`, `edit`.
+	//
+	//	{"reason": "AGREEMENT_EDIT_REFUSED", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edit": "change_price"}}
+	ErrorReason_ERROR_REASON_AGREEMENT_EDIT_REFUSED ErrorReason = 702
+	// With this edit, one that is in the log and holds later could not have been made. Correct that one first, or choose a later time.
+	//
+	// Metadata: `agreement_id`, `conflicting_revision`, `edit`.
+	//
+	//	{"reason": "AGREEMENT_HISTORY_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "conflicting_revision": "5", "edit": "change_price"}}
+	ErrorReason_ERROR_REASON_AGREEMENT_HISTORY_CONFLICT ErrorReason = 703
+	// The log of an agreement has as many edits as it may. Make a new agreement.
+	//
+	// Metadata: `agreement_id`, `edits_max`.
+	//
+	//	{"reason": "AGREEMENT_FULL", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edits_max": "10000"}}
+	ErrorReason_ERROR_REASON_AGREEMENT_FULL ErrorReason = 704
 	// No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
 	//
 	// Metadata: `attempt_id`, `status`.
@@ -1122,6 +1152,11 @@ var (
 		621: "ERROR_REASON_RULE_CONTRADICTORY",
 		622: "ERROR_REASON_METHOD_NOT_COVERED",
 		623: "ERROR_REASON_FEE_MISSING",
+		700: "ERROR_REASON_AGREEMENT_STATUS_CONFLICT",
+		701: "ERROR_REASON_AGREEMENT_REVISION_CONFLICT",
+		702: "ERROR_REASON_AGREEMENT_EDIT_REFUSED",
+		703: "ERROR_REASON_AGREEMENT_HISTORY_CONFLICT",
+		704: "ERROR_REASON_AGREEMENT_FULL",
 		606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
 		607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
 		750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
@@ -1276,6 +1311,11 @@ var (
 		"ERROR_REASON_RULE_CONTRADICTORY":           621,
 		"ERROR_REASON_METHOD_NOT_COVERED":           622,
 		"ERROR_REASON_FEE_MISSING":                  623,
+		"ERROR_REASON_AGREEMENT_STATUS_CONFLICT":    700,
+		"ERROR_REASON_AGREEMENT_REVISION_CONFLICT":  701,
+		"ERROR_REASON_AGREEMENT_EDIT_REFUSED":       702,
+		"ERROR_REASON_AGREEMENT_HISTORY_CONFLICT":   703,
+		"ERROR_REASON_AGREEMENT_FULL":               704,
 		"ERROR_REASON_ATTEMPT_NOT_MANUAL":           606,
 		"ERROR_REASON_PAYMENT_AWAITS_VERDICT":       607,
 		"ERROR_REASON_PAYOUT_EXCEEDS_BALANCE":       750,
@@ -1355,7 +1395,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xde,\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb4.\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1464,7 +1504,12 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_RULE_UNREACHABLE\x10\xec\x04\x12$\n" +
 	"\x1fERROR_REASON_RULE_CONTRADICTORY\x10\xed\x04\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_COVERED\x10\xee\x04\x12\x1d\n" +
-	"\x18ERROR_REASON_FEE_MISSING\x10\xef\x04\x12$\n" +
+	"\x18ERROR_REASON_FEE_MISSING\x10\xef\x04\x12+\n" +
+	"&ERROR_REASON_AGREEMENT_STATUS_CONFLICT\x10\xbc\x05\x12-\n" +
+	"(ERROR_REASON_AGREEMENT_REVISION_CONFLICT\x10\xbd\x05\x12(\n" +
+	"#ERROR_REASON_AGREEMENT_EDIT_REFUSED\x10\xbe\x05\x12,\n" +
+	"'ERROR_REASON_AGREEMENT_HISTORY_CONFLICT\x10\xbf\x05\x12 \n" +
+	"\x1bERROR_REASON_AGREEMENT_FULL\x10\xc0\x05\x12$\n" +
 	"\x1fERROR_REASON_ATTEMPT_NOT_MANUAL\x10\xde\x04\x12(\n" +
 	"#ERROR_REASON_PAYMENT_AWAITS_VERDICT\x10\xdf\x04\x12(\n" +
 	"#ERROR_REASON_PAYOUT_EXCEEDS_BALANCE\x10\xee\x05\x12(\n" +

@@ -849,6 +849,43 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
     """
+    ERROR_REASON_AGREEMENT_STATUS_CONFLICT: _ErrorReason.ValueType  # 700
+    """---- Agreements: 700 to 729.
+
+    The status of an agreement does not allow an edit. GetAgreement at the time of the edit tells it.
+
+    Metadata: `agreement_id`, `edit`, `status`.
+
+        {"reason": "AGREEMENT_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "status": "TERMINATED", "edit": "resume"}}
+    """
+    ERROR_REASON_AGREEMENT_REVISION_CONFLICT: _ErrorReason.ValueType  # 701
+    """Others edited an agreement since the revision that was expected. Read it again, and apply the edits to what it is now.
+
+    Metadata: `agreement_id`, `expected_revision`, `revision`.
+
+        {"reason": "AGREEMENT_REVISION_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "expected_revision": "3", "revision": "4"}}
+    """
+    ERROR_REASON_AGREEMENT_EDIT_REFUSED: _ErrorReason.ValueType  # 702
+    """The agreement contradicts an edit at the time from which it holds; the message says in what.
+
+    Metadata: `agreement_id`, `edit`.
+
+        {"reason": "AGREEMENT_EDIT_REFUSED", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edit": "change_price"}}
+    """
+    ERROR_REASON_AGREEMENT_HISTORY_CONFLICT: _ErrorReason.ValueType  # 703
+    """With this edit, one that is in the log and holds later could not have been made. Correct that one first, or choose a later time.
+
+    Metadata: `agreement_id`, `conflicting_revision`, `edit`.
+
+        {"reason": "AGREEMENT_HISTORY_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "conflicting_revision": "5", "edit": "change_price"}}
+    """
+    ERROR_REASON_AGREEMENT_FULL: _ErrorReason.ValueType  # 704
+    """The log of an agreement has as many edits as it may. Make a new agreement.
+
+    Metadata: `agreement_id`, `edits_max`.
+
+        {"reason": "AGREEMENT_FULL", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edits_max": "10000"}}
+    """
     ERROR_REASON_ATTEMPT_NOT_MANUAL: _ErrorReason.ValueType  # 606
     """No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
 
@@ -2007,6 +2044,43 @@ ERROR_REASON_FEE_MISSING: ErrorReason.ValueType  # 623
 Metadata: `processor_id`, `method`.
 
     {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
+"""
+ERROR_REASON_AGREEMENT_STATUS_CONFLICT: ErrorReason.ValueType  # 700
+"""---- Agreements: 700 to 729.
+
+The status of an agreement does not allow an edit. GetAgreement at the time of the edit tells it.
+
+Metadata: `agreement_id`, `edit`, `status`.
+
+    {"reason": "AGREEMENT_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "status": "TERMINATED", "edit": "resume"}}
+"""
+ERROR_REASON_AGREEMENT_REVISION_CONFLICT: ErrorReason.ValueType  # 701
+"""Others edited an agreement since the revision that was expected. Read it again, and apply the edits to what it is now.
+
+Metadata: `agreement_id`, `expected_revision`, `revision`.
+
+    {"reason": "AGREEMENT_REVISION_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "expected_revision": "3", "revision": "4"}}
+"""
+ERROR_REASON_AGREEMENT_EDIT_REFUSED: ErrorReason.ValueType  # 702
+"""The agreement contradicts an edit at the time from which it holds; the message says in what.
+
+Metadata: `agreement_id`, `edit`.
+
+    {"reason": "AGREEMENT_EDIT_REFUSED", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edit": "change_price"}}
+"""
+ERROR_REASON_AGREEMENT_HISTORY_CONFLICT: ErrorReason.ValueType  # 703
+"""With this edit, one that is in the log and holds later could not have been made. Correct that one first, or choose a later time.
+
+Metadata: `agreement_id`, `conflicting_revision`, `edit`.
+
+    {"reason": "AGREEMENT_HISTORY_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "conflicting_revision": "5", "edit": "change_price"}}
+"""
+ERROR_REASON_AGREEMENT_FULL: ErrorReason.ValueType  # 704
+"""The log of an agreement has as many edits as it may. Make a new agreement.
+
+Metadata: `agreement_id`, `edits_max`.
+
+    {"reason": "AGREEMENT_FULL", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edits_max": "10000"}}
 """
 ERROR_REASON_ATTEMPT_NOT_MANUAL: ErrorReason.ValueType  # 606
 """No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.

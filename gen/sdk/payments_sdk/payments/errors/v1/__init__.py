@@ -1054,6 +1054,53 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "FEE_MISSING", "domain": "tollmesh.dev", "metadata": {"processor_id": "sandbox-card", "method": "card"}}
     """
 
+    AGREEMENT_STATUS_CONFLICT = 700
+    """
+    ---- Agreements: 700 to 729.
+
+    The status of an agreement does not allow an edit. GetAgreement at the time of the edit tells it.
+
+    Metadata: `agreement_id`, `edit`, `status`.
+
+        {"reason": "AGREEMENT_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "status": "TERMINATED", "edit": "resume"}}
+    """
+
+    AGREEMENT_REVISION_CONFLICT = 701
+    """
+    Others edited an agreement since the revision that was expected. Read it again, and apply the edits to what it is now.
+
+    Metadata: `agreement_id`, `expected_revision`, `revision`.
+
+        {"reason": "AGREEMENT_REVISION_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "expected_revision": "3", "revision": "4"}}
+    """
+
+    AGREEMENT_EDIT_REFUSED = 702
+    """
+    The agreement contradicts an edit at the time from which it holds; the message says in what.
+
+    Metadata: `agreement_id`, `edit`.
+
+        {"reason": "AGREEMENT_EDIT_REFUSED", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edit": "change_price"}}
+    """
+
+    AGREEMENT_HISTORY_CONFLICT = 703
+    """
+    With this edit, one that is in the log and holds later could not have been made. Correct that one first, or choose a later time.
+
+    Metadata: `agreement_id`, `conflicting_revision`, `edit`.
+
+        {"reason": "AGREEMENT_HISTORY_CONFLICT", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "conflicting_revision": "5", "edit": "change_price"}}
+    """
+
+    AGREEMENT_FULL = 704
+    """
+    The log of an agreement has as many edits as it may. Make a new agreement.
+
+    Metadata: `agreement_id`, `edits_max`.
+
+        {"reason": "AGREEMENT_FULL", "domain": "tollmesh.dev", "metadata": {"agreement_id": "agr_0190c1de-0000-7000-8000-000000000000", "edits_max": "10000"}}
+    """
+
     ATTEMPT_NOT_MANUAL = 606
     """
     No verdict on the attempt is wanted: its outcome is known, or a processor is still being asked.
@@ -1074,7 +1121,7 @@ class ErrorReason(betterproto2.Enum):
 
     PAYOUT_EXCEEDS_BALANCE = 750
     """
-    ---- Monitoring: 700 to 749.
+    ---- Monitoring: 730 to 749.
 
     ---- Settlement: 750 to 799.
 
@@ -1588,6 +1635,11 @@ class ErrorReason(betterproto2.Enum):
             621: "ERROR_REASON_RULE_CONTRADICTORY",
             622: "ERROR_REASON_METHOD_NOT_COVERED",
             623: "ERROR_REASON_FEE_MISSING",
+            700: "ERROR_REASON_AGREEMENT_STATUS_CONFLICT",
+            701: "ERROR_REASON_AGREEMENT_REVISION_CONFLICT",
+            702: "ERROR_REASON_AGREEMENT_EDIT_REFUSED",
+            703: "ERROR_REASON_AGREEMENT_HISTORY_CONFLICT",
+            704: "ERROR_REASON_AGREEMENT_FULL",
             606: "ERROR_REASON_ATTEMPT_NOT_MANUAL",
             607: "ERROR_REASON_PAYMENT_AWAITS_VERDICT",
             750: "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE",
@@ -1745,6 +1797,11 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_RULE_CONTRADICTORY": 621,
             "ERROR_REASON_METHOD_NOT_COVERED": 622,
             "ERROR_REASON_FEE_MISSING": 623,
+            "ERROR_REASON_AGREEMENT_STATUS_CONFLICT": 700,
+            "ERROR_REASON_AGREEMENT_REVISION_CONFLICT": 701,
+            "ERROR_REASON_AGREEMENT_EDIT_REFUSED": 702,
+            "ERROR_REASON_AGREEMENT_HISTORY_CONFLICT": 703,
+            "ERROR_REASON_AGREEMENT_FULL": 704,
             "ERROR_REASON_ATTEMPT_NOT_MANUAL": 606,
             "ERROR_REASON_PAYMENT_AWAITS_VERDICT": 607,
             "ERROR_REASON_PAYOUT_EXCEEDS_BALANCE": 750,

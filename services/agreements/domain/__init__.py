@@ -1,0 +1,1 @@
+"""The rules of agreements: what they are, and what may happen to them."""

@@ -979,6 +979,24 @@ const (
 	//
 	//	{"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
 	ErrorReason_ERROR_REASON_ORDER_REFUND_EXCEEDED ErrorReason = 865
+	// An owner has fewer credits of a unit than are asked for. Grant some, or ask for less.
+	//
+	// Metadata: `available`, `owner_id`, `unit`.
+	//
+	//	{"reason": "CREDITS_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"owner_id": "per_0190c1de-0000-7000-8000-000000000000", "unit": "USD", "available": "4000"}}
+	ErrorReason_ERROR_REASON_CREDITS_EXCEEDED ErrorReason = 874
+	// The state of a reservation does not allow what was asked for, e.g. to consume what is not funded.
+	//
+	// Metadata: `funding`, `reservation_id`, `status`.
+	//
+	//	{"reason": "RESERVATION_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "status": "LOCKED", "funding": "UNFUNDED"}}
+	ErrorReason_ERROR_REASON_RESERVATION_STATUS_CONFLICT ErrorReason = 875
+	// Another holder has the lock of a reservation. Wait until it is released, or ask its holder.
+	//
+	// Metadata: `holder`, `reservation_id`.
+	//
+	//	{"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
+	ErrorReason_ERROR_REASON_RESERVATION_LOCK_HELD ErrorReason = 876
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1174,6 +1192,9 @@ var (
 		863: "ERROR_REASON_ORDER_CHECK_RECORDED",
 		864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
 		865: "ERROR_REASON_ORDER_REFUND_EXCEEDED",
+		874: "ERROR_REASON_CREDITS_EXCEEDED",
+		875: "ERROR_REASON_RESERVATION_STATUS_CONFLICT",
+		876: "ERROR_REASON_RESERVATION_LOCK_HELD",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1330,6 +1351,9 @@ var (
 		"ERROR_REASON_ORDER_CHECK_RECORDED":         863,
 		"ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE":   864,
 		"ERROR_REASON_ORDER_REFUND_EXCEEDED":        865,
+		"ERROR_REASON_CREDITS_EXCEEDED":             874,
+		"ERROR_REASON_RESERVATION_STATUS_CONFLICT":  875,
+		"ERROR_REASON_RESERVATION_LOCK_HELD":        876,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1371,7 +1395,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb8-\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb4.\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1520,7 +1544,10 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\"ERROR_REASON_ORDER_AMOUNT_EXCEEDED\x10\xde\x06\x12&\n" +
 	"!ERROR_REASON_ORDER_CHECK_RECORDED\x10\xdf\x06\x12,\n" +
 	"'ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE\x10\xe0\x06\x12'\n" +
-	"\"ERROR_REASON_ORDER_REFUND_EXCEEDED\x10\xe1\x06\x12\x1a\n" +
+	"\"ERROR_REASON_ORDER_REFUND_EXCEEDED\x10\xe1\x06\x12\"\n" +
+	"\x1dERROR_REASON_CREDITS_EXCEEDED\x10\xea\x06\x12-\n" +
+	"(ERROR_REASON_RESERVATION_STATUS_CONFLICT\x10\xeb\x06\x12'\n" +
+	"\"ERROR_REASON_RESERVATION_LOCK_HELD\x10\xec\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

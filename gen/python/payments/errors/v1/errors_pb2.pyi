@@ -1145,6 +1145,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
     """
+    ERROR_REASON_CREDITS_EXCEEDED: _ErrorReason.ValueType  # 874
+    """An owner has fewer credits of a unit than are asked for. Grant some, or ask for less.
+
+    Metadata: `available`, `owner_id`, `unit`.
+
+        {"reason": "CREDITS_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"owner_id": "per_0190c1de-0000-7000-8000-000000000000", "unit": "USD", "available": "4000"}}
+    """
+    ERROR_REASON_RESERVATION_STATUS_CONFLICT: _ErrorReason.ValueType  # 875
+    """The state of a reservation does not allow what was asked for, e.g. to consume what is not funded.
+
+    Metadata: `funding`, `reservation_id`, `status`.
+
+        {"reason": "RESERVATION_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "status": "LOCKED", "funding": "UNFUNDED"}}
+    """
+    ERROR_REASON_RESERVATION_LOCK_HELD: _ErrorReason.ValueType  # 876
+    """Another holder has the lock of a reservation. Wait until it is released, or ask its holder.
+
+    Metadata: `holder`, `reservation_id`.
+
+        {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -2319,6 +2340,27 @@ ERROR_REASON_ORDER_REFUND_EXCEEDED: ErrorReason.ValueType  # 865
 Metadata: `currency_code`, `order_id`, `refundable_minor`.
 
     {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
+"""
+ERROR_REASON_CREDITS_EXCEEDED: ErrorReason.ValueType  # 874
+"""An owner has fewer credits of a unit than are asked for. Grant some, or ask for less.
+
+Metadata: `available`, `owner_id`, `unit`.
+
+    {"reason": "CREDITS_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"owner_id": "per_0190c1de-0000-7000-8000-000000000000", "unit": "USD", "available": "4000"}}
+"""
+ERROR_REASON_RESERVATION_STATUS_CONFLICT: ErrorReason.ValueType  # 875
+"""The state of a reservation does not allow what was asked for, e.g. to consume what is not funded.
+
+Metadata: `funding`, `reservation_id`, `status`.
+
+    {"reason": "RESERVATION_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "status": "LOCKED", "funding": "UNFUNDED"}}
+"""
+ERROR_REASON_RESERVATION_LOCK_HELD: ErrorReason.ValueType  # 876
+"""Another holder has the lock of a reservation. Wait until it is released, or ask its holder.
+
+Metadata: `holder`, `reservation_id`.
+
+    {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

@@ -1432,6 +1432,33 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "ORDER_REFUND_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"order_id": "ord_0190c1de-0000-7000-8000-000000000000", "currency_code": "USD", "refundable_minor": "7000"}}
     """
 
+    CREDITS_EXCEEDED = 874
+    """
+    An owner has fewer credits of a unit than are asked for. Grant some, or ask for less.
+
+    Metadata: `available`, `owner_id`, `unit`.
+
+        {"reason": "CREDITS_EXCEEDED", "domain": "tollmesh.dev", "metadata": {"owner_id": "per_0190c1de-0000-7000-8000-000000000000", "unit": "USD", "available": "4000"}}
+    """
+
+    RESERVATION_STATUS_CONFLICT = 875
+    """
+    The state of a reservation does not allow what was asked for, e.g. to consume what is not funded.
+
+    Metadata: `funding`, `reservation_id`, `status`.
+
+        {"reason": "RESERVATION_STATUS_CONFLICT", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "status": "LOCKED", "funding": "UNFUNDED"}}
+    """
+
+    RESERVATION_LOCK_HELD = 876
+    """
+    Another holder has the lock of a reservation. Wait until it is released, or ask its holder.
+
+    Metadata: `holder`, `reservation_id`.
+
+        {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1648,6 +1675,9 @@ class ErrorReason(betterproto2.Enum):
             863: "ERROR_REASON_ORDER_CHECK_RECORDED",
             864: "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE",
             865: "ERROR_REASON_ORDER_REFUND_EXCEEDED",
+            874: "ERROR_REASON_CREDITS_EXCEEDED",
+            875: "ERROR_REASON_RESERVATION_STATUS_CONFLICT",
+            876: "ERROR_REASON_RESERVATION_LOCK_HELD",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1807,6 +1837,9 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_ORDER_CHECK_RECORDED": 863,
             "ERROR_REASON_ORDER_PAYMENT_NOT_BOOKABLE": 864,
             "ERROR_REASON_ORDER_REFUND_EXCEEDED": 865,
+            "ERROR_REASON_CREDITS_EXCEEDED": 874,
+            "ERROR_REASON_RESERVATION_STATUS_CONFLICT": 875,
+            "ERROR_REASON_RESERVATION_LOCK_HELD": 876,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

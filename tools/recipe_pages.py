@@ -52,6 +52,11 @@ _CASH = Step(
     Reference("receipt", "r_1"),
     {"debtor": "acme", "till": "berlin", "amount": usd("35.30")},
 )
+_CREDITS = Step(
+    "credits-issued",
+    Reference("credit", "cre_1"),
+    {"owner": "acme", "amount": usd("50"), "bought": True, "grant": "gra_1"},
+)
 _CHECK = Step(
     "check-received",
     Reference("receipt", "r_2"),
@@ -195,6 +200,31 @@ EXAMPLES: Mapping[str, tuple[Step, ...]] = {
         ),
     ),
     "cash-received": (_CHARGE, _CASH),
+    "credits-issued": (_CREDITS,),
+    "credits-consumed": (
+        _CREDITS,
+        Step(
+            "credits-consumed",
+            Reference("credit", "cre_2"),
+            {"owner": "acme", "amount": usd("20"), "grant": "gra_1"},
+        ),
+    ),
+    "credits-lapsed": (
+        _CREDITS,
+        Step(
+            "credits-lapsed",
+            Reference("credit", "cre_2"),
+            {"owner": "acme", "amount": usd("20"), "grant": "gra_1"},
+        ),
+    ),
+    "credits-reversed": (
+        _CREDITS,
+        Step(
+            "credits-reversed",
+            Reference("credit", "cre_2"),
+            {"owner": "acme", "amount": usd("20"), "bought": True, "grant": "gra_1"},
+        ),
+    ),
     "cash-refunded": (
         _CASH,
         Step(

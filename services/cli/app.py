@@ -32,6 +32,7 @@ NOUNS = (
     "processors",
     "payments",
     "orders",
+    "credits",
     "agreements",
     "payouts",
     "ledger",

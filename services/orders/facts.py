@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from payments.events.v1.orchestration_events_pb2 import PaymentReceived
 
 from services.orders.domain.actions import ExternalAction
+from services.orders.domain.credits import Grant, Reversal, is_money
 from services.orders.domain.orders import Change, Order
 from services.orders.domain.refunds import Refund
 from services.orders.domain.statuses import CREATED, UPDATED
@@ -15,6 +16,8 @@ from services.runtime.edge import values as edge
 from services.runtime.outbox.publish import JsonFact
 
 REFUND_COMPLETED = "refund.completed"
+CREDIT_PURCHASED = "credit.purchased"
+CREDIT_REVERSED = "credit.reversed"
 
 
 def order_created(order: Order) -> JsonFact:
@@ -88,8 +91,48 @@ def refund_completed(refund: Refund) -> JsonFact:
     )
 
 
-def _fact(subject: str, order_id: str, payload: dict[str, str | int]) -> JsonFact:
-    return JsonFact(subject, order_id, json.dumps(payload, separators=(",", ":")).encode())
+def credit_purchased(grant: Grant) -> JsonFact:
+    """Tell that credits were bought."""
+    return _fact(
+        CREDIT_PURCHASED,
+        grant.owner_id,
+        {
+            "purchase_id": grant.grant_id,
+            "order_id": grant.order_id,
+            "person_id": grant.owner_id,
+            "credit_count": grant.amount,
+            "unit": grant.unit,
+            "purchased_at": _written(grant.granted_at),
+        },
+    )
+
+
+def credit_reversed(grant: Grant, reversal: Reversal, reason: str) -> JsonFact:
+    """Tell that a grant was taken back, and what of it was not."""
+    assert grant.reversed_at is not None, "what was reversed says when"
+    return _fact(
+        CREDIT_REVERSED,
+        grant.grant_id,
+        {
+            "credit_id": grant.grant_id,
+            "org_id": grant.owner_id,
+            **_amount(grant.unit, reversal.taken_back),
+            "used_count": reversal.used,
+            "held_count": reversal.held,
+            "reversal_reason": reason,
+            "reversed_at": _written(grant.reversed_at),
+        },
+    )
+
+
+def _amount(unit: str, amount: int) -> dict[str, str | int]:
+    """Write an amount: as credits of a unit, and as money where it is."""
+    counted: dict[str, str | int] = {"unit": unit, "credit_count": amount}
+    return counted | ({"currency": unit, "amount_cents": amount} if is_money(unit) else {})
+
+
+def _fact(subject: str, key: str, payload: dict[str, str | int]) -> JsonFact:
+    return JsonFact(subject, key, json.dumps(payload, separators=(",", ":")).encode())
 
 
 def _written(moment: datetime) -> str:

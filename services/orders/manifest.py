@@ -15,6 +15,14 @@ CONTRACTS = (
         "What an operator took for an order is not in the books after several tries. It is tried for as long as it"
         " takes; its message says what is in the way.",
     ),
+    Contract(
+        "orders/credits-stuck",
+        "Credits reach the books, and end in time",
+        "HIGH",
+        ContractKind.OBJECTIVE,
+        "What happened to credits is not in the books after several tries, or a grant that is over has not ended. It is"
+        " tried for as long as it takes; its message says what is in the way.",
+    ),
 )
 
 SERVICE = Manifest(

@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.orders.domain.actions import ExternalAction
+from services.orders.domain.credits import Entry
 
 
 class Books(Protocol):
@@ -16,5 +17,17 @@ class Books(Protocol):
 
         Raises:
             OrderPaymentNotBookable: the ledger refuses it.
+            DomainError: the ledger cannot be reached.
+        """
+
+
+class CreditBooks(Protocol):
+    """Posts what happened to credits: the ledger, by its stub."""
+
+    async def post(self, entry: Entry) -> UUID:
+        """Post an entry, or find the posting of it that is in the books; returns its id.
+
+        Raises:
+            CreditsNotBookable: the ledger refuses it.
             DomainError: the ledger cannot be reached.
         """

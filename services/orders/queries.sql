@@ -95,3 +95,87 @@ SELECT due, oldest_at FROM orders.posting_lag(%(now)s);
 -- @put_off_posting
 UPDATE orders.posting SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
  WHERE tenant_id = %(tenant_id)s AND external_action_id = %(item_id)s AND epoch = %(epoch)s AND posted_at IS NULL;
+
+-- @open_credit_account
+INSERT INTO orders.credit_account (tenant_id, owner_id, unit, created_at)
+VALUES (%(tenant_id)s, %(owner_id)s, %(unit)s, %(now)s)
+ON CONFLICT DO NOTHING;
+
+-- @lock_credit_account
+-- Two that take of an owner's credits follow one another, and the second sees what the first has left.
+SELECT owner_id FROM orders.credit_account
+ WHERE tenant_id = %(tenant_id)s AND owner_id = %(owner_id)s AND unit = %(unit)s FOR NO KEY UPDATE;
+
+-- @insert_grant
+INSERT INTO orders.credit_grant (tenant_id, grant_id, owner_id, unit, amount, source, priority, order_id, granted_at,
+                                 effective_at, expires_at, rollover_max, rollovers_left, period_days)
+VALUES (%(tenant_id)s, %(grant_id)s, %(owner_id)s, %(unit)s, %(amount)s, %(source)s, %(priority)s, %(order_id)s,
+        %(granted_at)s, %(effective_at)s, %(expires_at)s, %(rollover_max)s, %(rollovers_left)s, %(period_days)s);
+
+-- @update_grant
+UPDATE orders.credit_grant
+   SET expires_at = %(expires_at)s, rollovers_left = %(rollovers_left)s, held = %(held)s, used = %(used)s,
+       lapsed = %(lapsed)s, taken_back = %(taken_back)s, reversed_at = %(reversed_at)s
+ WHERE tenant_id = %(tenant_id)s AND grant_id = %(grant_id)s;
+
+-- @read_grant
+SELECT * FROM orders.credit_grant WHERE tenant_id = %(tenant_id)s AND grant_id = %(grant_id)s;
+
+-- @live_grants
+-- Of which something is available or held, whether they count at the moment or not.
+SELECT * FROM orders.credit_grant
+ WHERE tenant_id = %(tenant_id)s AND owner_id = %(owner_id)s AND unit = %(unit)s
+   AND used + lapsed + taken_back < amount;
+
+-- @grants_before
+-- As they stood at a time.
+SELECT g.tenant_id, g.grant_id, g.owner_id, g.unit, g.amount, g.source, g.priority, g.order_id, g.granted_at,
+       g.effective_at, g.expires_at, g.rollover_max, g.rollovers_left, g.period_days,
+       coalesce(e.held, 0) AS held, coalesce(e.used, 0) AS used, coalesce(e.lapsed, 0) AS lapsed,
+       coalesce(e.taken_back, 0) AS taken_back, g.reversed_at
+  FROM orders.credit_grant AS g
+  LEFT JOIN (
+    SELECT grant_id,
+           (coalesce(sum(amount) FILTER (WHERE kind = 'HELD'), 0)
+            - coalesce(sum(amount) FILTER (WHERE kind IN ('RELEASED', 'CONSUMED')), 0))::bigint AS held,
+           coalesce(sum(amount) FILTER (WHERE kind IN ('CONSUMED', 'APPLIED')), 0)::bigint AS used,
+           coalesce(sum(amount) FILTER (WHERE kind = 'LAPSED'), 0)::bigint AS lapsed,
+           coalesce(sum(amount) FILTER (WHERE kind = 'TAKEN_BACK'), 0)::bigint AS taken_back
+      FROM orders.credit_entry
+     WHERE tenant_id = %(tenant_id)s AND owner_id = %(owner_id)s AND unit = %(unit)s
+       AND recorded_at <= %(told_at)s
+     GROUP BY grant_id) AS e ON e.grant_id = g.grant_id
+ WHERE g.tenant_id = %(tenant_id)s AND g.owner_id = %(owner_id)s AND g.unit = %(unit)s
+   AND g.granted_at <= %(told_at)s;
+
+-- @insert_credit_entry
+INSERT INTO orders.credit_entry (tenant_id, entry_id, grant_id, owner_id, unit, source, kind, amount, reservation_id,
+                                 order_id, recorded_at)
+VALUES (%(tenant_id)s, %(entry_id)s, %(grant_id)s, %(owner_id)s, %(unit)s, %(source)s, %(kind)s, %(amount)s,
+        %(reservation_id)s, %(order_id)s, %(recorded_at)s);
+
+-- @read_credit_entry
+SELECT e.*, d.posting_id FROM orders.credit_entry AS e
+  JOIN orders.credit_due AS d ON d.tenant_id = e.tenant_id AND d.item_id = e.entry_id
+ WHERE e.tenant_id = %(tenant_id)s AND e.entry_id = %(entry_id)s;
+
+-- @insert_credit_due
+INSERT INTO orders.credit_due (tenant_id, item_id, due_at, correlation_id, causation_id, traceparent, created_at)
+VALUES (%(tenant_id)s, %(item_id)s, %(due_at)s, %(correlation_id)s, %(causation_id)s, %(traceparent)s, %(now)s);
+
+-- @settle_credit_due
+-- Whoever has the lease: a posting is the same for all, and a time that is over is over.
+UPDATE orders.credit_due
+   SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL, posting_id = %(posting_id)s
+ WHERE tenant_id = %(tenant_id)s AND item_id = %(item_id)s AND due_at IS NOT NULL;
+
+-- @claim_credit
+SELECT tenant_id, item_id, epoch, tries, correlation_id, causation_id, traceparent
+  FROM orders.claim_credit(%(now)s, %(owner)s, %(lease_ms)s, %(batch)s);
+
+-- @credit_lag
+SELECT due, oldest_at FROM orders.credit_lag(%(now)s);
+
+-- @put_off_credit
+UPDATE orders.credit_due SET due_at = %(due_at)s, lease_owner = NULL, lease_until = NULL
+ WHERE tenant_id = %(tenant_id)s AND item_id = %(item_id)s AND epoch = %(epoch)s AND due_at IS NOT NULL;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, MetaData, Table, Text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Integer, MetaData, Table, Text
 
 metadata = MetaData(schema="orders")
 
@@ -41,4 +41,28 @@ refund = Table(
     Column("initiated_by", Text, nullable=False),
     Column("principal_id", Text, nullable=False),
     Column("completed_at", DateTime(timezone=True), nullable=False),
+)
+
+credit_grant = Table(
+    "credit_grant",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("grant_id", Text, primary_key=True),
+    Column("owner_id", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("order_id", Text, nullable=False),
+    Column("granted_at", DateTime(timezone=True), nullable=False),
+    Column("effective_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("rollover_max", BigInteger, nullable=False),
+    Column("rollovers_left", Integer, nullable=False),
+    Column("period_days", Integer, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    Column("lapsed", BigInteger, nullable=False),
+    Column("taken_back", BigInteger, nullable=False),
+    Column("reversed_at", DateTime(timezone=True)),
 )

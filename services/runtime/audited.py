@@ -10,6 +10,7 @@ KINDS = frozenset(
         "business_model",
         "commission_rate",
         "contract",
+        "credit_grant",
         "dead_letters",
         "entitlement",
         "event_type",

@@ -37,6 +37,7 @@ ELSEWHERE = (
     "orchestration.attempt.replay",
     "orchestration.booking.put_off",
     "orchestration.resolve",
+    "orders.credits.put_off",
     "orders.put_off",
     "orchestration.webhook",
     "settlement.put_off",

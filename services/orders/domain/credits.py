@@ -7,12 +7,23 @@ back, is held and is available.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
-from services.runtime.errors import Code, DomainError
+from services.orders.domain.orders import TOTAL_MINOR_MAX, cardless
+from services.runtime.errors import Code, DomainError, InvalidField, UnfitNow
+from services.runtime.money import exponent, parse_decimal
+
+# Three capital letters are a currency, always: a unit of that name could not be told from one that came later.
+_CURRENCY = re.compile(r"[A-Z]{3}")
+# Events carry amounts as JSON numbers, of which 15 digits have one reading everywhere.
+AMOUNT_MAX = TOTAL_MINOR_MAX
+# In a grant that is wanted, where no time is named: nothing is given before it.
+NOW = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Source(StrEnum):
@@ -35,6 +46,17 @@ class CreditsExceeded(DomainError):
     available: str
 
 
+class CreditsNotBookable(DomainError):
+    """The ledger takes no posting of what happened to credits."""
+
+    code = Code.FAILED_PRECONDITION
+    reason = "CREDITS_NOT_BOOKABLE"
+    state_dependent = True
+    entry_id: str
+    recipe: str
+    result: str
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Credits given to an owner at once.
@@ -46,6 +68,7 @@ class Grant:
         expires_at: it counts until just before this time; none: for ever.
         rollover_max: how much of what is available stays when its period ends; the rest lapses.
         order_id: of the order that bought it, if one did.
+        rollovers_left: how many more periods follow, each of `period_days`.
         held: what reservations hold of it. It outlives expiry and reversal: a reservation was promised it.
         is_reversed: it was taken back; what reservations release of it is taken back as well.
     """
@@ -66,6 +89,9 @@ class Grant:
     lapsed: int = 0
     taken_back: int = 0
     is_reversed: bool = False
+    rollovers_left: int = 0
+    period_days: int = 0
+    reversed_at: datetime | None = None
 
     @property
     def available(self) -> int:
@@ -79,6 +105,66 @@ class Grant:
     def expired(self, at: datetime) -> bool:
         """Tell whether its time is over."""
         return self.expires_at is not None and self.expires_at <= at
+
+
+class Kind(StrEnum):
+    """What happened to credits of a grant. Stored as these texts."""
+
+    GRANTED = "GRANTED"
+    HELD = "HELD"
+    RELEASED = "RELEASED"
+    # Of what was held.
+    CONSUMED = "CONSUMED"
+    # Of what was available.
+    APPLIED = "APPLIED"
+    LAPSED = "LAPSED"
+    TAKEN_BACK = "TAKEN_BACK"
+
+
+# What is posted by recipes of its own. HELD and RELEASED move no money; what is APPLIED is posted as a payment.
+_RECIPES = {
+    Kind.GRANTED: "credits-issued",
+    Kind.CONSUMED: "credits-consumed",
+    Kind.LAPSED: "credits-lapsed",
+    Kind.TAKEN_BACK: "credits-reversed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that happened to credits of one grant; it never changes.
+
+    Attributes:
+        amount: in the unit's smallest parts, above zero.
+        reservation_id: by which it happened; empty for none.
+        order_id: which was paid with it, or which bought it; empty for none.
+    """
+
+    entry_id: str
+    grant_id: str
+    owner_id: str
+    unit: str
+    source: str
+    kind: str
+    amount: int
+    recorded_at: datetime
+    reservation_id: str = ""
+    order_id: str = ""
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe that posts it."""
+        return _RECIPES[Kind(self.kind)]
+
+    @property
+    def is_bought(self) -> bool:
+        """Tell whether its owner paid, or gave up a repayment, for the credits; else they were given for nothing."""
+        return self.source in (Source.PURCHASED, Source.REFUND)
+
+    @property
+    def is_posted(self) -> bool:
+        """Tell whether the ledger is to have it: it knows money alone."""
+        return self.kind in _RECIPES and is_money(self.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +301,86 @@ def reversed_(grant: Grant) -> tuple[Grant, Reversal]:
     taken = grant.available
     after = replace(grant, taken_back=grant.taken_back + taken, is_reversed=True)
     return after, Reversal(grant.grant_id, taken, grant.used, grant.held)
+
+
+def is_money(unit: str) -> bool:
+    """Tell whether a unit is a currency."""
+    return _CURRENCY.fullmatch(unit) is not None
+
+
+def places(unit: str) -> int:
+    """Return the digits after the point of a unit: of a currency its own, of any other none. Raises UnknownCurrency."""
+    return exponent(unit) if is_money(unit) else 0
+
+
+def smallest(field: str, unit: str, text: str) -> int:
+    """Read an amount as a number of the unit's smallest parts.
+
+    Raises:
+        InvalidField: it is no decimal, has more places than the unit, or is out of range.
+        UnknownCurrency: the unit is three capital letters, but no currency.
+    """
+    has = places(unit)
+    parts = parse_decimal(text, field).scaleb(has)
+    if parts != parts.to_integral_value():
+        what = f"{unit} has {has} digits after the point" if has else f"{unit} comes whole"
+        raise InvalidField.one(field, f"has too many: {what}")
+    if parts > AMOUNT_MAX:
+        raise InvalidField.one(field, f"must be at most {AMOUNT_MAX} of the unit's smallest parts")
+    return int(parts)
+
+
+def written(unit: str, amount: int) -> str:
+    """Write an amount with all digits of its unit, such as 120.00."""
+    return format(Decimal(amount).scaleb(-places(unit)), "f")
+
+
+def granted(grant: Grant) -> Grant:
+    """Return a new grant as it is to be stored.
+
+    Raises:
+        InvalidField: the amount is not above zero, nothing comes from such a source, it names an order where none
+            belongs or none where one does, a text of it holds the number of a card, or it rolls over and never expires.
+        UnfitNow: it expires before it becomes effective.
+    """
+    if grant.amount <= 0:
+        raise InvalidField.one("grant.amount", "must be above zero")
+    if grant.source not in set(Source):
+        raise InvalidField.one("grant.source", f"must be one of {', '.join(Source)}")
+    if (grant.source == Source.PURCHASED) != bool(grant.order_id):
+        raise InvalidField.one(
+            "grant.order_id",
+            "names the order that bought PURCHASED credits, and no others have one",
+        )
+    for field in ("owner_id", "unit", "order_id"):
+        cardless(f"grant.{field}", getattr(grant, field))
+    if grant.expires_at is None:
+        if grant.rollovers_left:
+            raise InvalidField.one("grant.rollover", "what never expires needs none: leave it out")
+    elif grant.expires_at <= grant.effective_at:
+        raise UnfitNow.one("grant.expires_at", "must be later than grant.effective_at")
+    return grant
+
+
+def ended(grant: Grant, at: datetime) -> tuple[Grant, int]:
+    """End the period of a grant whose time is over: carry it into the next one, or let it lapse.
+
+    Returns the grant and its breakage. Before its time, and after it has ended for good, nothing changes.
+    """
+    if not grant.expired(at) or not grant.rollovers_left:
+        return lapsed(grant, at)
+    assert grant.expires_at is not None, "it has expired"
+    # Each period ends after the one before, however late this is noticed.
+    after, breakage = rolled_over(grant, grant.expires_at + timedelta(days=grant.period_days))
+    return replace(after, rollovers_left=grant.rollovers_left - 1), breakage
+
+
+def not_bookable(entry: Entry, result: str) -> CreditsNotBookable:
+    """Say that the ledger takes no posting of what happened to credits."""
+    return CreditsNotBookable(
+        f"the ledger refused {entry.recipe} of {entry.entry_id} with {result}; put its account right, it is tried"
+        " again by itself",
+        entry_id=entry.entry_id,
+        recipe=entry.recipe,
+        result=result,
+    )

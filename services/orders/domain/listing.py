@@ -37,3 +37,20 @@ class RefundPlace:
 
     completed_at: datetime
     refund_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantFilter:
+    """Which grants to list; what is empty means any."""
+
+    owner_id: str = ""
+    unit: str = ""
+    order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPlace:
+    """Where a page of grants ended."""
+
+    granted_at: datetime
+    grant_id: str

@@ -28,4 +28,10 @@ REFUNDED = Measure(
     "What was given back of orders, in minor units of the currency.",
     {"currency": "ISO 4217 code"},
 )
-ALL = (CREATED, UPDATED, RECEIVED, REFUNDED)
+CREDITS = Measure(
+    "tollmesh.orders.credits",
+    "{part}",
+    "Credits by what happened to them, in the smallest parts of their unit.",
+    {"kind": "`GRANTED`, `HELD`, `RELEASED`, `CONSUMED`, `APPLIED`, `LAPSED` or `TAKEN_BACK`"},
+)
+ALL = (CREATED, UPDATED, RECEIVED, REFUNDED, CREDITS)

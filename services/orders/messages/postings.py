@@ -1,12 +1,14 @@
-"""Payments and refunds of orders, as the ledger posts them."""
+"""Payments and refunds of orders, and what happens to credits, as the ledger posts them."""
 
 from __future__ import annotations
 
 from payments.ledger.v1 import ledger_pb2, ledger_service_pb2, posting_pb2
 
 from services.orders.domain.actions import RECEIVED, REFUNDED, ExternalAction, Method
+from services.orders.domain.credits import Entry, Kind
 from services.runtime.edge import values as edge
 from services.runtime.ids import new_uuid
+from services.runtime.money import Money
 
 _KINDS = {RECEIVED: "order_payment", REFUNDED: "order_refund"}
 
@@ -33,4 +35,22 @@ def request(action: ExternalAction) -> ledger_service_pb2.PostRecipeRequest:
         parameters=parameters,
         reference=ledger_pb2.Reference(kind=_KINDS[action.action], id=action.external_action_id),
         effective_at=edge.stamp(action.occurred_at),
+    )
+
+
+def credit_request(entry: Entry) -> ledger_service_pb2.PostRecipeRequest:
+    """Write what happened to credits in money as the fact that the ledger posts."""
+    parameters = {
+        "owner": posting_pb2.Parameter(text=entry.owner_id),
+        "amount": posting_pb2.Parameter(amount=edge.money(Money(entry.unit, entry.amount))),
+        "grant": posting_pb2.Parameter(text=entry.grant_id),
+    }
+    if entry.kind in (Kind.GRANTED, Kind.TAKEN_BACK):
+        parameters["bought"] = posting_pb2.Parameter(flag=entry.is_bought)
+    return ledger_service_pb2.PostRecipeRequest(
+        request_id=str(new_uuid()),
+        recipe=entry.recipe,
+        parameters=parameters,
+        reference=ledger_pb2.Reference(kind="credit", id=entry.entry_id),
+        effective_at=edge.stamp(entry.recorded_at),
     )

@@ -47,7 +47,14 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
-from payments.orders.v1 import order_service_pb2, order_service_pb2_grpc, orders_pb2
+from payments.orders.v1 import (
+    credit_service_pb2,
+    credit_service_pb2_grpc,
+    credits_pb2,
+    order_service_pb2,
+    order_service_pb2_grpc,
+    orders_pb2,
+)
 from payments.pricing.v1 import catalog_service_pb2, catalog_service_pb2_grpc
 from payments.settlement.v1 import (
     payout_service_pb2,
@@ -94,14 +101,16 @@ ASKED_MINOR = 500
 ORDER_MINOR, CASH_MINOR, CASH_BACK_MINOR = 9_000, 4_300, 1_100
 """Of an order behind its adjustment, of one that is paid in cash, and what is given back of that."""
 PERSON = "per_0190c1de-0000-7000-8000-000000000001"
+CREDIT_MINOR = 250
+"""Of each of two grants: one is over when it is given, and one is taken back."""
 PAYOUTS = 3
 PAYOUT_TRANSFERS = PAYOUTS + 2
 """What is claimed at once, asked for and swept; the first comes back, and the second is paid."""
-TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS + 2
+TRANSFERS = 7 + 4 + MOVES + 1 + 2 * CORRECTIONS + 2 + PAYOUT_TRANSFERS + 2 + 4
 """Charge and commission; two steps of the split payment and one of the lost one; one there and back; two holds, what
 was posted of one, and its reversal; what a recipe moved; one that was scheduled; a charge, its adjustment and its
 reversal, each with its tax; cash for an order, and some of it
-back."""
+back; two grants of credits, and the end of each."""
 SETTLE_SECONDS = 30.0
 PERIOD = type_pb2.Period()
 PERIOD.start_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
@@ -216,6 +225,7 @@ class Scenario:
             self._instruct(client)
             self._pay_out(client)
             self._order(client)
+            self._credit(client)
             self._agree(client)
             self._post_by_recipe(client)
             self._close(client)
@@ -548,6 +558,29 @@ class Scenario:
             initiated_by="Ada",
         )
         client.call(stub.InitiateRefund, back)
+
+    def _credit(self, client: Client) -> None:
+        """Credits of which some are over at once, and some are taken back."""
+        stub = client.stub(credit_service_pb2_grpc.CreditServiceStub)
+        for name in ("lapses", "reversed"):
+            wanted = credits_pb2.Grant(
+                owner_id="creditor",
+                unit="USD",
+                amount=f"{CREDIT_MINOR / 100:.2f}",
+                source="PROMOTION",
+            )
+            if name == "lapses":
+                wanted.effective_at.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
+                wanted.expires_at.FromDatetime(datetime(2026, 2, 1, tzinfo=UTC))
+            request = credit_service_pb2.GrantCreditsRequest(
+                request_id=self.request_id(f"credits-{name}"), grant=wanted
+            )
+            made = client.call(stub.GrantCredits, request).grant
+        reverse = credit_service_pb2.ReverseGrantRequest(
+            request_id=self.request_id("credits-back"), grant_id=made.grant_id, reason="a trial"
+        )
+        answer = client.call(stub.ReverseGrant, reverse)
+        assert answer.taken_back == wanted.amount, answer
 
     def _agree(self, client: Client) -> None:
         """A contract that is activated, and whose price is corrected for the past."""
@@ -924,8 +957,11 @@ class Scenario:
         owed[PERSON] = CASH_MINOR
         back = {"returner": BACK_MINOR, "holder": REFUNDED_MINOR, PERSON: CASH_BACK_MINOR}
         owed |= {"walk-in": 700} if self.loses_an_answer else {}
-        for person, paid in owed.items():
-            account = f"receivable:{person}:USD"
+        accounts = {f"receivable:{person}:USD": paid for person, paid in owed.items()}
+        gone = {f"receivable:{person}:USD": given for person, given in back.items()}
+        accounts["credit-balance:creditor:USD"] = 2 * CREDIT_MINOR
+        gone["credit-balance:creditor:USD"] = 2 * CREDIT_MINOR
+        for account, paid in accounts.items():
             request = ledger_service_pb2.GetAccountRequest(account_id=account)
             try:
                 balances = client.call(ledger.GetAccount, request).account.balances
@@ -934,7 +970,7 @@ class Scenario:
                     raise
                 waiting.append(account)
                 continue
-            given_back = back.get(person, 0)
+            given_back = gone.get(account, 0)
             if balances.credits_posted < paid or balances.debits_posted < given_back:
                 waiting.append(account)
         short = ledger_service_pb2.GetTransferRequest(transfer_id=self.request_id("short"))
@@ -975,6 +1011,7 @@ class Scenario:
                 "ledger.verification",
                 "ledger.scheduled",
                 "orders.posting",
+                "orders.credit_due",
                 "settlement.intake",
                 "settlement.posting",
                 "settlement.sweep",
@@ -1092,7 +1129,8 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
             + 3 * COMMISSION_MINOR
             + ASKED_MINOR
             + CASH_MINOR
-            + CASH_BACK_MINOR,
+            + CASH_BACK_MINOR
+            + 4 * CREDIT_MINOR,
         ),
     ),
     "corrections": (
@@ -1170,6 +1208,18 @@ _FACTS: dict[str, tuple[str, tuple[object, ...]]] = {
         "SELECT count(*), sum(amount_minor)::bigint FROM orders.refund WHERE tenant_id = %(t)s",
         (1, CASH_BACK_MINOR),
     ),
+    "grants of credits": (
+        "SELECT count(*), sum(lapsed)::bigint, sum(taken_back)::bigint FROM orders.credit_grant"
+        " WHERE tenant_id = %(t)s",
+        (2, CREDIT_MINOR, CREDIT_MINOR),
+    ),
+    "entries of credits": (
+        "SELECT array_agg(e.kind ORDER BY e.kind), count(d.posting_id) FROM orders.credit_entry AS e"
+        " JOIN orders.credit_due AS d ON d.tenant_id = e.tenant_id AND d.item_id = e.entry_id"
+        " WHERE e.tenant_id = %(t)s",
+        (["GRANTED", "GRANTED", "LAPSED", "TAKEN_BACK"], 4),
+    ),
+    "credit.reversed": (_EVENT_COUNT + "'credit.reversed'", (1,)),
     "refund.completed": (_EVENT_COUNT + "'refund.completed'", (1,)),
     "order.created": (_EVENT_COUNT + "'order.created'", (2,)),
     "order.updated": (_EVENT_COUNT + "'order.updated'", (4,)),
@@ -1274,7 +1324,8 @@ _WITHOUT_THE_LOST: dict[str, tuple[object, ...]] = {
         + 3 * COMMISSION_MINOR
         + ASKED_MINOR
         + CASH_MINOR
-        + CASH_BACK_MINOR,
+        + CASH_BACK_MINOR
+        + 4 * CREDIT_MINOR,
     ),
     "sandbox charges": (3, TOTAL_MINOR + BACK_MINOR),
     "bookings": (6, 6),

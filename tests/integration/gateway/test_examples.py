@@ -525,6 +525,25 @@ async def orders(recorder: Recorder) -> None:
     await play("GET", f"/v1/refunds?order_id={made['order_id']}&page_size=20")
 
 
+async def credits(recorder: Recorder) -> None:
+    """Credits that are bought, and taken back."""
+    play = recorder.play
+    grant = {
+        "owner_id": new_prefixed("per"),
+        "unit": "USD",
+        "amount": "120.00",
+        "source": "PURCHASED",
+        "order_id": new_prefixed("ord"),
+        "expires_at": "2099-01-01T00:00:00Z",
+    }
+    made = await play("POST", "/v1/credits/grants", {"request_id": new_id(), "grant": grant})
+    owner = f"owner_id={grant['owner_id']}&unit=USD"
+    await play("GET", f"/v1/credits/balance?{owner}")
+    why = {"request_id": new_id(), "reason": "bought twice"}
+    await play("POST", f"/v1/credits/grants/{made['grant_id']}:reverse", why)
+    await play("GET", f"/v1/credits/grants?{owner}&page_size=20")
+
+
 async def agreements(recorder: Recorder) -> None:
     """A contract that is drafted, activated and corrected for the past."""
     play = recorder.play
@@ -751,6 +770,7 @@ async def recorder(
     await heard(recorder, credentials, tenant)
     await commissions(recorder)
     await orders(recorder)
+    await credits(recorder)
     await agreements(recorder)
     async with receiving() as receiver:
         await events(recorder, mesh, receiver.url)

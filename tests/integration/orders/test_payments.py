@@ -16,7 +16,7 @@ from payments.orders.v1.order_service_pb2_grpc import OrderServiceStub
 
 from services.orders.app.payments import Payments
 from services.orders.domain.actions import ExternalAction, not_bookable
-from services.orders.work import posting
+from services.orders.work.payments import posting
 from services.runtime.ids import new_id
 from tests.integration.orders.test_orders import DASHED, told
 from tests.support.billing.charging import refused

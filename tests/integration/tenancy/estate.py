@@ -45,7 +45,14 @@ from payments.orchestration.v1 import (
     orchestration_service_pb2,
     orchestration_service_pb2_grpc,
 )
-from payments.orders.v1 import order_service_pb2, order_service_pb2_grpc, orders_pb2
+from payments.orders.v1 import (
+    credit_service_pb2,
+    credit_service_pb2_grpc,
+    credits_pb2,
+    order_service_pb2,
+    order_service_pb2_grpc,
+    orders_pb2,
+)
 from payments.settlement.v1 import (
     payout_service_pb2,
     payout_service_pb2_grpc,
@@ -120,6 +127,7 @@ class Estate:
             self._ingest(client)
             self._put_policy(client)
             self._order(client)
+            self._credit(client)
             self._agree(client)
             charge = create_charge(client, self.name("org"), PERIOD)
             assert charge.total.minor_units == self.total_minor
@@ -687,6 +695,19 @@ class Estate:
         ):
             assert time.monotonic() < give_up_at, "the check did not reach the ledger"
             time.sleep(0.05)
+
+    def _credit(self, client: Client) -> None:
+        """Give credits."""
+        stub = client.stub(credit_service_pb2_grpc.CreditServiceStub)
+        wanted = credits_pb2.Grant(
+            owner_id=self.name("owner"),
+            unit="USD",
+            amount=f"{self.uses}.00",
+            source="PURCHASED",
+            order_id=self.name("credit-order"),
+        )
+        request = credit_service_pb2.GrantCreditsRequest(request_id=str(uuid4()), grant=wanted)
+        self.ids["grant"] = client.call(stub.GrantCredits, request).grant.grant_id
 
     def _agree(self, client: Client) -> None:
         """Begin an agreement about one product."""

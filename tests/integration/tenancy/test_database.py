@@ -79,6 +79,8 @@ OWNERS_FUNCTIONS = {
     "orchestration.claim_due": "names payments to go on with, a few at a time, and their chain of calls",
     "orchestration.due_lag": "counts payments that wait, of all tenants, and says since when",
     "orders.claim_posting": "names payments of orders to be posted, a few at a time, and their chain of calls",
+    "orders.claim_credit": "names entries and grants that are due, a few at a time, and their chain of calls",
+    "orders.credit_lag": "counts entries and grants that are due, of all tenants, and says since when",
     "orders.posting_lag": "counts payments of orders to be posted, of all tenants, and says since when",
     "settlement.claim_intake": "names charges to be taken in, a few at a time, and their chain of calls",
     "settlement.claim_posting": "names steps of payouts to be posted, a few at a time, and their chain of calls",

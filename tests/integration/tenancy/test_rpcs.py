@@ -43,7 +43,7 @@ from payments.metering.v1 import (
     spool_pb2,
 )
 from payments.orchestration.v1 import orchestration_pb2, orchestration_service_pb2
-from payments.orders.v1 import order_service_pb2, orders_pb2
+from payments.orders.v1 import credit_service_pb2, credits_pb2, order_service_pb2, orders_pb2
 from payments.pricing.v1 import catalog_service_pb2, pricing_service_pb2
 from payments.settlement.v1 import payout_service_pb2, settlement_pb2, settlement_service_pb2
 from payments.type.v1 import type_pb2
@@ -336,6 +336,10 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     "agreements.v1.AgreementService.ListEdits": lambda own: agreement_service_pb2.ListEditsRequest(
         agreement_id=own.ids["agreement"]
     ),
+    "orders.v1.CreditService.ListGrants": lambda own: credit_service_pb2.ListGrantsRequest(),
+    "orders.v1.CreditService.GetCreditBalance": lambda own: (
+        credit_service_pb2.GetCreditBalanceRequest(owner_id=own.name("owner"), unit="USD")
+    ),
     "orders.v1.OrderService.GetOrder": lambda own: order_service_pb2.GetOrderRequest(
         order_id=own.ids["order"]
     ),
@@ -419,6 +423,14 @@ FOREIGN: dict[str, tuple[Callable[[Estate], Message], str]] = {
     ),
     "agreements.v1.AgreementService.ListAgreements": (
         OWN["agreements.v1.AgreementService.ListAgreements"],
+        "",
+    ),
+    "orders.v1.CreditService.ListGrants": (
+        lambda other: credit_service_pb2.ListGrantsRequest(owner_id=other.name("owner")),
+        "",
+    ),
+    "orders.v1.CreditService.GetCreditBalance": (
+        OWN["orders.v1.CreditService.GetCreditBalance"],
         "",
     ),
     "orders.v1.OrderService.GetOrder": (OWN["orders.v1.OrderService.GetOrder"], "NOT_FOUND"),
@@ -862,6 +874,15 @@ WRITES: dict[str, Callable[[Estate], Message]] = {
             edits=[agreements_pb2.Edit(terminate=agreements_pb2.Terminate(reason="not ours"))],
         )
     ),
+    "orders.v1.CreditService.GrantCredits": lambda other: credit_service_pb2.GrantCreditsRequest(
+        request_id=str(uuid4()),
+        grant=credits_pb2.Grant(
+            owner_id=other.name("owner"), unit="USD", amount="1.00", source="PROMOTION"
+        ),
+    ),
+    "orders.v1.CreditService.ReverseGrant": lambda other: credit_service_pb2.ReverseGrantRequest(
+        request_id=str(uuid4()), grant_id=other.ids["grant"], reason="not ours"
+    ),
     "orders.v1.OrderService.CreateOrder": lambda other: order_service_pb2.CreateOrderRequest(
         request_id=str(uuid4()),
         order=orders_pb2.Order(
@@ -1141,6 +1162,7 @@ REFUSED = {
     "orchestration.v1.PaymentService.ReceiveWebhook": "NOT_FOUND",
     "billing.v1.ChargeService.ReverseCharge": "NOT_FOUND",
     "agreements.v1.AgreementService.ApplyEdits": "NOT_FOUND",
+    "orders.v1.CreditService.ReverseGrant": "NOT_FOUND",
     "orders.v1.OrderService.OpenOrder": "NOT_FOUND",
     "orders.v1.OrderService.UpdateOrderNotes": "NOT_FOUND",
     "orders.v1.OrderService.AdjustOrderTotal": "NOT_FOUND",

@@ -44,6 +44,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "payments.ledger.v1.LedgerService/GetTrialBalance": {},
     "payments.metering.v1.GuardrailService/ListBudgets": {},
     "payments.metering.v1.MeteringService/GetIngestSettings": {},
+    "payments.orders.v1.CreditService/ListGrants": {},
     "payments.orders.v1.OrderService/ListOrders": {},
     "payments.orchestration.v1.MerchantConfigService/PutMerchantConfig": {
         "request_id": "6f1d2b0e-53a7-4b0c-9c38-2c1b0f1d7a10",

@@ -25,10 +25,12 @@ from payments.type.v1.type_pb2 import Money
 
 from services.ledger import manifest as ledger
 from services.orders import bootstrap
+from services.orders.app.credits import Credits
 from services.orders.app.payments import Payments
-from services.orders.clients import LedgerClient
+from services.orders.clients import CreditLedgerClient, LedgerClient
 from services.orders.manifest import SERVICE
-from services.orders.work import posting
+from services.orders.work.credits import credit_work
+from services.orders.work.payments import posting
 from services.runtime.clock import ManualClock
 from services.runtime.ids import new_id
 from services.runtime.manifests import Manifest
@@ -60,6 +62,7 @@ class Shop:
     database: DatabaseUrls
     runtime: Runtime
     posting: Worker[Claim]
+    credits: Worker[Claim]
 
 
 @asynccontextmanager
@@ -77,10 +80,13 @@ async def shop_world(database: DatabaseUrls) -> AsyncIterator[Shop]:
         (runtime,) = runtimes
         payments = Payments(runtime.database, LedgerClient(runtime.channels))
         worker = posting(runtime.database, payments, runtime.telemetry)
-        yield Shop(mesh, clock, database, runtime, worker)
+        credits = Credits(runtime.database, CreditLedgerClient(runtime.channels))
+        credit_worker = credit_work(runtime.database, credits, runtime.telemetry)
+        yield Shop(mesh, clock, database, runtime, worker, credit_worker)
     with psycopg.connect(database.owner_admin) as owner:
         # What was left half-way would be picked up by any mesh on this database.
-        owner.execute("UPDATE orders.posting SET due_at = 'infinity' WHERE due_at IS NOT NULL")
+        for table in ("posting", "credit_due"):
+            owner.execute(f"UPDATE orders.{table} SET due_at = 'infinity' WHERE due_at IS NOT NULL")
 
 
 def usd(minor_units: int) -> Money:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .catalog import AsyncCatalogService, CatalogService
     from .charge import AsyncChargeService, ChargeService
     from .contract_monitor import AsyncContractMonitorService, ContractMonitorService
+    from .credit import AsyncCreditService, CreditService
     from .event import AsyncEventService, EventService
     from .guardrail import AsyncGuardrailService, GuardrailService
     from .ledger import AsyncLedgerService, LedgerService
@@ -71,6 +72,13 @@ class Services:
         from .contract_monitor import ContractMonitorService  # noqa: PLC0415
 
         return ContractMonitorService(self._caller)
+
+    @cached_property
+    def credit(self) -> CreditService:
+        """CreditService."""
+        from .credit import CreditService  # noqa: PLC0415
+
+        return CreditService(self._caller)
 
     @cached_property
     def event(self) -> EventService:
@@ -187,6 +195,13 @@ class AsyncServices:
         from .contract_monitor import AsyncContractMonitorService  # noqa: PLC0415
 
         return AsyncContractMonitorService(self._caller)
+
+    @cached_property
+    def credit(self) -> AsyncCreditService:
+        """CreditService."""
+        from .credit import AsyncCreditService  # noqa: PLC0415
+
+        return AsyncCreditService(self._caller)
 
     @cached_property
     def event(self) -> AsyncEventService:

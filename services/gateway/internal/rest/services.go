@@ -45,6 +45,7 @@ var registrations = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn)
 	orchestrationv1.RegisterMerchantConfigServiceHandler,
 	orchestrationv1.RegisterPaymentServiceHandler,
 	ordersv1.RegisterOrderServiceHandler,
+	ordersv1.RegisterCreditServiceHandler,
 	pricingv1.RegisterCatalogServiceHandler,
 	pricingv1.RegisterPricingServiceHandler,
 	settlementv1.RegisterPayoutServiceHandler,

@@ -18,7 +18,7 @@ from services.billing.domain.charges import Line, RatedLine
 from services.ledger.app.recipes import Recipes
 from services.ledger.bootstrap import product_recipes
 from services.ledger.domain.accounts import AccountType
-from services.ledger.domain.recipes.errors import RecipeInvalid
+from services.ledger.domain.recipes.errors import RecipeInvalid, RecipeRefused
 from services.ledger.domain.recipes.evaluation import EarlierPosting, Posted
 from services.ledger.domain.recipes.parameters import Value
 from services.ledger.domain.recipes.recipe import Recipe
@@ -49,6 +49,10 @@ RELEASED: dict[tuple[str, int], str] = {
     ("check-refunded", 1): "03e9fe6cfed3c3c4",
     ("credit-grant", 1): "3828e8b5e84e1663",
     ("credit-use", 1): "d27ef438d3919a01",
+    ("credits-consumed", 1): "fb97fe2dd66d854a",
+    ("credits-issued", 1): "c989f3fd235ae5b9",
+    ("credits-lapsed", 1): "e26ff25c482f46db",
+    ("credits-reversed", 1): "d64fc8f53be1a573",
     ("deposit", 1): "ca7506e438de6a1b",
     ("fx", 1): "74138f34a7ba88a0",
     ("invoice", 1): "766549c9340a203e",
@@ -313,6 +317,22 @@ CASES: dict[str, tuple[dict[str, Value], list[tuple[str, str, str, int]]]] = {
         {"org": "acme", "amount": USD5},
         [("granted", "credits-granted:USD", "credit:acme:USD", 500)],
     ),
+    "credits-issued": (
+        {"owner": "acme", "amount": USD5, "bought": True},
+        [("sold", "receivable:acme:USD", "credit-balance:acme:USD", 500)],
+    ),
+    "credits-reversed": (
+        {"owner": "acme", "amount": USD5, "bought": True},
+        [("unsold", "credit-balance:acme:USD", "receivable:acme:USD", 500)],
+    ),
+    "credits-lapsed": (
+        {"owner": "acme", "amount": USD5},
+        [("lapsed", "credit-balance:acme:USD", "breakage:USD", 500)],
+    ),
+    "credits-consumed": (
+        {"owner": "acme", "amount": USD5},
+        [("consumed", "credit-balance:acme:USD", "revenue-from-credits:USD", 500)],
+    ),
     "deposit": (
         {"org": "acme", "processor": "card", "amount": USD5},
         [("deposited", CLEARING, "deposit:acme:USD", 500)],
@@ -390,8 +410,29 @@ CASES: dict[str, tuple[dict[str, Value], list[tuple[str, str, str, int]]]] = {
 def test_it_moves_what_it_says(name: str) -> None:
     values, expected = CASES[name]
     recipe = PRODUCT[name]
-    judged = post(recipe, values, reference=Reference(recipe.reference_kind or "order", "1"))
+    on = books()
+    if name.startswith("credits-") and name != "credits-issued":
+        # No more is taken of credits than was given.
+        post(PRODUCT["credits-issued"], {"owner": "acme", "amount": USD5}, on)
+    judged = post(recipe, values, on, reference=Reference(recipe.reference_kind or "order", "1"))
     assert moves(judged) == expected
+
+
+def test_credits_that_nobody_bought_are_our_expense_until_they_are_taken_back() -> None:
+    on = books()
+    given: dict[str, Value] = {"owner": "acme", "amount": USD5}
+    issued = post(PRODUCT["credits-issued"], given, on)
+    assert moves(issued) == [("given", "credits-granted:USD", "credit-balance:acme:USD", 500)]
+    back = post(PRODUCT["credits-reversed"], given, on)
+    assert moves(back) == [("withdrawn", "credit-balance:acme:USD", "credits-granted:USD", 500)]
+
+
+@pytest.mark.parametrize("name", ["credits-consumed", "credits-lapsed", "credits-reversed"])
+def test_no_more_is_taken_of_credits_than_was_given(name: str) -> None:
+    on = books()
+    post(PRODUCT["credits-issued"], {"owner": "acme", "amount": Money("USD", 499)}, on)
+    with pytest.raises(RecipeRefused, match="EXCEEDS_CREDITS"):
+        post(PRODUCT[name], {"owner": "acme", "amount": USD5}, on)
 
 
 def test_a_chargeback_that_is_collected_is_owed_again() -> None:

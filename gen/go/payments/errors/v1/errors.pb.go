@@ -997,6 +997,12 @@ const (
 	//
 	//	{"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
 	ErrorReason_ERROR_REASON_RESERVATION_LOCK_HELD ErrorReason = 876
+	// The ledger takes no posting of what happened to credits. Put its account right: it is tried again by itself.
+	//
+	// Metadata: `entry_id`, `recipe`, `result`.
+	//
+	//	{"reason": "CREDITS_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"entry_id": "cre_0190c1de-0000-7000-8000-000000000000", "recipe": "credits-issued", "result": "ACCOUNT_CLOSED"}}
+	ErrorReason_ERROR_REASON_CREDITS_NOT_BOOKABLE ErrorReason = 877
 	// No RPC answers at this path; `/openapi.json` lists those that there are.
 	//
 	// Metadata: `method` (optional), `path`.
@@ -1195,6 +1201,7 @@ var (
 		874: "ERROR_REASON_CREDITS_EXCEEDED",
 		875: "ERROR_REASON_RESERVATION_STATUS_CONFLICT",
 		876: "ERROR_REASON_RESERVATION_LOCK_HELD",
+		877: "ERROR_REASON_CREDITS_NOT_BOOKABLE",
 		900: "ERROR_REASON_NO_ROUTE",
 		901: "ERROR_REASON_METHOD_NOT_ALLOWED",
 		902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1354,6 +1361,7 @@ var (
 		"ERROR_REASON_CREDITS_EXCEEDED":             874,
 		"ERROR_REASON_RESERVATION_STATUS_CONFLICT":  875,
 		"ERROR_REASON_RESERVATION_LOCK_HELD":        876,
+		"ERROR_REASON_CREDITS_NOT_BOOKABLE":         877,
 		"ERROR_REASON_NO_ROUTE":                     900,
 		"ERROR_REASON_METHOD_NOT_ALLOWED":           901,
 		"ERROR_REASON_MESSAGE_TOO_LARGE":            902,
@@ -1395,7 +1403,7 @@ var File_payments_errors_v1_errors_proto protoreflect.FileDescriptor
 
 const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xb4.\n" +
+	"\x1fpayments/errors/v1/errors.proto\x12\x12payments.errors.v1*\xdc.\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12$\n" +
@@ -1547,7 +1555,8 @@ const file_payments_errors_v1_errors_proto_rawDesc = "" +
 	"\"ERROR_REASON_ORDER_REFUND_EXCEEDED\x10\xe1\x06\x12\"\n" +
 	"\x1dERROR_REASON_CREDITS_EXCEEDED\x10\xea\x06\x12-\n" +
 	"(ERROR_REASON_RESERVATION_STATUS_CONFLICT\x10\xeb\x06\x12'\n" +
-	"\"ERROR_REASON_RESERVATION_LOCK_HELD\x10\xec\x06\x12\x1a\n" +
+	"\"ERROR_REASON_RESERVATION_LOCK_HELD\x10\xec\x06\x12&\n" +
+	"!ERROR_REASON_CREDITS_NOT_BOOKABLE\x10\xed\x06\x12\x1a\n" +
 	"\x15ERROR_REASON_NO_ROUTE\x10\x84\a\x12$\n" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x85\a\x12#\n" +
 	"\x1eERROR_REASON_MESSAGE_TOO_LARGE\x10\x86\a\x12.\n" +

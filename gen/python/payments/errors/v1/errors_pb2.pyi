@@ -1166,6 +1166,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 
         {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
     """
+    ERROR_REASON_CREDITS_NOT_BOOKABLE: _ErrorReason.ValueType  # 877
+    """The ledger takes no posting of what happened to credits. Put its account right: it is tried again by itself.
+
+    Metadata: `entry_id`, `recipe`, `result`.
+
+        {"reason": "CREDITS_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"entry_id": "cre_0190c1de-0000-7000-8000-000000000000", "recipe": "credits-issued", "result": "ACCOUNT_CLOSED"}}
+    """
     ERROR_REASON_NO_ROUTE: _ErrorReason.ValueType  # 900
     """---- Gateway: 900 to 999.
 
@@ -2361,6 +2368,13 @@ ERROR_REASON_RESERVATION_LOCK_HELD: ErrorReason.ValueType  # 876
 Metadata: `holder`, `reservation_id`.
 
     {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
+"""
+ERROR_REASON_CREDITS_NOT_BOOKABLE: ErrorReason.ValueType  # 877
+"""The ledger takes no posting of what happened to credits. Put its account right: it is tried again by itself.
+
+Metadata: `entry_id`, `recipe`, `result`.
+
+    {"reason": "CREDITS_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"entry_id": "cre_0190c1de-0000-7000-8000-000000000000", "recipe": "credits-issued", "result": "ACCOUNT_CLOSED"}}
 """
 ERROR_REASON_NO_ROUTE: ErrorReason.ValueType  # 900
 """---- Gateway: 900 to 999.

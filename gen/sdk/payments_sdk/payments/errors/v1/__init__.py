@@ -1459,6 +1459,15 @@ class ErrorReason(betterproto2.Enum):
         {"reason": "RESERVATION_LOCK_HELD", "domain": "tollmesh.dev", "metadata": {"reservation_id": "res_0190c1de-0000-7000-8000-000000000000", "holder": "scheduler-2"}}
     """
 
+    CREDITS_NOT_BOOKABLE = 877
+    """
+    The ledger takes no posting of what happened to credits. Put its account right: it is tried again by itself.
+
+    Metadata: `entry_id`, `recipe`, `result`.
+
+        {"reason": "CREDITS_NOT_BOOKABLE", "domain": "tollmesh.dev", "metadata": {"entry_id": "cre_0190c1de-0000-7000-8000-000000000000", "recipe": "credits-issued", "result": "ACCOUNT_CLOSED"}}
+    """
+
     NO_ROUTE = 900
     """
     ---- Gateway: 900 to 999.
@@ -1678,6 +1687,7 @@ class ErrorReason(betterproto2.Enum):
             874: "ERROR_REASON_CREDITS_EXCEEDED",
             875: "ERROR_REASON_RESERVATION_STATUS_CONFLICT",
             876: "ERROR_REASON_RESERVATION_LOCK_HELD",
+            877: "ERROR_REASON_CREDITS_NOT_BOOKABLE",
             900: "ERROR_REASON_NO_ROUTE",
             901: "ERROR_REASON_METHOD_NOT_ALLOWED",
             902: "ERROR_REASON_MESSAGE_TOO_LARGE",
@@ -1840,6 +1850,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_CREDITS_EXCEEDED": 874,
             "ERROR_REASON_RESERVATION_STATUS_CONFLICT": 875,
             "ERROR_REASON_RESERVATION_LOCK_HELD": 876,
+            "ERROR_REASON_CREDITS_NOT_BOOKABLE": 877,
             "ERROR_REASON_NO_ROUTE": 900,
             "ERROR_REASON_METHOD_NOT_ALLOWED": 901,
             "ERROR_REASON_MESSAGE_TOO_LARGE": 902,

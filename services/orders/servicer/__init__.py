@@ -1,0 +1,1 @@
+"""Answers of the RPCs of orders and credits."""

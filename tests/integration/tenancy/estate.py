@@ -701,11 +701,12 @@ class Estate:
         stub = client.stub(credit_service_pb2_grpc.CreditServiceStub)
         wanted = credits_pb2.Grant(
             owner_id=self.name("owner"),
-            unit="USD",
-            amount=f"{self.uses}.00",
+            unit=self.name("unit"),
+            amount=str(self.uses),
             source="PURCHASED",
             order_id=self.name("credit-order"),
         )
+        wanted.expires_at.FromDatetime(datetime(2099, 1, 1, tzinfo=UTC))
         request = credit_service_pb2.GrantCreditsRequest(request_id=str(uuid4()), grant=wanted)
         self.ids["grant"] = client.call(stub.GrantCredits, request).grant.grant_id
 

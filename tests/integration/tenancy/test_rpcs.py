@@ -338,7 +338,9 @@ OWN: dict[str, Callable[[Estate], Message]] = {
     ),
     "orders.v1.CreditService.ListGrants": lambda own: credit_service_pb2.ListGrantsRequest(),
     "orders.v1.CreditService.GetCreditBalance": lambda own: (
-        credit_service_pb2.GetCreditBalanceRequest(owner_id=own.name("owner"), unit="USD")
+        credit_service_pb2.GetCreditBalanceRequest(
+            owner_id=own.name("owner"), unit=own.name("unit")
+        )
     ),
     "orders.v1.OrderService.GetOrder": lambda own: order_service_pb2.GetOrderRequest(
         order_id=own.ids["order"]
@@ -385,6 +387,7 @@ NUMBERS_ALONE = {
     "events.v1.EventService.ListDeadLetters",
     "ledger.v1.LedgerService.GetBalance",
     "ledger.v1.LedgerService.GetTrialBalance",
+    "orders.v1.CreditService.GetCreditBalance",
     "ledger.v1.LedgerService.ListBlocks",
     "ledger.v1.LedgerService.VerifyIntegrity",
     "metering.v1.MeteringService.GetIngestSettings",

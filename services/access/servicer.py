@@ -57,7 +57,9 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
         """Give a page of keys."""
         page = Page.of(request, "access.list_api_keys", {"after": str})
         found = await app.page(self._database, page.after.get("after", ""), page.limit)
-        api_keys, token = page.cut(found, messages.api_key, lambda view: {"after": view.key.key_id})
+        api_keys, token = await page.cut(
+            found, messages.api_key, lambda view: {"after": view.key.key_id}
+        )
         return service_pb.ListApiKeysResponse(api_keys=api_keys, next_page_token=token)
 
     async def RevokeApiKey(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -16,6 +16,11 @@ from services.runtime.edge import values as edge
 from services.runtime.money import format_decimal
 
 _Fields = dict[str, Any]
+
+
+def all_told(steps: Sequence[Step]) -> list[Message]:
+    """Tell of edits, in their order."""
+    return [told(step) for step in steps]
 
 
 def told(step: Step) -> Message:

@@ -17,7 +17,9 @@ from services.runtime.clock import Clock
 from services.runtime.commands import Commands, UseCase
 from services.runtime.edge import values as edge
 from services.runtime.edge.paging import Int32, Page
+from services.runtime.turns import aside, in_slices
 
+_SLICE_EDITS = 10
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -34,11 +36,12 @@ class AgreementServicer(agreement_service_pb2_grpc.AgreementServiceServicer):
         self, request: pb.ApplyEditsRequest, context: _Context
     ) -> pb.ApplyEditsResponse:
         """Write edits to the log of an agreement."""
+        edits = []
+        async for index, each in in_slices(enumerate(request.edits), _SLICE_EDITS):
+            edits.append(edit_of(each, f"edits[{index}]"))
         asked = Edits(
             agreement_id=request.agreement_id,
-            edits=tuple(
-                edit_of(each, f"edits[{index}]") for index, each in enumerate(request.edits)
-            ),
+            edits=tuple(edits),
             expected_revision=request.expected_revision,
             effective_at=edge.moment_or_none(request, "effective_at"),
         )
@@ -53,7 +56,8 @@ class AgreementServicer(agreement_service_pb2_grpc.AgreementServiceServicer):
             edge.moment_or_none(request, "effective_at") or self._clock.now(),
             edge.moment_or_none(request, "recorded_at"),
         )
-        return pb.GetAgreementResponse(agreement=messages.agreement_message(found))
+        message = await aside(found.parts, messages.agreement_message, found)
+        return pb.GetAgreementResponse(agreement=message)
 
     async def ListAgreements(
         self, request: pb.ListAgreementsRequest, context: _Context
@@ -63,13 +67,14 @@ class AgreementServicer(agreement_service_pb2_grpc.AgreementServiceServicer):
         page = Page.of(request, "agreements.agreements", kinds, default=20, maximum=100)
         after = Place(**page.after) if page.after else None
         found = await self._agreements.list(self._clock.now(), after, page.limit)
-        agreements, token = page.cut(
+        agreements, token = await page.cut(
             found,
             lambda each: messages.agreement_message(each.agreement),
             lambda last: {
                 "created_at": last.place.created_at.isoformat(),
                 "agreement_id": last.place.agreement_id,
             },
+            lambda each: each.agreement.parts,
         )
         return pb.ListAgreementsResponse(agreements=agreements, next_page_token=token)
 
@@ -80,13 +85,20 @@ class AgreementServicer(agreement_service_pb2_grpc.AgreementServiceServicer):
         page = Page.of(request, f"agreements.edits|{request.agreement_id}", {"revision": Int32})
         after_revision = page.after["revision"] if page.after else 0
         found = await self._agreements.edits(request.agreement_id, after_revision, page.limit)
-        edits, token = page.cut(
-            found, messages.entry_message, lambda last: {"revision": last.revision}
+        edits, token = await page.cut(
+            found,
+            messages.entry_message,
+            lambda last: {"revision": last.revision},
+            lambda each: each.parts,
         )
         return pb.ListEditsResponse(edits=edits, next_page_token=token)
 
 
-def _applied(applied: Applied) -> pb.ApplyEditsResponse:
+async def _applied(applied: Applied) -> pb.ApplyEditsResponse:
+    return await aside(applied.agreement.parts + len(applied.changes), _response, applied)
+
+
+def _response(applied: Applied) -> pb.ApplyEditsResponse:
     return pb.ApplyEditsResponse(
         agreement=messages.agreement_message(applied.agreement),
         changes=[messages.change_message(each) for each in applied.changes],

@@ -243,7 +243,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         """List the newest versions of all recipes by name."""
         page = Page.of(request, "recipes", {"name": str}, maximum=RECIPES_MAX)
         found = await self._recipes.list(self._database, page.after.get("name", ""), page.limit)
-        recipes, token = page.cut(
+        recipes, token = await page.cut(
             found, recipe_messages.recipe, lambda recipe: {"name": recipe.name}
         )
         return service_pb.ListRecipesResponse(recipes=recipes, next_page_token=token)
@@ -271,7 +271,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, f"scheduled|{state:d}", kinds)
         after = (page.after["not_before"], page.after["transfer_id"]) if page.after else None
         found = await self._ledger.list_scheduled(state, after, page.limit)
-        scheduled, token = page.cut(
+        scheduled, token = await page.cut(
             found, scheduled_messages.scheduled_transfer, _place_of_scheduled
         )
         return scheduled_pb2.ListScheduledTransfersResponse(
@@ -293,7 +293,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, f"monitors|{request.account_id}", {"monitor_id": str})
         after = page.after.get("monitor_id", "")
         found = await self._ledger.list_monitors(request.account_id, after, page.limit)
-        shown, token = page.cut(
+        shown, token = await page.cut(
             found,
             monitor_messages.monitor,
             lambda view: {"monitor_id": view.monitor.monitor_id},
@@ -423,7 +423,7 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
         page = Page.of(request, "periods", {"currency_code": str})
         after = page.after.get("currency_code", "")
         found = await self._ledger.list_periods(after, page.limit)
-        periods, token = page.cut(
+        periods, token = await page.cut(
             found,
             messages.accounting_period,
             lambda period: {"currency_code": period.currency_code},
@@ -447,7 +447,9 @@ class LedgerServicer(ledger_service_pb2_grpc.LedgerServiceServicer):
             page.limit,
             newest_first=request.newest_first,
         )
-        blocks, token = page.cut(found, messages.block, lambda block: {"block_no": block.block_no})
+        blocks, token = await page.cut(
+            found, messages.block, lambda block: {"block_no": block.block_no}
+        )
         return service_pb.ListBlocksResponse(blocks=blocks, next_page_token=token)
 
     async def VerifyIntegrity(

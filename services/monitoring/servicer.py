@@ -58,7 +58,7 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         """List contracts by id."""
         page = Page.of(request, "monitoring.contracts", {"contract_id": str})
         found = await self._monitor.list_contracts(page.after.get("contract_id", ""), page.limit)
-        contracts, token = page.cut(
+        contracts, token = await page.cut(
             found, messages.contract, lambda last: {"contract_id": last.contract_id}
         )
         return service_pb.ListContractsResponse(contracts=contracts, next_page_token=token)
@@ -99,7 +99,7 @@ class ContractMonitorServicer(contracts_service_pb2_grpc.ContractMonitorServiceS
         page = Page.of(request, scope, {"recorded_at": datetime, "violation_id": str})
         after = Position(**page.after) if page.after else None
         found = await self._monitor.list_violations(wanted, after, page.limit)
-        violations, token = page.cut(
+        violations, token = await page.cut(
             found,
             messages.recorded,
             lambda last: {

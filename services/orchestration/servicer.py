@@ -148,7 +148,7 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         page = Page.of(request, scope, {"before": str})
         before = page.after.get("before", "")
         found = await self._payments.list(wanted, before=before, limit=page.limit)
-        payments, token = page.cut(
+        payments, token = await page.cut(
             found, messages.payment_message, lambda payment: {"before": payment.payment_id}
         )
         return service_pb.ListPaymentsResponse(payments=payments, next_page_token=token)
@@ -169,7 +169,7 @@ class PaymentServicer(service_grpc.PaymentServiceServicer):
         found = await self._processors.offered(
             request.merchant_id, after=page.after.get("after", ""), limit=page.limit
         )
-        processors, token = page.cut(
+        processors, token = await page.cut(
             found, processor_messages.processor, lambda offered: {"after": offered.processor_id}
         )
         return service_pb.ListProcessorsResponse(processors=processors, next_page_token=token)
@@ -235,7 +235,7 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         page = Page.of(request, scope, {"before": Int32})
         before = page.after.get("before", 0)
         found = await self._configs.versions(request.merchant_id, before=before, limit=page.limit)
-        configs, token = page.cut(
+        configs, token = await page.cut(
             found, config_messages.config_message, lambda stored: {"before": stored.config.version}
         )
         return service_pb.ListMerchantConfigVersionsResponse(configs=configs, next_page_token=token)
@@ -246,7 +246,7 @@ class MerchantConfigServicer(service_grpc.MerchantConfigServiceServicer):
         """Give a page of merchants."""
         page = Page.of(request, "merchant_configs", {"after": str})
         found = await self._configs.current(after=page.after.get("after", ""), limit=page.limit)
-        configs, token = page.cut(
+        configs, token = await page.cut(
             found,
             config_messages.config_message,
             lambda stored: {"after": stored.config.merchant_id},

@@ -128,7 +128,7 @@ class PayoutServicer(payout_service_pb2_grpc.PayoutServiceServicer):
         page = Page.of(request, f"settlement.payouts|{wanted!r}", kinds)
         after = Place(**page.after) if page.after else None
         found = await self._payouts.list(wanted, after, page.limit)
-        payouts, token = page.cut(
+        payouts, token = await page.cut(
             found,
             messages.payout_message,
             lambda last: {"created_at": last.created_at.isoformat(), "item_id": last.payout_id},
@@ -173,7 +173,7 @@ class PayoutServicer(payout_service_pb2_grpc.PayoutServiceServicer):
         page = Page.of(request, "settlement.sweeps", kinds)
         after = Place(**page.after) if page.after else None
         found = await self._sweeps.list(after, page.limit)
-        sweeps, token = page.cut(
+        sweeps, token = await page.cut(
             found,
             messages.sweep_message,
             lambda last: {"created_at": last.created_at.isoformat(), "item_id": last.sweep_id},
@@ -196,7 +196,7 @@ class PayoutServicer(payout_service_pb2_grpc.PayoutServiceServicer):
         page = Page.of(request, f"settlement.commissions|{wanted!r}", kinds)
         after = EarningPlace(**page.after) if page.after else None
         found = await self._commissions.list_lines(wanted, after, page.limit)
-        commissions, token = page.cut(
+        commissions, token = await page.cut(
             found,
             messages.commission_message,
             lambda last: {
@@ -217,7 +217,7 @@ class PayoutServicer(payout_service_pb2_grpc.PayoutServiceServicer):
         page = Page.of(request, f"settlement.balances|{request.party}", kinds)
         after = (page.after["party"], page.after["currency_code"]) if page.after else ("", "")
         found = await self._commissions.balances(request.party, after, page.limit)
-        balances, token = page.cut(
+        balances, token = await page.cut(
             found,
             messages.balance_message,
             lambda last: {"party": last.party, "currency_code": last.currency_code},
@@ -240,7 +240,7 @@ class PayoutServicer(payout_service_pb2_grpc.PayoutServiceServicer):
         )
         after = tuple(page.after[name] for name in kinds) if page.after else ("", "", "")
         found = await self._checks.compare((after[0], after[1], after[2]), page.limit)
-        comparisons, token = page.cut(
+        comparisons, token = await page.cut(
             found,
             messages.comparison_message,
             lambda last: {

@@ -17,6 +17,7 @@ from services.runtime.context import current
 from services.runtime.database import Database, UnitOfWork
 from services.runtime.errors import InvalidField, NotFound
 from services.runtime.ids import new_id
+from services.runtime.turns import aside
 
 EDITS_MAX = 10_000
 
@@ -97,13 +98,14 @@ class Agreements:
             Entry(len(log) + 1 + index, edit, effective_at, recorded_at, current().principal_id)
             for index, edit in enumerate(asked.edits)
         ]
-        steps = extended(agreement_id, log, added)
+        steps = await aside(len(log) + len(added), extended, agreement_id, log, added)
         (store.insert if is_new else store.grow)(work, agreement_id, added)
-        for step in steps:
-            work.publish(facts.told(step))
-            work.count(measures.APPLIED, 1, edit=step.entry.edit.name)
         after = steps[-1].after
-        return Applied(after, changes(steps[0].before, after))
+        parts = (len(steps) + 1) * (after.parts + 1)
+        for step, event in zip(steps, await aside(parts, facts.all_told, steps), strict=True):
+            work.publish(event)
+            work.count(measures.APPLIED, 1, edit=step.entry.edit.name)
+        return Applied(after, await aside(parts, changes, steps[0].before, after))
 
     async def get(
         self, agreement_id: str, effective_at: datetime, recorded_at: datetime | None
@@ -111,7 +113,7 @@ class Agreements:
         """Return an agreement at one time, by what was known at another. Raises NotFound: there was none."""
         async with self._database.read() as work:
             log = await store.edits(work, agreement_id, EDITS_MAX)
-        found = as_of(agreement_id, log, effective_at, recorded_at)
+        found = await aside(len(log), as_of, agreement_id, log, effective_at, recorded_at)
         if found is None:
             raise NotFound("agreement", agreement_id)
         return found
@@ -131,7 +133,7 @@ class Agreements:
             for head in await store.heads(work, after, limit):
                 log = await store.edits(work, head.agreement_id, EDITS_MAX)
                 at = max(now, log[0].effective_at)
-                agreement = as_of(head.agreement_id, log, at, None)
+                agreement = await aside(len(log), as_of, head.agreement_id, log, at, None)
                 assert agreement is not None, "an agreement is stored with its log"
                 found.append(Listed(agreement, Place(head.created_at, head.agreement_id)))
         return found

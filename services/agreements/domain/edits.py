@@ -248,3 +248,13 @@ class Entry:
     effective_at: datetime
     recorded_at: datetime
     principal_id: str = ""
+
+    @property
+    def parts(self) -> int:
+        """How many values there are to write of it."""
+        match self.edit:
+            case AddProduct(product):
+                return 1 + len(product.ramp)
+            case SetFinancing(installments):
+                return 1 + len(installments)
+        return 1

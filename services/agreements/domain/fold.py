@@ -104,6 +104,12 @@ class Agreement:
     effective_at: datetime
     recorded_at: datetime
 
+    @property
+    def parts(self) -> int:
+        """How many values there are to write of it."""
+        ramps = sum(1 + len(product.ramp) for product in self.products)
+        return ramps + len(self.installments) + len(self.parties)
+
 
 class State:
     """An agreement while its log is folded: the one thing here that changes."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import literal, select, tuple_
+from sqlalchemy import Row, literal, select, tuple_
 
 from services.agreements.domain.edits import KINDS, Edit, Entry
 from services.agreements.domain.listing import Place
 from services.agreements.store import SQL
 from services.agreements.tables import agreement as table
 from services.runtime.database import UnitOfWork
+from services.runtime.turns import aside
 
+_CHARACTERS_A_PART = 60
 _BODIES: dict[str, TypeAdapter[Edit]] = {name: TypeAdapter(kind) for name, kind in KINDS.items()}
 
 
@@ -51,16 +54,10 @@ async def edits(
 ) -> list[Entry]:
     """Return entries of a log, by revision."""
     values = {**_key(work, agreement_id), "after_revision": after_revision, "limit": limit}
-    return [
-        Entry(
-            revision=row.revision,
-            edit=_BODIES[row.kind].validate_json(row.body),
-            effective_at=row.effective_at.astimezone(UTC),
-            recorded_at=row.recorded_at.astimezone(UTC),
-            principal_id=row.principal_id,
-        )
-        for row in await work.execute(SQL["edits"], values)
-    ]
+    rows = (await work.execute(SQL["edits"], values)).all()
+    # An edit weighs as much as it has ramp steps or installments, each of some 60 characters.
+    parts = sum(len(row.body) for row in rows) // _CHARACTERS_A_PART
+    return await aside(max(len(rows), parts), _entries, rows)
 
 
 async def heads(work: UnitOfWork, after: Place | None, limit: int) -> list[Head]:
@@ -76,6 +73,19 @@ async def heads(work: UnitOfWork, after: Place | None, limit: int) -> list[Head]
         query = query.where(place < tuple_(literal(after.created_at), literal(after.agreement_id)))
     rows = await work.execute(query)
     return [Head(row.agreement_id, row.created_at.astimezone(UTC)) for row in rows]
+
+
+def _entries(rows: Sequence[Row[Any]]) -> list[Entry]:
+    return [
+        Entry(
+            revision=row.revision,
+            edit=_BODIES[row.kind].validate_json(row.body),
+            effective_at=row.effective_at.astimezone(UTC),
+            recorded_at=row.recorded_at.astimezone(UTC),
+            principal_id=row.principal_id,
+        )
+        for row in rows
+    ]
 
 
 def _insert_edits(work: UnitOfWork, agreement_id: str, entries: Sequence[Entry]) -> None:

@@ -28,7 +28,7 @@ class JourneyRpcs(events_service_pb2_grpc.EventServiceServicer):
         found = await self._journeys.page(
             request.journey_type, request.state, status, after, page.limit
         )
-        journeys, token = page.cut(
+        journeys, token = await page.cut(
             found,
             messages.journey,
             lambda last: {"type": last.journey_type, "id": last.journey_id},

@@ -39,7 +39,9 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
         """Read a page of consumers."""
         page = Page.of(request, "events.consumers", {"name": str})
         found = await self._operations.consumers(page.after.get("name", ""), page.limit)
-        consumers, token = page.cut(found, messages.consumer, lambda item: {"name": item.name})
+        consumers, token = await page.cut(
+            found, messages.consumer, lambda item: {"name": item.name}
+        )
         return service_pb2.ListConsumersResponse(consumers=consumers, next_page_token=token)
 
     async def ListDeadLetters(
@@ -50,7 +52,7 @@ class OperationRpcs(events_service_pb2_grpc.EventServiceServicer):
         page = Page.of(request, scope, {"consumer": str, "position": int, "generation": Int32})
         place = tuple(page.after.values()) or ("", 0, 0)
         found = await self._operations.dead_letters(request.consumer, place, page.limit)
-        letters, token = page.cut(
+        letters, token = await page.cut(
             found,
             messages.letter,
             lambda letter: {

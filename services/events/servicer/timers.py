@@ -53,7 +53,7 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
         found = await self._timers.page(
             request.key_prefix, due_before, page.after.get("key", ""), page.limit
         )
-        timers, token = page.cut(found, messages.timer, lambda timer: {"key": timer.key})
+        timers, token = await page.cut(found, messages.timer, lambda timer: {"key": timer.key})
         return events_service_pb2.ListTimersResponse(timers=timers, next_page_token=token)
 
     async def CancelTimer(
@@ -79,7 +79,9 @@ class TimerRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List schedules by name."""
         page = Page.of(request, "events.schedules", {"name": str})
         found = await self._timers.schedules(page.after.get("name", ""), page.limit)
-        schedules, token = page.cut(found, messages.schedule, lambda each: {"name": each.name})
+        schedules, token = await page.cut(
+            found, messages.schedule, lambda each: {"name": each.name}
+        )
         return events_service_pb2.ListSchedulesResponse(schedules=schedules, next_page_token=token)
 
     async def DeleteSchedule(

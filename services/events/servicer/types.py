@@ -61,7 +61,9 @@ class TypeRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List types by subject."""
         page = Page.of(request, "events.types", {"subject": str})
         found = await self._types.page(page.after.get("subject", ""), page.limit)
-        types, token = page.cut(found, messages.message_of, lambda last: {"subject": last.subject})
+        types, token = await page.cut(
+            found, messages.message_of, lambda last: {"subject": last.subject}
+        )
         return events_service_pb2.ListEventTypesResponse(event_types=types, next_page_token=token)
 
     async def GetEventType(

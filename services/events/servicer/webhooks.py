@@ -82,7 +82,7 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
         """List endpoints by id, which is by age."""
         page = Page.of(request, "events.webhook_endpoints", {"after": str})
         found = await self._webhooks.page(page.after.get("after", ""), page.limit)
-        endpoints, token = page.cut(
+        endpoints, token = await page.cut(
             found, messages.endpoint, lambda view: {"after": view.endpoint.endpoint_id}
         )
         return service_pb2.ListWebhookEndpointsResponse(endpoints=endpoints, next_page_token=token)
@@ -124,7 +124,7 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
         before = (page.after["at"], page.after["event"]) if page.after else None
         status = messages.status_of(request.status)
         found = await self._webhooks.deliveries(request.endpoint_id, status, before, page.limit)
-        deliveries, token = page.cut(
+        deliveries, token = await page.cut(
             found,
             messages.delivery,
             lambda each: {"at": each.created_at.isoformat(), "event": each.event_id},
@@ -150,7 +150,7 @@ class WebhookRpcs(events_service_pb2_grpc.EventServiceServicer):
             before=page.after.get("before", ""),
             limit=page.limit,
         )
-        attempts, token = page.cut(
+        attempts, token = await page.cut(
             found, messages.attempt, lambda each: {"before": each.attempt_id}
         )
         return service_pb2.ListWebhookAttemptsResponse(attempts=attempts, next_page_token=token)

@@ -56,7 +56,7 @@ class GuardrailServicer(guardrail_service_pb2_grpc.GuardrailServiceServicer):
         page = Page.of(request, f"budgets|{request.org_id}", {"budget_id": str})
         after = page.after.get("budget_id", "")
         found = await self._budgets.list(request.org_id, after, page.limit)
-        budgets, token = page.cut(
+        budgets, token = await page.cut(
             found, messages.budget, lambda view: {"budget_id": view.budget.budget_id}
         )
         return service_pb.ListBudgetsResponse(budgets=budgets, next_page_token=token)
@@ -110,5 +110,7 @@ class GuardrailServicer(guardrail_service_pb2_grpc.GuardrailServiceServicer):
         page = Page.of(request, f"holds|{request.org_id}", {"hold_id": UUID})
         after = page.after.get("hold_id", UUID(int=0))
         found = await self._holds.list(request.org_id, after, page.limit)
-        holds, token = page.cut(found, messages.hold, lambda hold: {"hold_id": str(hold.hold_id)})
+        holds, token = await page.cut(
+            found, messages.hold, lambda hold: {"hold_id": str(hold.hold_id)}
+        )
         return service_pb.ListHoldsResponse(holds=holds, next_page_token=token)

@@ -16,7 +16,6 @@ from google.protobuf.message import Message
 from payments.metering.v1 import (
     corrections_pb2,
     drift_pb2,
-    metering_pb2,
     metering_service_pb2,
     metering_service_pb2_grpc,
     receipts_pb2,
@@ -55,7 +54,7 @@ from services.runtime.context import acting, current
 from services.runtime.edge.paging import Int32, Page, encode_token, fitting
 from services.runtime.edge.validation import check_batch
 from services.runtime.pipelining import in_order
-from services.runtime.turns import aside, in_slices
+from services.runtime.turns import in_slices
 
 IN_FLIGHT_MAX = 4
 """Batches of one stream that are worked on at a time: enough to keep the database busy meanwhile."""
@@ -188,18 +187,15 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         ordinal = await self._usages.reached(page.after.get("ordinal", wanted.at_ordinal))
         found = await self._usages.events(wanted, ordinal, after, page.limit)
 
-        def cut() -> tuple[list[metering_pb2.EventContent], str]:
-            return page.cut(
-                found,
-                lambda item: corrected.content(item[1]),
-                lambda last: {
-                    "at": last[0].event_time.isoformat(),
-                    "key": str(last[0].event_key),
-                    "ordinal": ordinal,
-                },
-            )
-
-        events, token = await aside(len(found), cut)
+        events, token = await page.cut(
+            found,
+            lambda item: corrected.content(item[1]),
+            lambda last: {
+                "at": last[0].event_time.isoformat(),
+                "key": str(last[0].event_key),
+                "ordinal": ordinal,
+            },
+        )
         return metering_service_pb2.ListEventsResponse(
             events=events, next_page_token=token, usage_ordinal=ordinal
         )
@@ -215,7 +211,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
             place = page.after
             after = LatePlace(place["org_id"], place["at"], str(place["key"]), place["version"])
         found = await self._metering.list_late(wanted, after, page.limit)
-        late, token = page.cut(
+        late, token = await page.cut(
             found,
             late_messages.late_event,
             lambda last: {
@@ -312,7 +308,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         if page.after:
             after = RejectedId(str(page.after["receipt"]), page.after["index"])
         found = await self._rejected.list(wanted, after, page.limit)
-        events, token = page.cut(
+        events, token = await page.cut(
             found,
             rejected_messages.rejected_event,
             lambda last: {"receipt": last.place.receipt_id, "index": last.place.index},
@@ -348,7 +344,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         page = Page.of(request, f"receipt-events|{request.receipt_id}", {"key": UUID})
         after = str(page.after["key"]) if page.after else None
         found = await self._log.events(request.receipt_id, after, page.limit)
-        events, token = page.cut(
+        events, token = await page.cut(
             found, log_messages.receipt_event, lambda last: {"key": str(UUID(last.event_key))}
         )
         return receipts_pb2.ListReceiptEventsResponse(events=events, next_page_token=token)
@@ -373,7 +369,7 @@ class MeteringServicer(metering_service_pb2_grpc.MeteringServiceServicer):
         """List the heads that the log was closed at."""
         page = Page.of(request, "log-heads", {"size": int})
         before = page.after["size"] if page.after else BEYOND_ALL
-        heads, token = page.cut(
+        heads, token = await page.cut(
             await self._log.heads(before, page.limit),
             partial(log_messages.head, current().tenant_id),
             lambda last: {"size": last.tree_size},

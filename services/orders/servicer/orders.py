@@ -80,7 +80,7 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         page = Page.of(request, f"orders.orders|{wanted!r}", kinds)
         after = Place(**page.after) if page.after else None
         found = await self._orders.list(wanted, after, page.limit)
-        orders, token = page.cut(
+        orders, token = await page.cut(
             found,
             messages.order_message,
             lambda last: {"created_at": last.created_at.isoformat(), "order_id": last.order_id},
@@ -140,7 +140,7 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         page = Page.of(request, f"orders.external_actions|{request.order_id}", kinds)
         after = ActionPlace(**page.after) if page.after else None
         found = await self._payments.list(request.order_id, after, page.limit)
-        actions, token = page.cut(
+        actions, token = await page.cut(
             found,
             action_messages.action_message,
             lambda last: {
@@ -179,7 +179,7 @@ class OrderServicer(order_service_pb2_grpc.OrderServiceServicer):
         page = Page.of(request, f"orders.refunds|{request.order_id}", kinds)
         after = RefundPlace(**page.after) if page.after else None
         found = await self._refunds.list(request.order_id, after, page.limit)
-        refunds, token = page.cut(
+        refunds, token = await page.cut(
             found,
             refund_messages.refund_message,
             lambda last: {

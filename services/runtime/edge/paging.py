@@ -14,11 +14,13 @@ from uuid import UUID
 from google.protobuf.message import Message
 
 from services.runtime.errors import InvalidPageToken
+from services.runtime.turns import aside, in_slices
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1000
 # Clients take 4 MiB a message unless told otherwise; the rest is for what stands around the items.
 PAGE_BYTES_MAX = 3 * 1024 * 1024
+_SLICE_ITEMS = 50
 
 ItemT = TypeVar("ItemT")
 MessageT = TypeVar("MessageT", bound=Message)
@@ -68,17 +70,31 @@ class Page:
         """Items to look for: one more than are given tells whether another page follows."""
         return self.size + 1
 
-    def cut(
+    async def cut(
         self,
         found: Sequence[ItemT],
         message_of: Callable[[ItemT], MessageT],
         place: Callable[[ItemT], Mapping[str, str | int]],
+        parts_of: Callable[[ItemT], int] = lambda _: 1,
     ) -> tuple[list[MessageT], str]:
         """Return the messages of the page, and the token of the next one, which is empty for the last.
 
-        A page of heavy items ends before its size, see `fitting`.
+        A page of heavy items ends before its size, see `fitting`. Other calls run in between.
+
+        Args:
+            found: items from the place on, `limit` at most.
+            message_of: writes an item.
+            place: of an item, by the names of its parts.
+            parts_of: says how much there is to write of an item, where that may be much.
         """
-        messages = fitting(map(message_of, found[: self.size]))
+        messages: list[MessageT] = []
+        weight_bytes = 0
+        async for item in in_slices(found[: self.size], _SLICE_ITEMS):
+            message = await aside(parts_of(item), message_of, item)
+            weight_bytes += message.ByteSize()
+            if messages and weight_bytes > PAGE_BYTES_MAX:
+                break
+            messages.append(message)
         shown = found[: len(messages)]
         return messages, self.token(shown, place, more=len(shown) < len(found))
 

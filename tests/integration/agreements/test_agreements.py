@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -12,6 +14,10 @@ from payments.agreements.v1 import agreement_service_pb2 as service_pb
 from payments.agreements.v1 import agreements_pb2 as pb
 from payments.type.v1.type_pb2 import Money
 
+from services.agreements import facts, servicer
+from services.agreements.app import agreements as app
+from services.agreements.messages import agreements as messages
+from services.agreements.store import agreements as store
 from services.runtime.edge import values as edge
 from tests.support.agreements.desk import ACTIVATE, Contracts, begun, priced, with_product
 from tests.support.billing.charging import refused
@@ -225,3 +231,48 @@ async def test_the_log_only_grows(contracts: Contracts) -> None:
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
             connection.execute(statement)
+
+
+async def test_long_logs_and_wide_agreements_are_worked_on_beside_the_loop(
+    contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All services may share one loop, and 10,000 edits or 6,000 steps of ramps take long."""
+    threads: dict[str, set[int]] = {}
+
+    def watched(module: object, name: str) -> None:
+        inner = getattr(module, name)
+
+        def seen(*arguments: Any) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return inner(*arguments)
+
+        monkeypatch.setattr(module, name, seen)
+
+    now = contracts.world.clock.now()
+    ramp = [
+        pb.RampStep(from_at=edge.stamp(now + timedelta(days=day)), quantity="1")
+        for day in range(60)
+    ]
+    wide = [with_product(f"rack-{index}", ramp=ramp) for index in range(99)]
+    watched(facts, "all_told")
+    watched(app, "changes")
+    watched(servicer, "_response")
+    applied = await contracts.apply("", begun(now), *wide)
+    agreement_id = applied.agreement.agreement_id
+    assert len(applied.changes) > 6000
+    for _ in range(5):
+        await contracts.apply(agreement_id, *[priced("2.00", "rack-7")] * 100)
+    watched(app, "as_of")
+    watched(app, "extended")
+    watched(store, "_entries")
+    watched(messages, "agreement_message")
+    request = service_pb.ListAgreementsRequest(page_size=10)
+    (listed,) = (await contracts.stub.ListAgreements(request)).agreements
+    assert listed == await contracts.get(agreement_id)
+    assert (listed.revision, len(listed.products[0].ramp)) == (600, 60)
+    await contracts.apply(agreement_id, pb.Edit(activate=pb.Activate()))
+    assert threads.keys() == {
+        *("all_told", "changes", "_response", "as_of", "extended", "_entries"),
+        "agreement_message",
+    }
+    assert [name for name, known in threads.items() if threading.get_ident() in known] == []

@@ -356,7 +356,11 @@ class _Call:
                 yield each
             if not objects or not page.get("has_more"):
                 return
-            after = {"starting_after": str(objects[-1].get("id", ""))}
+            last = objects[-1].get("id")
+            # Without an id to go on from, or with the one just gone on from, the same page would come again for ever.
+            if not isinstance(last, str) or not last or last == after.get("starting_after"):
+                raise stripe.APIError("the answer is no list")
+            after = {"starting_after": last}
 
     # ---- reading
 

@@ -221,7 +221,22 @@ async def test_an_order_whose_key_is_forgotten_is_found_in_the_list(
     assert isinstance(await subject.processor.lookup(never), NotFound)
 
 
-@pytest.mark.parametrize("says", [[], 7, {"data": 7}, {"data": ["pi_1"]}, {"data": None}, {}])
+@pytest.mark.parametrize(
+    "says",
+    [
+        [],
+        7,
+        {"data": 7},
+        {"data": ["pi_1"]},
+        {"data": None},
+        {},
+        # More is said to follow, and there is no way to it.
+        {"data": [{}], "has_more": True},
+        {"data": [{"id": None}], "has_more": True},
+        {"data": [{"id": 7}], "has_more": True},
+        {"data": [{"id": "pi_1", "metadata": {}}], "has_more": True},
+    ],
+)
 async def test_a_list_that_is_none_proves_nothing(
     captures: tuple[Subject, Peer], says: object
 ) -> None:
@@ -229,4 +244,6 @@ async def test_a_list_that_is_none_proves_nothing(
     peer.says = says
     inquiry = subject.inquiry(Operation.CHARGE, subject.order(1000))
     inquiry = replace(inquiry, sent_at=subject.now() - timedelta(hours=30))
-    assert isinstance(await subject.processor.lookup(inquiry), Unknown)
+    found = await subject.processor.lookup(inquiry)
+    assert isinstance(found, Unknown)
+    assert found.reason == "Stripe answered APIError", "it asked until its time was over"

@@ -55,7 +55,7 @@ class CreditServicer(credit_service_pb2_grpc.CreditServiceServicer):
         page = Page.of(request, f"orders.grants|{wanted!r}", kinds)
         after = GrantPlace(**page.after) if page.after else None
         found = await self._credits.list(wanted, after, page.limit)
-        grants, token = page.cut(
+        grants, token = await page.cut(
             found,
             messages.grant_message,
             lambda last: {"granted_at": last.granted_at.isoformat(), "grant_id": last.grant_id},
